@@ -1,0 +1,11 @@
+"""minicnn: convolutional networks from scratch in NumPy and Numba, every gradient by hand.
+
+``minicnn.ops`` is the arithmetic, ``minicnn.nn`` the layers, ``minicnn.models`` the networks,
+``minicnn.optim`` the optimisers, ``minicnn.data`` the images, ``minicnn.train`` the loop.
+"""
+
+from minicnn import models, nn, ops
+from minicnn.shapes import ShapeError
+from minicnn.version import __version__
+
+__all__ = ["ShapeError", "__version__", "models", "nn", "ops"]

@@ -1,0 +1,139 @@
+"""What every operation needs of the machine: kernels, arrangement in memory, threads of BLAS."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numba
+import numpy as np
+from numba.core import event
+from threadpoolctl import ThreadpoolController
+
+Impl = Literal["fast", "textbook"]
+IMPLS: tuple[Impl, ...] = ("fast", "textbook")
+
+# Sums may be reordered and products fused into additions, but NaN and infinities keep their
+# meaning: "nnan" and "ninf" stay out.
+_FASTMATH = {"reassoc", "contract", "nsz"}
+
+
+def kernel(function: Callable | None = None, *, parallel: bool = False) -> Any:
+    """Compile with Numba, cached on disk. With ``parallel``, iterations of ``prange`` share cores.
+
+    A kernel and the helpers it calls belong in one file: Numba's cache notices an edit of the
+    kernel's own file only.
+    """
+    if function is None:
+        return functools.partial(kernel, parallel=parallel)
+    return numba.njit(
+        function,
+        cache=True,
+        parallel=parallel,
+        nogil=True,
+        error_model="numpy",
+        fastmath=_FASTMATH,
+    )
+
+
+class _CompileNotice(event.Listener):
+    """Says once, on stderr, that the wait is for the compiler."""
+
+    said = False
+
+    def on_start(self, event: event.Event) -> None:
+        dispatcher = event.data.get("dispatcher")
+        ours = getattr(getattr(dispatcher, "py_func", None), "__module__", "") or ""
+        if ours.startswith("minicnn") and not self.said:
+            self.said = True
+            print(
+                "minicnn: compiling kernels for this processor; "
+                "this takes some seconds and is cached for the next time.",
+                file=sys.stderr,
+            )
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+event.register("numba:compile", _CompileNotice())
+
+
+def nhwc(x: np.ndarray) -> np.ndarray:
+    """Return ``x`` (n, c, h, w) as a contiguous array (n, h, w, c), copied only if it has to be.
+
+    Read-only arrays are copied as well: to Numba they are another type, and a copy costs less
+    than compiling every kernel twice.
+    """
+    return np.require(x.transpose(0, 2, 3, 1), requirements=["C", "W"])
+
+
+def nchw(x: np.ndarray) -> np.ndarray:
+    """Return a view (n, c, h, w) of the contiguous array (n, h, w, c): channels last in memory."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """Return the elements of ``x`` as one contiguous vector in the order of memory.
+
+    A copy is made only where there are gaps, or where ``x`` is read-only.
+    """
+    return np.require(x.ravel(order="K"), requirements=["C", "W"])
+
+
+def flat_like(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return ``x`` as one contiguous vector in the order in which ``flat`` takes ``y``."""
+    if x.strides != y.strides:
+        x, source = np.empty_like(y, dtype=x.dtype), x
+        x[...] = source
+    return flat(x)
+
+
+class _OneThread:
+    """Holds BLAS to one thread while at least one caller is inside; then restores what was."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: list[int] = []
+
+    @functools.cached_property
+    def _libraries(self) -> list[Any]:
+        return ThreadpoolController().select(user_api="blas").lib_controllers
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = [library.get_num_threads() for library in self._libraries]
+                for library in self._libraries:
+                    library.set_num_threads(1)
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for library, threads in zip(self._libraries, self._before, strict=True):
+                    library.set_num_threads(threads)
+
+
+_one_thread = _OneThread()
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Hold NumPy's matrix products to one thread.
+
+    BLAS and Numba each keep a pool of threads that wait by spinning. Side by side they fight for
+    the cores, and a step of 0.6 ms takes 8. So the cores belong to Numba's pool, and a product
+    beside it runs on one thread. It also makes the result independent of the number of cores.
+    """
+    _one_thread.enter()
+    try:
+        yield
+    finally:
+        _one_thread.leave()

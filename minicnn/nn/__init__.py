@@ -1,0 +1,35 @@
+"""Layers and containers, with torch.nn's names and arguments."""
+
+from minicnn.nn import init
+from minicnn.nn.activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from minicnn.nn.conv import Conv2d
+from minicnn.nn.dropout import Dropout
+from minicnn.nn.flatten import Flatten
+from minicnn.nn.linear import Linear
+from minicnn.nn.loss import CrossEntropyLoss, NLLLoss
+from minicnn.nn.module import Module, Param, StateDictError
+from minicnn.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from minicnn.nn.sequential import Sequential
+
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AvgPool2d",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MaxPool2d",
+    "Module",
+    "NLLLoss",
+    "Param",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "StateDictError",
+    "Tanh",
+    "init",
+]

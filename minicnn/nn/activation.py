@@ -1,0 +1,98 @@
+"""Elementwise functions and softmax as layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minicnn.nn.module import Module
+from minicnn.ops import leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
+
+
+class ReLU(Module):
+    """max(x, 0)."""
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, relu.Cache]:
+        return relu.forward(x, impl=self.impl)
+
+    def backward(
+        self, dy: np.ndarray, cache: relu.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        return relu.backward(dy, cache, impl=self.impl) if input_grad else None
+
+
+class LeakyReLU(Module):
+    """x where x > 0, else negative_slope * x."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, leaky_relu.Cache]:
+        return leaky_relu.forward(x, self.negative_slope, impl=self.impl)
+
+    def backward(
+        self, dy: np.ndarray, cache: leaky_relu.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        return leaky_relu.backward(dy, cache, impl=self.impl) if input_grad else None
+
+    def _options(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, sigmoid.Cache]:
+        return sigmoid.forward(x, impl=self.impl)
+
+    def backward(
+        self, dy: np.ndarray, cache: sigmoid.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        return sigmoid.backward(dy, cache, impl=self.impl) if input_grad else None
+
+
+class Tanh(Module):
+    """Hyperbolic tangent."""
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, tanh.Cache]:
+        return tanh.forward(x, impl=self.impl)
+
+    def backward(
+        self, dy: np.ndarray, cache: tanh.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        return tanh.backward(dy, cache, impl=self.impl) if input_grad else None
+
+
+class Softmax(Module):
+    """Probabilities along ``dim``."""
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, softmax.Cache]:
+        return softmax.forward(x, self.dim, impl=self.impl)
+
+    def backward(
+        self, dy: np.ndarray, cache: softmax.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        return softmax.backward(dy, cache, impl=self.impl) if input_grad else None
+
+    def _options(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Module):
+    """Logarithms of the probabilities along ``dim``."""
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, log_softmax.Cache]:
+        return log_softmax.forward(x, self.dim, impl=self.impl)
+
+    def backward(
+        self, dy: np.ndarray, cache: log_softmax.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        return log_softmax.backward(dy, cache, impl=self.impl) if input_grad else None
+
+    def _options(self) -> str:
+        return f"dim={self.dim}"

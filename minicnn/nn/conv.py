@@ -1,0 +1,79 @@
+"""Convolution as a layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minicnn.nn.init import default_bias, default_weight
+from minicnn.nn.module import Module, Param, needs_image
+from minicnn.ops import conv2d
+from minicnn.shapes import ShapeError, integer, pair
+from minicnn.windows import conv_windows
+
+
+class Conv2d(Module):
+    """2-D convolution of (n, in_channels, h, w) into (n, out_channels, oh, ow)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | str = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator,
+        dtype: Any = np.float32,
+    ) -> None:
+        for name, value in [("in_channels", in_channels), ("out_channels", out_channels)]:
+            integer("Conv2d", name, value, 1)
+            if value % integer("Conv2d", "groups", groups, 1):
+                raise ShapeError(f"Conv2d: groups={groups} must divide {name}={value}.")
+        kernel = pair("Conv2d", "kernel_size", kernel_size, 1)
+        shape = (out_channels, in_channels // groups, *kernel)
+        self.weight = Param(default_weight(shape, rng=rng, dtype=dtype))
+        self.bias = Param(default_bias(shape, rng=rng, dtype=dtype)) if bias else None
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, conv2d.Cache]:
+        bias = self.bias.data if self.bias else None
+        return conv2d.forward(
+            x, self.weight.data, bias, self.stride, self.padding, self.dilation, self.groups,
+            impl=self.impl,
+        )  # fmt: skip
+
+    def backward(
+        self, dy: np.ndarray, cache: conv2d.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        dx, dweight, dbias = conv2d.backward(
+            dy, cache, input_grad=input_grad, param_grad=self.weight.trainable, impl=self.impl
+        )
+        if self.weight.trainable:
+            self.weight.grad += dweight
+            if self.bias:
+                self.bias.grad += dbias
+        return dx
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        _, *image = needs_image("Conv2d", shape)
+        kernel = self.weight.data.shape[2:]
+        g = conv_windows("Conv2d", image, kernel, self.stride, self.padding, self.dilation)  # type: ignore[arg-type]
+        return self.weight.data.shape[0], g.oh, g.ow
+
+    def multiply_adds(self, shape: tuple[int, ...]) -> int:
+        return self.weight.data.size * math.prod(self.output_shape(shape)[1:])
+
+    def _options(self) -> str:
+        o, per_group, kh, kw = self.weight.data.shape
+        return (
+            f"{per_group * self.groups}, {o}, kernel_size=({kh}, {kw}), stride={self.stride}, "
+            f"padding={self.padding!r}, dilation={self.dilation}, groups={self.groups}, "
+            f"bias={self.bias is not None}"
+        )

@@ -1,0 +1,118 @@
+"""First values of weights, under their usual names; each returns a new array.
+
+A unit with ``fan_in`` inputs of variance 1 and weights of variance v has a sum of variance
+fan_in * v. Xavier keeps that variance near 1 on the way forward and back, v = 2 / (fan_in +
+fan_out). Kaiming reckons with the half that ReLU cuts away, v = gain^2 / fan with gain^2 = 2. A
+uniform distribution on -b..b has variance b^2 / 3.
+
+Source
+    Glorot & Bengio (2010), Understanding the difficulty of training deep feedforward networks;
+    He et al. (2015), Delving deep into rectifiers. Names, defaults and gains are torch.nn.init's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from minicnn.nn.module import Module
+from minicnn.shapes import ShapeError, check_choice
+
+FanMode = Literal["fan_in", "fan_out"]
+GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
+
+
+def fans(shape: Sequence[int]) -> tuple[int, int]:
+    """Return (fan_in, fan_out) of a weight (out, in) or (out, in/groups, kh, kw)."""
+    if len(shape) < 2:
+        raise ShapeError(f"init: a weight has at least 2 axes, got shape {tuple(shape)}.")
+    taps = math.prod(shape[2:])
+    return shape[1] * taps, shape[0] * taps
+
+
+def gain(nonlinearity: str, a: float = 0.0) -> float:
+    """Return by how much the weights may grow before ``nonlinearity``; ``a``: leaky slope."""
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2 / (1 + a * a))
+    check_choice("init", "nonlinearity", nonlinearity, (*GAINS, "leaky_relu"))
+    return GAINS[nonlinearity]
+
+
+def xavier_uniform(
+    shape: Sequence[int], gain: float = 1.0, *, rng: np.random.Generator, dtype: Any = np.float32
+) -> np.ndarray:
+    bound = gain * math.sqrt(6 / sum(fans(shape)))
+    return rng.uniform(-bound, bound, shape).astype(dtype)
+
+
+def xavier_normal(
+    shape: Sequence[int], gain: float = 1.0, *, rng: np.random.Generator, dtype: Any = np.float32
+) -> np.ndarray:
+    return rng.normal(0, gain * math.sqrt(2 / sum(fans(shape))), shape).astype(dtype)
+
+
+def kaiming_uniform(
+    shape: Sequence[int],
+    a: float = 0.0,
+    mode: FanMode = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    rng: np.random.Generator,
+    dtype: Any = np.float32,
+) -> np.ndarray:
+    bound = math.sqrt(3) * _kaiming_std(shape, a, mode, nonlinearity)
+    return rng.uniform(-bound, bound, shape).astype(dtype)
+
+
+def kaiming_normal(
+    shape: Sequence[int],
+    a: float = 0.0,
+    mode: FanMode = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    rng: np.random.Generator,
+    dtype: Any = np.float32,
+) -> np.ndarray:
+    return rng.normal(0, _kaiming_std(shape, a, mode, nonlinearity), shape).astype(dtype)
+
+
+def _kaiming_std(shape: Sequence[int], a: float, mode: FanMode, nonlinearity: str) -> float:
+    check_choice("init", "mode", mode, ("fan_in", "fan_out"))
+    fan = fans(shape)[("fan_in", "fan_out").index(mode)]
+    return gain(nonlinearity, a) / math.sqrt(fan)
+
+
+def default_weight(
+    shape: Sequence[int], *, rng: np.random.Generator, dtype: Any = np.float32
+) -> np.ndarray:
+    """Return torch's default for Conv2d and Linear: uniform within 1 / sqrt(fan_in)."""
+    return kaiming_uniform(shape, math.sqrt(5), rng=rng, dtype=dtype)
+
+
+def default_bias(
+    weight_shape: Sequence[int], *, rng: np.random.Generator, dtype: Any = np.float32
+) -> np.ndarray:
+    """Return torch's default bias for that weight: uniform within 1 / sqrt(fan_in)."""
+    bound = 1 / math.sqrt(fans(weight_shape)[0])
+    return rng.uniform(-bound, bound, weight_shape[0]).astype(dtype)
+
+
+SCHEMES: dict[str, Callable[..., np.ndarray]] = {
+    "kaiming_uniform": kaiming_uniform,
+    "kaiming_normal": kaiming_normal,
+    "xavier_uniform": xavier_uniform,
+    "xavier_normal": xavier_normal,
+}
+
+
+def initialize(model: Module, scheme: str, *, rng: np.random.Generator) -> None:
+    """Draw every weight of ``model`` anew by one of SCHEMES, and set every bias to 0."""
+    check_choice("init", "scheme", scheme, tuple(SCHEMES))
+    for name, param in model.named_parameters():
+        if param.data.ndim >= 2:
+            param.data[...] = SCHEMES[scheme](param.data.shape, rng=rng)
+        elif name.rpartition(".")[2] == "bias":
+            param.data[...] = 0

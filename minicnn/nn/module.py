@@ -1,0 +1,181 @@
+"""What every layer and network is: parameters, a forward and a backward.
+
+``forward`` returns ``(y, cache)``, and ``backward`` takes that cache: nothing of a pass hides on
+the module. So a module can be used twice in one pass, and two passes can interleave. Backward adds
+into ``Param.grad``, because a parameter that is used twice receives both gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from minicnn.backend import IMPLS, Impl
+from minicnn.shapes import ShapeError, check_choice
+
+
+class StateDictError(ValueError):
+    """A state dict that does not belong to this module; the text names each key at fault."""
+
+
+class Param:
+    """An array that is learned, and the gradient that backward adds into."""
+
+    __slots__ = ("data", "grad", "trainable")
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.data = data
+        self.grad = np.zeros_like(data)
+        self.trainable = True
+
+    def __repr__(self) -> str:
+        frozen = "" if self.trainable else ", frozen"
+        return f"Param{self.data.shape}({self.data.dtype}{frozen})"
+
+
+class Module:
+    """Base of layers and networks.
+
+    Attributes are what they look like: a ``Param`` is a parameter, an array a buffer (kept in the
+    state dict, not learned), a ``Module`` a child, a ``numpy.random.Generator`` a source of chance.
+    """
+
+    impl: Impl = "fast"
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, Any]:
+        """Return ``(y, cache)``."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward.")
+
+    def backward(self, dy: np.ndarray, cache: Any, *, input_grad: bool = True) -> np.ndarray | None:
+        """Add into the gradients of the parameters and return ``dx``, or None without input_grad."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward.")
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return the output in inference: ``forward`` without training and without the cache."""
+        return self.forward(x, training=False)[0]
+
+    # ---- for the summary: shapes without the batch axis
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that an input of ``shape`` gives, both without the batch."""
+        return shape
+
+    def multiply_adds(self, shape: tuple[int, ...]) -> int:
+        """Return how many products one image of ``shape`` takes in convolutions and matrices."""
+        return 0
+
+    # ---- the tree
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this module and all below it, each under the path of attributes that leads to it."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def _named(self, kind: type) -> Iterator[tuple[str, Any]]:
+        """Yield the attributes of one kind, each object once, however often it is used."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, kind) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield (f"{path}.{name}" if path else name), value
+
+    def named_parameters(self) -> Iterator[tuple[str, Param]]:
+        return self._named(Param)
+
+    def parameters(self) -> list[Param]:
+        return [param for _, param in self.named_parameters()]
+
+    def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
+        return self._named(np.ndarray)
+
+    def named_generators(self) -> Iterator[tuple[str, np.random.Generator]]:
+        return self._named(np.random.Generator)
+
+    # ---- settings
+
+    def zero_grad(self) -> None:
+        for param in self.parameters():
+            param.grad[...] = 0
+
+    def freeze(self, frozen: bool = True) -> Self:
+        """Keep optimisers from changing the parameters; ``freeze(False)`` lets them again."""
+        for param in self.parameters():
+            param.trainable = not frozen
+        return self
+
+    def set_impl(self, impl: Impl) -> Self:
+        """Run every operation below as ``"fast"`` or ``"textbook"``."""
+        check_choice(type(self).__name__, "impl", impl, IMPLS)
+        for _, module in self.named_modules():
+            module.impl = impl
+        return self
+
+    def astype(self, dtype: Any) -> Self:
+        """Turn parameters and floating buffers into float32 or float64, in place."""
+        for _, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Param):
+                    value.data, value.grad = value.data.astype(dtype), value.grad.astype(dtype)
+                elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                    setattr(module, name, value.astype(dtype))
+        return self
+
+    # ---- state
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        params = {name: param.data for name, param in self.named_parameters()}
+        return params | dict(self.named_buffers())
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return copies of all parameters and buffers by name."""
+        return {name: array.copy() for name, array in self._arrays().items()}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray], strict: bool = True) -> None:
+        """Copy ``state`` into the parameters and buffers.
+
+        Raises StateDictError, before anything is changed, that names each missing, unexpected and
+        mis-shaped key. Without ``strict``, missing and unexpected keys are passed over.
+        """
+        own, faults = self._arrays(), []
+        if strict:
+            faults += [f"missing: {name} {own[name].shape}" for name in own if name not in state]
+            faults += [f"unexpected: {name}" for name in state if name not in own]
+        for name in own.keys() & state.keys():
+            if own[name].shape != state[name].shape:
+                faults.append(
+                    f"mis-shaped: {name} is {state[name].shape}, this model needs {own[name].shape}"
+                )
+        if faults:
+            raise StateDictError(
+                f"{type(self).__name__}: the state dict does not fit. {'; '.join(sorted(faults))}. "
+                "Is it of another model?"
+            )
+        for name in own.keys() & state.keys():
+            own[name][...] = state[name]
+
+    # ---- text
+
+    def _options(self) -> str:
+        """Return what stands between the parentheses of ``repr``."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"  ({n}): " + repr(m).replace("\n", "\n  ") for n, m in self.named_children()]
+        inside = "\n" + "\n".join(children) + "\n" if children else self._options()
+        return f"{type(self).__name__}({inside})"
+
+
+def needs_image(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return (c, h, w), or raise where ``shape`` is not that of an image."""
+    if len(shape) != 3:
+        raise ShapeError(f"{name}: an image (channels, height, width) is needed, got {shape}.")
+    return shape

@@ -1,0 +1,120 @@
+"""Pools as layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minicnn.nn.module import Module, needs_image
+from minicnn.ops import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from minicnn.windows import pool_windows
+
+
+class MaxPool2d(Module):
+    """The greatest pixel of each window."""
+
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.dilation, self.ceil_mode = dilation, ceil_mode
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, max_pool2d.Cache]:
+        return max_pool2d.forward(
+            x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
+            impl=self.impl,
+        )  # fmt: skip
+
+    def backward(
+        self, dy: np.ndarray, cache: max_pool2d.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        return max_pool2d.backward(dy, cache, impl=self.impl) if input_grad else None
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        c, *image = needs_image("MaxPool2d", shape)
+        g = pool_windows(
+            "MaxPool2d", image, self.kernel_size, self.stride, self.padding, self.dilation,  # type: ignore[arg-type]
+            self.ceil_mode,
+        )  # fmt: skip
+        return c, g.oh, g.ow
+
+    def _options(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )
+
+
+class AvgPool2d(Module):
+    """The mean of each window."""
+
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+        self.divisor_override = divisor_override
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, avg_pool2d.Cache]:
+        return avg_pool2d.forward(
+            x, self.kernel_size, self.stride, self.padding, self.ceil_mode,
+            self.count_include_pad, self.divisor_override, impl=self.impl,
+        )  # fmt: skip
+
+    def backward(
+        self, dy: np.ndarray, cache: avg_pool2d.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        return avg_pool2d.backward(dy, cache, impl=self.impl) if input_grad else None
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        c, *image = needs_image("AvgPool2d", shape)
+        g = pool_windows(
+            "AvgPool2d", image, self.kernel_size, self.stride, self.padding,  # type: ignore[arg-type]
+            ceil_mode=self.ceil_mode,
+        )  # fmt: skip
+        return c, g.oh, g.ow
+
+    def _options(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"ceil_mode={self.ceil_mode}, count_include_pad={self.count_include_pad}, "
+            f"divisor_override={self.divisor_override}"
+        )
+
+
+class AdaptiveAvgPool2d(Module):
+    """Means over a grid of regions of the size asked for; None keeps a side."""
+
+    def __init__(self, output_size: int | None | Sequence[int | None]) -> None:
+        self.output_size = output_size
+
+    def forward(
+        self, x: np.ndarray, *, training: bool
+    ) -> tuple[np.ndarray, adaptive_avg_pool2d.Cache]:
+        return adaptive_avg_pool2d.forward(x, self.output_size, impl=self.impl)
+
+    def backward(
+        self, dy: np.ndarray, cache: adaptive_avg_pool2d.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        return adaptive_avg_pool2d.backward(dy, cache, impl=self.impl) if input_grad else None
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        c, h, w = needs_image("AdaptiveAvgPool2d", shape)
+        size = self.output_size
+        high, wide = (size, size) if size is None or isinstance(size, int) else size
+        return c, h if high is None else high, w if wide is None else wide
+
+    def _options(self) -> str:
+        return f"{self.output_size}"

@@ -1,0 +1,103 @@
+"""Fully connected layer, y = x W^T + b.
+
+Shapes
+    x, dx            (..., i)
+    weight, dweight  (o, i)
+    bias, dbias      (o,) or None
+    y, dy            (..., o)
+Derivation
+    With the leading axes gathered into one index n,
+
+        y[n,o]       = bias[o] + sum_i x[n,i] * weight[o,i]
+        dx[n,i]      = sum_o dy[n,o] * weight[o,i]
+        dweight[o,i] = sum_n dy[n,o] * x[n,i]
+        dbias[o]     = sum_n dy[n,o]
+Implementations
+    textbook  the sums as they stand, in Einstein's notation.
+    fast      matrix products of BLAS, on one thread (see backend.single_threaded_blas).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from minicnn.backend import IMPLS, Impl, single_threaded_blas
+from minicnn.shapes import ShapeError, check_choice, check_float, check_gradient, check_shape
+
+
+class Cache(NamedTuple):
+    x: np.ndarray
+    weight: np.ndarray
+    has_bias: bool
+
+
+def forward(
+    x: Float[np.ndarray, "*batch i"],
+    weight: Float[np.ndarray, "o i"],
+    bias: Float[np.ndarray, " o"] | None = None,
+    *,
+    impl: Impl = "fast",
+) -> tuple[Float[np.ndarray, "*batch o"], Cache]:
+    """Return ``(y, cache)``. Raises ShapeError where the sizes do not fit."""
+    check_choice("linear", "impl", impl, IMPLS)
+    check_float("linear", x=x, weight=weight, bias=bias)
+    check_shape("linear", "weight", weight, "out_features in_features")
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(
+            f"linear: x of shape {x.shape} has {x.shape[-1] if x.ndim else 'no'} features on its "
+            f"last axis where weight of shape {weight.shape} takes {weight.shape[1]}. "
+            "Is the image of the size that the network was made for?"
+        )
+    if bias is not None:
+        check_shape("linear", "bias", bias, "out_features", weight.shape[0])
+    if impl == "textbook":
+        y = np.einsum("...i,oi->...o", x, weight)
+        y = y if bias is None else y + bias
+    else:
+        rows = x.reshape(-1, x.shape[-1])
+        with single_threaded_blas():
+            y = rows @ weight.T
+        if bias is not None:
+            y += bias
+        y = y.reshape(*x.shape[:-1], weight.shape[0])
+    return y, Cache(x, weight, bias is not None)
+
+
+def backward(
+    dy: Float[np.ndarray, "*batch o"],
+    cache: Cache,
+    *,
+    input_grad: bool = True,
+    param_grad: bool = True,
+    impl: Impl = "fast",
+) -> tuple[
+    Float[np.ndarray, "*batch i"] | None,
+    Float[np.ndarray, "o i"] | None,
+    Float[np.ndarray, " o"] | None,
+]:
+    """Return ``(dx, dweight, dbias)``; dbias is None where forward had no bias.
+
+    ``input_grad=False`` spares dx, ``param_grad=False`` spares the other two: they are None then.
+    """
+    check_choice("linear", "impl", impl, IMPLS)
+    x, weight, has_bias = cache
+    check_gradient("linear", dy, (*x.shape[:-1], weight.shape[0]), x.dtype)
+    dx = dweight = dbias = None
+    if impl == "textbook":
+        if input_grad:
+            dx = np.einsum("...o,oi->...i", dy, weight)
+        if param_grad:
+            dweight = np.einsum("...o,...i->oi", dy, x)
+            dbias = np.einsum("...o->o", dy) if has_bias else None
+    else:
+        drows = dy.reshape(-1, weight.shape[0])
+        with single_threaded_blas():
+            if input_grad:
+                dx = (drows @ weight).reshape(x.shape)
+            if param_grad:
+                dweight = drows.T @ x.reshape(-1, x.shape[-1])
+                dbias = drows.sum(axis=0) if has_bias else None
+    return dx, dweight, dbias

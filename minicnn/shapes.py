@@ -1,0 +1,98 @@
+"""Checks of what comes in: each says which operation, which axis, the arithmetic and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class ShapeError(ValueError):
+    """An array or an option whose size does not fit the others."""
+
+
+def check_float(op: str, **arrays: np.ndarray | None) -> np.dtype:
+    """Raise unless every array is float32, or every one float64; return that dtype.
+
+    None stands for an optional array that was not given.
+    """
+    first, dtype = "", np.dtype(np.float32)
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        if not isinstance(array, np.ndarray):
+            raise TypeError(
+                f"{op}: {name} must be a NumPy array, got {type(array).__name__}. "
+                f"Use np.asarray({name}, dtype=np.float32)."
+            )
+        if array.dtype not in (np.float32, np.float64):
+            raise TypeError(
+                f"{op}: {name} has dtype {array.dtype}; float32 and float64 are supported. "
+                f"Use {name}.astype(np.float32)."
+            )
+        if first and array.dtype != dtype:
+            raise TypeError(
+                f"{op}: {name} is {array.dtype} but {first} is {dtype}. "
+                f"Use {name}.astype(np.{dtype})."
+            )
+        first, dtype = first or name, array.dtype
+    return dtype
+
+
+def check_shape(op: str, name: str, array: np.ndarray, axes: str, *sizes: int | None) -> None:
+    """Raise unless ``array`` has one axis per word of ``axes``, with the sizes given (None: any)."""
+    words = axes.split()
+    if array.ndim != len(words):
+        raise ShapeError(
+            f"{op}: {name} must have {len(words)} axes ({', '.join(words)}), "
+            f"got {array.ndim} with shape {array.shape}."
+        )
+    for axis, (word, size) in enumerate(zip(words, sizes, strict=False)):
+        if size is not None and array.shape[axis] != size:
+            raise ShapeError(
+                f"{op}: {name} has {array.shape[axis]} along {word} (axis {axis}) where {size} "
+                f"is needed; its shape is {array.shape}."
+            )
+
+
+def check_gradient(op: str, dy: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raise unless the upstream gradient has the shape and dtype of the output it belongs to."""
+    if not isinstance(dy, np.ndarray) or dy.shape != shape or dy.dtype != dtype:
+        got = f"{dy.dtype} {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
+        raise ShapeError(
+            f"{op}: dy must have the shape and dtype of the output, {dtype} {shape}, got {got}."
+        )
+
+
+def check_choice(op: str, name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{op}: {name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def integer(op: str, name: str, value: object, least: int) -> int:
+    """Return ``value`` as an int; raise unless it is one and at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{op}: {name} must be an integer, got {value!r}.")
+    if value < least:
+        raise ShapeError(f"{op}: {name} must be at least {least}, got {value}.")
+    return int(value)
+
+
+def pair(op: str, name: str, value: int | Sequence[int], least: int) -> tuple[int, int]:
+    """Return (height, width) from one integer for both or from two; each at least ``least``."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ShapeError(
+                f"{op}: {name} must be an integer or two (height, width), got {value!r}."
+            )
+        return integer(op, name, value[0], least), integer(op, name, value[1], least)
+    both = integer(op, name, value, least)
+    return both, both
+
+
+def axis_index(op: str, dim: int, ndim: int) -> int:
+    """Return ``dim`` counted from the front; negative counts from the back."""
+    if not -ndim <= dim < ndim:
+        raise ShapeError(f"{op}: dim {dim} is out of range for {ndim} axes.")
+    return dim % ndim

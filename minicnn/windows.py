@@ -1,0 +1,186 @@
+"""Windows sliding over an image: the one idea behind convolution, pooling, unfold and fold.
+
+Along an axis of ``size`` pixels, padded by ``before`` and ``after``, the window of output ``o``
+covers the padded pixels ``o * stride + k * dilation`` for ``k < kernel``. It fits as long as its
+last pixel exists, so there are
+
+    out = floor((before + size + after - dilation * (kernel - 1) - 1) / stride) + 1
+
+outputs. Pixels at the end that no window reaches are left out, as in torch.
+
+``view`` gathers the windows, without copying a pixel. ``scatter`` is its transpose: it puts
+windows back, and where windows overlap, a pixel receives the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from minicnn.shapes import ShapeError, pair
+
+
+class Windows(NamedTuple):
+    """Where the windows lie. Integers only, so that kernels take it as it is."""
+
+    h: int
+    w: int
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    dh: int
+    dw: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+    oh: int
+    ow: int
+
+
+def conv_windows(
+    op: str,
+    image: tuple[int, int],
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+) -> Windows:
+    """Return the windows of a convolution; ``padding`` may be ``"valid"`` or ``"same"``.
+
+    "same" keeps the image's size. Where the padding is odd, the extra pixel comes after.
+    """
+    kernel = pair(op, "kernel_size", kernel_size, 1)
+    step = pair(op, "stride", stride, 1)
+    spread = pair(op, "dilation", dilation, 1)
+    if isinstance(padding, str):
+        if padding == "valid":
+            pads = ((0, 0), (0, 0))
+        elif padding == "same":
+            if step != (1, 1):
+                raise ValueError(
+                    f"{op}: padding='same' needs stride 1, got stride {step}. "
+                    "Give the padding as integers."
+                )
+            total = [d * (k - 1) for d, k in zip(spread, kernel, strict=True)]
+            pads = ((total[0] // 2, total[0] - total[0] // 2),
+                    (total[1] // 2, total[1] - total[1] // 2))  # fmt: skip
+        else:
+            raise ValueError(f"{op}: padding must be integers, 'valid' or 'same', got {padding!r}.")
+    else:
+        ph, pw = pair(op, "padding", padding, 0)
+        pads = ((ph, ph), (pw, pw))
+    out = [
+        _count(op, axis, *rest, ceil=False)
+        for axis, *rest in zip(
+            ("height", "width"), image, kernel, step, pads, spread, strict=True
+        )
+    ]  # fmt: skip
+    return _windows(image, kernel, step, spread, pads, out)
+
+
+def pool_windows(
+    op: str,
+    image: tuple[int, int],
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> Windows:
+    """Return the windows of a pool. The stride is the kernel's size unless given.
+
+    With ``ceil_mode`` a last window that reaches past the end counts too, if it starts inside the
+    image or the padding before it. ``bottom`` and ``right`` stay the padding that was asked for.
+    """
+    kernel = pair(op, "kernel_size", kernel_size, 1)
+    step = kernel if stride is None else pair(op, "stride", stride, 1)
+    spread = pair(op, "dilation", dilation, 1)
+    ph, pw = pair(op, "padding", padding, 0)
+    for axis, k, p in zip(("height", "width"), kernel, (ph, pw), strict=True):
+        if p > k // 2:
+            raise ShapeError(
+                f"{op}: padding {p} along {axis} is more than half the kernel {k}, so that a "
+                f"window could hold nothing but padding. Use a padding of at most {k // 2}."
+            )
+    pads = ((ph, ph), (pw, pw))
+    out = [
+        _count(op, axis, *rest, ceil=ceil_mode)
+        for axis, *rest in zip(
+            ("height", "width"), image, kernel, step, pads, spread, strict=True
+        )
+    ]  # fmt: skip
+    return _windows(image, kernel, step, spread, pads, out)
+
+
+def padded(x: np.ndarray, g: Windows, fill: float = 0.0) -> np.ndarray:
+    """Return a copy of ``x`` (n, c, h, w) padded so that every window lies inside."""
+    n, c = x.shape[:2]
+    high = max(g.top + g.h + g.bottom, (g.oh - 1) * g.sh + (g.kh - 1) * g.dh + 1)
+    wide = max(g.left + g.w + g.right, (g.ow - 1) * g.sw + (g.kw - 1) * g.dw + 1)
+    out = np.full((n, c, high, wide), fill, dtype=x.dtype)
+    out[:, :, g.top : g.top + g.h, g.left : g.left + g.w] = x
+    return out
+
+
+def view(x: np.ndarray, g: Windows, fill: float = 0.0) -> np.ndarray:
+    """Return every window of ``x`` (n, c, h, w) as a read-only view (n, c, oh, ow, kh, kw)."""
+    p = padded(x, g, fill)
+    sn, sc, sh, sw = p.strides
+    return np.lib.stride_tricks.as_strided(
+        p,
+        shape=(*x.shape[:2], g.oh, g.ow, g.kh, g.kw),
+        strides=(sn, sc, sh * g.sh, sw * g.sw, sh * g.dh, sw * g.dw),
+        writeable=False,
+    )
+
+
+def scatter(dwindows: np.ndarray, g: Windows) -> np.ndarray:
+    """Return (n, c, h, w): every window (n, c, oh, ow, kh, kw) added in where ``view`` took it."""
+    n, c = dwindows.shape[:2]
+    dx = padded(np.zeros((n, c, g.h, g.w), dwindows.dtype), g)
+    for r in range(g.kh):
+        rows = slice(r * g.dh, r * g.dh + (g.oh - 1) * g.sh + 1, g.sh)
+        for s in range(g.kw):
+            columns = slice(s * g.dw, s * g.dw + (g.ow - 1) * g.sw + 1, g.sw)
+            dx[:, :, rows, columns] += dwindows[..., r, s]
+    return dx[:, :, g.top : g.top + g.h, g.left : g.left + g.w]
+
+
+def _windows(image, kernel, step, spread, pads, out) -> Windows:
+    (top, bottom), (left, right) = pads
+    return Windows(*image, *kernel, *step, *spread, top, bottom, left, right, *out)
+
+
+def _count(
+    op: str,
+    axis: str,
+    size: int,
+    kernel: int,
+    stride: int,
+    pads: tuple[int, int],
+    dilation: int,
+    *,
+    ceil: bool,
+) -> int:
+    """Return the number of windows along one axis, or raise if not one fits."""
+    before, after = pads
+    extent = dilation * (kernel - 1) + 1
+    room = before + size + after - extent
+    if room < 0:
+        total = before + size + after
+        pad = f"2*padding {before}" if before == after else f"padding {before} and {after}"
+        reach = f"kernel {kernel}"
+        if dilation > 1:
+            reach = f"dilated kernel {dilation}*({kernel} - 1) + 1 = {extent}"
+        raise ShapeError(
+            f"{op}: the kernel does not fit along {axis}: input {size} + {pad} = {total} < {reach}."
+            f" Use a kernel of at most {max((total - 1) // dilation + 1, 0)}, or pad the input."
+        )
+    out = room // stride + 1
+    if ceil and room % stride and out * stride < before + size:
+        out += 1
+    return out
