@@ -69,7 +69,7 @@ def spread(
     total: float,
     reduction: Reduction,
 ) -> np.ndarray:
-    """Return the gradient with respect to the losses of shape ``shape``: the transpose of reduce."""
+    """Return the gradient with respect to the losses: the transpose of ``reduce``."""
     dy = np.asarray(dy, dtype)
     expected = shape if reduction == "none" else ()
     if dy.shape != expected:

@@ -40,7 +40,7 @@ def check_float(op: str, **arrays: np.ndarray | None) -> np.dtype:
 
 
 def check_shape(op: str, name: str, array: np.ndarray, axes: str, *sizes: int | None) -> None:
-    """Raise unless ``array`` has one axis per word of ``axes``, with the sizes given (None: any)."""
+    """Raise unless ``array`` has one axis per word of ``axes``, of the sizes given (None: any)."""
     words = axes.split()
     if array.ndim != len(words):
         raise ShapeError(

@@ -73,12 +73,10 @@ def conv_windows(
     else:
         ph, pw = pair(op, "padding", padding, 0)
         pads = ((ph, ph), (pw, pw))
-    out = [
-        _count(op, axis, *rest, ceil=False)
-        for axis, *rest in zip(
-            ("height", "width"), image, kernel, step, pads, spread, strict=True
-        )
-    ]  # fmt: skip
+    out = (
+        _count(op, "height", image[0], kernel[0], step[0], pads[0], spread[0], ceil=False),
+        _count(op, "width", image[1], kernel[1], step[1], pads[1], spread[1], ceil=False),
+    )
     return _windows(image, kernel, step, spread, pads, out)
 
 
@@ -107,12 +105,10 @@ def pool_windows(
                 f"window could hold nothing but padding. Use a padding of at most {k // 2}."
             )
     pads = ((ph, ph), (pw, pw))
-    out = [
-        _count(op, axis, *rest, ceil=ceil_mode)
-        for axis, *rest in zip(
-            ("height", "width"), image, kernel, step, pads, spread, strict=True
-        )
-    ]  # fmt: skip
+    out = (
+        _count(op, "height", image[0], kernel[0], step[0], pads[0], spread[0], ceil=ceil_mode),
+        _count(op, "width", image[1], kernel[1], step[1], pads[1], spread[1], ceil=ceil_mode),
+    )
     return _windows(image, kernel, step, spread, pads, out)
 
 
@@ -150,9 +146,15 @@ def scatter(dwindows: np.ndarray, g: Windows) -> np.ndarray:
     return dx[:, :, g.top : g.top + g.h, g.left : g.left + g.w]
 
 
-def _windows(image, kernel, step, spread, pads, out) -> Windows:
+_Pair = tuple[int, int]
+
+
+def _windows(
+    image: _Pair, kernel: _Pair, step: _Pair, spread: _Pair, pads: tuple[_Pair, _Pair], out: _Pair
+) -> Windows:
+    (h, w), (kh, kw), (sh, sw), (dh, dw), (oh, ow) = image, kernel, step, spread, out
     (top, bottom), (left, right) = pads
-    return Windows(*image, *kernel, *step, *spread, top, bottom, left, right, *out)
+    return Windows(h, w, kh, kw, sh, sw, dh, dw, top, bottom, left, right, oh, ow)
 
 
 def _count(

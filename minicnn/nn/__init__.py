@@ -10,6 +10,7 @@ from minicnn.nn.loss import CrossEntropyLoss, NLLLoss
 from minicnn.nn.module import Module, Param, StateDictError
 from minicnn.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from minicnn.nn.sequential import Sequential
+from minicnn.nn.summary import summarize
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -32,4 +33,5 @@ __all__ = [
     "StateDictError",
     "Tanh",
     "init",
+    "summarize",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.nn.init import default_bias, default_weight
-from minicnn.nn.module import Module, Param, needs_image
+from minicnn.nn.module import Module, Param, Window, needs_image
 from minicnn.ops import conv2d
 from minicnn.shapes import ShapeError, integer, pair
 from minicnn.windows import conv_windows
@@ -69,6 +69,11 @@ class Conv2d(Module):
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
         return self.weight.data.size * math.prod(self.output_shape(shape)[1:])
+
+    def window(self) -> Window | None:
+        kh, kw = self.weight.data.shape[2:]
+        stride = pair("Conv2d", "stride", self.stride, 1)
+        return (kh, kw), stride, pair("Conv2d", "dilation", self.dilation, 1)
 
     def _options(self) -> str:
         o, per_group, kh, kw = self.weight.data.shape

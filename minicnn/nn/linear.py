@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.nn.init import default_bias, default_weight
-from minicnn.nn.module import Module, Param
+from minicnn.nn.module import Module, Param, Window
 from minicnn.ops import linear
 from minicnn.shapes import ShapeError, integer
 
@@ -56,6 +56,9 @@ class Linear(Module):
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
         return self.weight.data.size * math.prod(shape[:-1])
+
+    def window(self) -> Window | None:
+        return None
 
     def _options(self) -> str:
         o, i = self.weight.data.shape

@@ -15,6 +15,8 @@ import numpy as np
 from minicnn.backend import IMPLS, Impl
 from minicnn.shapes import ShapeError, check_choice
 
+Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # kernel, stride, dilation
+
 
 class StateDictError(ValueError):
     """A state dict that does not belong to this module; the text names each key at fault."""
@@ -49,7 +51,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward.")
 
     def backward(self, dy: np.ndarray, cache: Any, *, input_grad: bool = True) -> np.ndarray | None:
-        """Add into the gradients of the parameters and return ``dx``, or None without input_grad."""
+        """Add into the parameters' gradients; return ``dx``, or None without ``input_grad``."""
         raise NotImplementedError(f"{type(self).__name__} has no backward.")
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -66,6 +68,10 @@ class Module:
         """Return how many products one image of ``shape`` takes in convolutions and matrices."""
         return 0
 
+    def window(self) -> Window | None:
+        """Return the window of input pixels one output is made of; None: all of them."""
+        return (1, 1), (1, 1), (1, 1)
+
     # ---- the tree
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -74,7 +80,7 @@ class Module:
                 yield name, value
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield this module and all below it, each under the path of attributes that leads to it."""
+        """Yield this module and all below it, each under the path that leads to it."""
         yield prefix, self
         for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)

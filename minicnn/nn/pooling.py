@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minicnn.nn.module import Module, needs_image
+from minicnn.nn.module import Module, Window, needs_image
 from minicnn.ops import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from minicnn.shapes import pair
 from minicnn.windows import pool_windows
 
 
@@ -43,6 +44,11 @@ class MaxPool2d(Module):
             self.ceil_mode,
         )  # fmt: skip
         return c, g.oh, g.ow
+
+    def window(self) -> Window | None:
+        kernel = pair("MaxPool2d", "kernel_size", self.kernel_size, 1)
+        stride = kernel if self.stride is None else pair("MaxPool2d", "stride", self.stride, 1)
+        return kernel, stride, pair("MaxPool2d", "dilation", self.dilation, 1)
 
     def _options(self) -> str:
         return (
@@ -86,6 +92,11 @@ class AvgPool2d(Module):
         )  # fmt: skip
         return c, g.oh, g.ow
 
+    def window(self) -> Window | None:
+        kernel = pair("AvgPool2d", "kernel_size", self.kernel_size, 1)
+        stride = kernel if self.stride is None else pair("AvgPool2d", "stride", self.stride, 1)
+        return kernel, stride, (1, 1)
+
     def _options(self) -> str:
         return (
             f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
@@ -97,7 +108,7 @@ class AvgPool2d(Module):
 class AdaptiveAvgPool2d(Module):
     """Means over a grid of regions of the size asked for; None keeps a side."""
 
-    def __init__(self, output_size: int | None | Sequence[int | None]) -> None:
+    def __init__(self, output_size: int | Sequence[int | None] | None) -> None:
         self.output_size = output_size
 
     def forward(
@@ -115,6 +126,9 @@ class AdaptiveAvgPool2d(Module):
         size = self.output_size
         high, wide = (size, size) if size is None or isinstance(size, int) else size
         return c, h if high is None else high, w if wide is None else wide
+
+    def window(self) -> Window | None:
+        return None
 
     def _options(self) -> str:
         return f"{self.output_size}"

@@ -39,7 +39,7 @@ class Cache(NamedTuple):
 
 def forward(
     x: Float[np.ndarray, "n c h w"],
-    output_size: int | None | Sequence[int | None],
+    output_size: int | Sequence[int | None] | None,
     *,
     impl: Impl = "fast",
 ) -> tuple[Float[np.ndarray, "n c oh ow"], Cache]:
@@ -51,9 +51,10 @@ def forward(
     n, c, h, w = x.shape
     if not h or not w:
         raise ShapeError(f"{op}: x of shape {x.shape} has no pixels to average.")
-    two = isinstance(output_size, (tuple, list)) and len(output_size) == 2
-    high, wide = output_size if two else (output_size, output_size)  # type: ignore[misc]
-    oh, ow = pair(op, "output_size", (h if high is None else high, w if wide is None else wide), 1)
+    size = [output_size] * 2 if output_size is None else output_size
+    if isinstance(size, (tuple, list)):
+        size = [side if want is None else want for want, side in zip(size, (h, w), strict=False)]
+    oh, ow = pair(op, "output_size", size, 1)  # type: ignore[arg-type]
     if impl == "textbook":
         y = _regions(h, oh, dtype) @ x @ _regions(w, ow, dtype).T
     else:

@@ -44,7 +44,7 @@ def forward(
         raise ValueError(f"dropout: p must be from 0 to 1, got {p}.")
     if not training or p == 0:
         cache = Cache(None, dtype.type(1), x.shape)
-        return x.copy(order="K"), cache
+        return _mask(x, cache, impl), cache
     if not isinstance(rng, np.random.Generator):
         raise TypeError(
             f"dropout: training needs rng, a numpy.random.Generator, got {type(rng).__name__}. "
@@ -61,13 +61,13 @@ def backward(
     """Return ``dx``."""
     check_choice("dropout", "impl", impl, IMPLS)
     check_gradient("dropout", dy, cache.shape, cache.scale.dtype)
-    if cache.kept is None:
-        return dy.copy(order="K")
     return _mask(dy, cache, impl)
 
 
 def _mask(v: np.ndarray, cache: Cache, impl: Impl) -> np.ndarray:
     """Return m * s * v: with v = x that is y, with v = dy it is dx."""
+    if cache.kept is None:
+        return v.copy(order="K")
     if impl == "textbook":
         return cache.kept * cache.scale * v
     out = np.empty_like(v)

@@ -157,7 +157,7 @@ def _make_tile(vectors: int):
     return tile
 
 
-if config.DISABLE_JIT:
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
     _tile1 = functools.partial(_tile_in_python, vectors=1)
     _tile2 = functools.partial(_tile_in_python, vectors=2)
 else:

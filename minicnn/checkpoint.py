@@ -1,0 +1,85 @@
+"""Files that appear whole or not at all, and checkpoints in the safetensors format.
+
+A file is written under another name beside its place and then renamed, which the system does at
+once or not at all. A full disk or a pulled plug leaves the previous file as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class CheckpointError(Exception):
+    """A file of a run that is missing, damaged or cannot be written; says which and what to do."""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` whole. Raises CheckpointError and leaves what was there."""
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        kept = " The file that was there is unchanged." if path.exists() else ""
+        raise CheckpointError(
+            f"{path}: cannot be written ({error.strerror or error}).{kept} "
+            "Make room or choose another folder with --out."
+        ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as readable JSON."""
+    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file. Raises CheckpointError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no such file. Is this the folder of a run?") from (
+            error
+        )
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error}).") from error
+
+
+def save(path: Path, tensors: Mapping[str, np.ndarray], note: Any = None) -> None:
+    """Write arrays by name, and with them ``note``, anything that JSON holds."""
+    from safetensors.numpy import save as to_bytes
+
+    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    write_whole(path, to_bytes(whole, metadata={"note": json.dumps(note)}))
+
+
+def load(path: Path) -> tuple[dict[str, np.ndarray], Any]:
+    """Return ``(tensors, note)``. Raises CheckpointError where the file is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file. Is this the folder of a run?")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            note = json.loads((file.metadata() or {}).get("note", "null"))
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as safetensors ({error}); it is cut off or damaged. "
+            "Take another copy, or train anew."
+        ) from error
+    return tensors, note

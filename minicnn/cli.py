@@ -1,0 +1,361 @@
+"""The command ``minicnn``: train, evaluate, predict, summary, doctor.
+
+What can be foreseen to go wrong ends with one line on stderr and exit code 2; Ctrl-C with 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    args = _parser().parse_args(argv)
+    from minicnn.checkpoint import CheckpointError
+    from minicnn.data import DataError
+    from minicnn.train import Interrupted, TrainError
+
+    try:
+        args.run(args)
+    except (CheckpointError, DataError, TrainError, ValueError) as error:
+        print(f"minicnn {args.command}: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as error:
+        print(f"minicnn {args.command}: {error}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print(f"minicnn {args.command}: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+# ---------------------------------------------------------------------------------------- options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minicnn",
+        description="Train and use small convolutional networks, written from scratch.",
+        epilog="Begin with: minicnn train lenet5",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+
+    evaluate = commands.add_parser(
+        "evaluate", help="scores of a run's best weights on a data set", formatter_class=_Help
+    )
+    evaluate.add_argument("folder", type=Path, metavar="RUN", help="folder that a training left")
+    evaluate.add_argument("--data", metavar="NAME", help="another data set than the run's own")
+    evaluate.add_argument(
+        "--split", choices=("train", "validation", "test"), default="test", help="which part"
+    )
+    _add_data_dir(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+    predict = commands.add_parser(
+        "predict", help="the most probable classes of images", formatter_class=_Help
+    )
+    predict.add_argument("folder", type=Path, metavar="RUN", help="folder that a training left")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG or JPEG files")
+    predict.add_argument("--top", type=int, default=3, metavar="K", help="classes to show")
+    predict.add_argument(
+        "--invert",
+        action="store_true",
+        help="exchange dark and light, for digits written dark on light",
+    )
+    predict.set_defaults(run=_predict)
+
+    summary = commands.add_parser(
+        "summary", help="a network's layers, shapes, parameters, fields", formatter_class=_Help
+    )
+    summary.add_argument("model", metavar="MODEL", help="its name, such as lenet5")
+    summary.add_argument("--classes", type=int, default=10, help="how many it tells apart")
+    summary.set_defaults(run=_summary)
+
+    doctor = commands.add_parser("doctor", help="what is installed, found and compiled")
+    _add_data_dir(doctor)
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, except those that the recipe decides."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, argparse.SUPPRESS):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where data sets lie or go (else $MINICNN_DATA, else the user's cache)",
+    )
+
+
+def _add_train(commands: Any) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a network",
+        formatter_class=_Help,
+        description="Train a network and leave a folder with weights, metrics and pictures.",
+        epilog="Options that are not given come from the recipe of the model and the data set.",
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="its name, such as lenet5")
+    parser.add_argument(
+        "--data",
+        default="digits",
+        metavar="NAME",
+        help="digits (no download), mnist, fashion-mnist, kmnist, imagefolder:PATH",
+    )
+    _add_data_dir(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="RUN", help="a new folder for the run (else under runs/)"
+    )
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run instead")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    def add(name: str, kind: Any, help: str, **more: Any) -> None:
+        parser.add_argument(name, type=kind, help=help, default=argparse.SUPPRESS, **more)
+
+    add("--epochs", int, "times through the training images")
+    add("--batch-size", int, "images a step")
+    add("--optimizer", str, "sgd, adam or adamw")
+    add("--lr", float, "learning rate, with onecycle the highest")
+    add("--momentum", float, "of sgd (0.9)")
+    add("--weight-decay", float, "pull of the weights towards 0")
+    add("--schedule", str, "constant, step, multistep, cosine or onecycle")
+    add("--warmup-epochs", int, "epochs in which the rate rises to its full value")
+    add("--step-epochs", int, "schedule step: epochs between drops (a third of the run)")
+    add("--milestones", int, "schedule multistep: epochs of the drops", nargs="+", metavar="EPOCH")
+    add("--gamma", float, "schedules step and multistep: factor of a drop (0.1)")
+    add("--label-smoothing", float, "share of the target spread over all classes")
+    add("--init", str, "default, {kaiming,xavier}_{uniform,normal}")
+    add("--shift", int, "augmentation: random shift of up to so many pixels")
+    add("--rotate", float, "augmentation: random rotation of up to so many degrees")
+    add("--validation", float, "part of the training images set apart for validation")
+    add("--patience", int, "stop after so many epochs without a better validation")
+    add("--seed", int, "of the weights, the order and the augmentation")
+    add("--impl", str, "fast, or textbook to run the formulas")
+    for flag, text in [
+        ("--nesterov", "Nesterov's momentum in sgd"),
+        ("--drop-last", "leave out the last, incomplete batch of an epoch"),
+    ]:
+        parser.add_argument(flag, action="store_true", help=text, default=argparse.SUPPRESS)
+    parser.set_defaults(run=_train)
+
+
+_NOT_OF_THE_RECIPE = ("command", "run", "model", "data", "data_dir", "out", "resume", "quiet")
+
+
+# --------------------------------------------------------------------------------------- commands
+
+
+def _train(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from minicnn import train
+    from minicnn.recipes import recipe_for
+
+    options = {k: v for k, v in vars(args).items() if k not in _NOT_OF_THE_RECIPE}
+    if args.resume is not None:
+        _refuse_with_resume(args, options)
+        run = train.resume(args.resume, args.data_dir)
+    else:
+        if args.model is None:
+            raise ValueError(f"which model? Known: {_models()}.")
+        if "milestones" in options:
+            options["milestones"] = tuple(options["milestones"])
+        recipe = recipe_for(args.model, args.data, **options)
+        folder = args.out or _new_folder(Path("runs"), f"{args.model}-{args.data}")
+        run = train.start(recipe, folder, args.data_dir)
+    recipe = run.recipe
+    train_n, validation_n, test_n = (len(part) for part in run.splits)
+    parameters = sum(param.data.size for param in run.model.parameters())
+    print(
+        f"{recipe.model} ({parameters:,} parameters) on {recipe.data}: {train_n:,} images to "
+        f"train, {validation_n:,} to validate, {test_n:,} to test\n"
+        f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), {recipe.epochs} epochs of "
+        f"batches of {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
+    )
+    if run.epoch or run.batch:
+        print(f"going on in epoch {min(run.epoch + 1, recipe.epochs)} after batch {run.batch}")
+    # The bar counts images over the whole run, so its rate is images a second and its estimate
+    # the time left until the end.
+    bar = tqdm(
+        total=train_n * recipe.epochs,
+        initial=train_n * run.epoch + run.seen,
+        unit=" images",
+        disable=True if args.quiet else None,
+        dynamic_ncols=True,
+        leave=False,
+        mininterval=0.2,
+    )
+
+    def on_batch(now: train.Progress) -> None:
+        bar.update(now.images)
+        bar.set_postfix_str(f"loss {now.loss:.4f}, accuracy {now.accuracy:.2%}", refresh=False)
+
+    def on_epoch(row: dict[str, float]) -> None:
+        epoch = int(row["epoch"])
+        best = "  best" if run.best["epoch"] == epoch else ""
+        bar.set_description(f"epoch {min(epoch + 1, recipe.epochs)}/{recipe.epochs}", refresh=False)
+        bar.write(
+            f"epoch {epoch:>3}/{recipe.epochs}  loss {row['train_loss']:.4f}  accuracy "
+            f"{row['train_accuracy']:7.2%}  validation loss {row['validation_loss']:.4f}  accuracy "
+            f"{row['validation_accuracy']:7.2%}  {row['images_per_second']:,.0f} images/s{best}",
+            file=sys.stdout,
+        )
+
+    bar.set_description(f"epoch {min(run.epoch + 1, recipe.epochs)}/{recipe.epochs}")
+    try:
+        run.fit(on_batch, on_epoch)
+    finally:
+        bar.close()
+    if run.epoch < recipe.epochs:
+        print(f"stopped early: {recipe.patience} epochs without a better validation")
+    scores = run.finish()
+    seconds = sum(row["seconds"] for row in run.history)
+    print(
+        f"test accuracy {scores.accuracy:.2%} (top-{train.TOP_K} {scores.top_k:.2%}, loss "
+        f"{scores.loss:.4f}) on {test_n:,} images, with the weights of epoch "
+        f"{int(run.best['epoch'])}; {seconds:.1f} s of training"
+    )
+    pictures = sorted(path.name for path in run.folder.glob("*.png"))
+    print(f"pictures in {run.folder}: {', '.join(pictures)}")
+
+
+def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> None:
+    """Raise where an option would be ignored because the run has its own."""
+    from minicnn.train import TrainError, read_config
+
+    recipe = read_config(args.resume).recipe
+    if args.model not in (None, recipe.model):
+        raise TrainError(
+            f"{args.resume} is a run of {recipe.model}, not of {args.model}. Leave the model out, "
+            f"or start a run of {args.model} in another folder."
+        )
+    if args.data not in ("digits", recipe.data):
+        raise TrainError(f"{args.resume} is a run on {recipe.data}, not on {args.data}.")
+    if args.out is not None:
+        raise TrainError("--out names a new run, --resume an old one. Give one of them.")
+    different = [name for name, value in options.items() if getattr(recipe, name) != value]
+    if different:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in different)
+        raise TrainError(
+            f"{args.resume} has its own recipe, which {names} would change. Leave it out, or "
+            "start a new run."
+        )
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from minicnn import data, train
+
+    model, config = train.load_model(args.folder)
+    name = args.data or config.recipe.data
+    own = config.recipe.validation if name == config.recipe.data else None
+    splits = data.load(name, args.data_dir, **({} if own is None else {"validation": own}))
+    dataset = getattr(splits, args.split)
+    if dataset.classes != tuple(config.classes):
+        raise train.TrainError(
+            f"{name} has the classes {_some(dataset.classes)}, the run {args.folder} learned "
+            f"{_some(config.classes)}. Evaluate it on data of the same classes."
+        )
+    h, w, c = dataset.images.shape[1:]
+    if (c, h, w) != config.image:
+        raise train.TrainError(
+            f"{name} has images of (channels, height, width) {(c, h, w)}, the run {args.folder} "
+            f"learned on {config.image}. Resize them first."
+        )
+    scores = train.evaluate(model, dataset, config.normalization)
+    print(
+        f"{config.recipe.model} on the {args.split} split of {name}, {len(dataset):,} images: "
+        f"accuracy {scores.accuracy:.2%}, top-{train.TOP_K} {scores.top_k:.2%}, "
+        f"loss {scores.loss:.4f}"
+    )
+    worst = _confusions(dataset.labels, scores.predictions, config.classes)
+    if worst:
+        print(f"most often confused: {worst}")
+
+
+def _confusions(labels: Any, predictions: Any, classes: Sequence[str]) -> str:
+    """Return the three most frequent mistakes as text."""
+    from collections import Counter
+
+    wrong = labels != predictions
+    pairs = Counter(zip(labels[wrong].tolist(), predictions[wrong].tolist(), strict=True))
+    return ", ".join(
+        f"{classes[true]} taken for {classes[predicted]} ({count})"
+        for (true, predicted), count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[
+            :3
+        ]
+    )
+
+
+def _predict(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from minicnn import data, train
+    from minicnn.ops import softmax
+
+    if args.top < 1:
+        raise ValueError(f"--top must be at least 1, got {args.top}.")
+    model, config = train.load_model(args.folder)
+    c, h, w = config.image
+    images = np.stack([data.read_image(path, (h, w), c) for path in args.images])
+    if args.invert:
+        images = 255 - images
+    probabilities, _ = softmax.forward(model(data.normalize(images, config.normalization)))
+    width = max(len(str(path)) for path in args.images)
+    for path, row in zip(args.images, probabilities, strict=True):
+        best = np.argsort(-row, kind="stable")[: args.top]
+        answer = "   ".join(f"{config.classes[k]} {row[k]:6.2%}" for k in best)
+        print(f"{path!s:<{width}}  {answer}")
+
+
+def _summary(args: argparse.Namespace) -> None:
+    from minicnn import models, nn
+    from minicnn.nn.summary import as_text
+
+    if args.classes < 1:
+        raise ValueError(f"--classes must be at least 1, got {args.classes}.")
+    model = models.create(args.model, args.classes)
+    image = models.MODELS[args.model].image
+    print(as_text(nn.summarize(model, image), image))
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from minicnn.doctor import report
+
+    print(report(args.data_dir))
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """Return the first of name, name-2, name-3, ... that does not exist."""
+    name = name.replace(":", "-").replace("/", "_")
+    folder, number = parent / name, 1
+    while folder.exists():
+        number += 1
+        folder = parent / f"{name}-{number}"
+    return folder
+
+
+def _models() -> str:
+    from minicnn.models import MODELS
+
+    return ", ".join(MODELS)
+
+
+def _some(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:4]) + (f", ... ({len(classes)})" if len(classes) > 4 else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

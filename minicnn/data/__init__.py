@@ -1,0 +1,22 @@
+"""Data: readers, the parts for training, validation and test, and the loader of batches."""
+
+from minicnn.data.dataset import DataError, Dataset, Normalization, Splits, normalization
+from minicnn.data.images import read_image
+from minicnn.data.loader import Augment, Loader, normalize
+from minicnn.data.sources import NAMES, available, data_root, load
+
+__all__ = [
+    "NAMES",
+    "Augment",
+    "DataError",
+    "Dataset",
+    "Loader",
+    "Normalization",
+    "Splits",
+    "available",
+    "data_root",
+    "load",
+    "normalization",
+    "normalize",
+    "read_image",
+]

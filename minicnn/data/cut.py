@@ -1,0 +1,55 @@
+"""Kernels that cut a batch out of the images: gather and normalise, and while at it move.
+
+A pixel is a byte, so normalising is looking it up: ``table[channel, pixel]``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from minicnn.backend import kernel
+
+
+@kernel(parallel=True)
+def cut(images, order, table, out):
+    """out[b, i, j, k] = table[k, images[order[b], i, j, k]]"""
+    c = table.shape[0]
+    for b in prange(order.size):
+        image, y = images[order[b]].reshape(-1), out[b].reshape(-1)
+        for k in range(c):
+            for e in range(k, y.size, c):
+                y[e] = table[k, image[e]]
+
+
+@kernel(parallel=True)
+def cut_moved(images, order, moves, table, out):
+    """Cut each image rotated about its centre, then shifted; moves[b] = cos, sin, down, right.
+
+    A positive angle turns the image counterclockwise. From each pixel of ``out`` the way is gone
+    back to a point (p, q) of the image, and the four pixels around it are mixed. The image has a
+    black frame, one pixel wide and two after the end; a point farther out is pulled onto it.
+    Normalising is affine, so it may come before mixing.
+    """
+    h, w, c = images.shape[1:]
+    for b in prange(order.size):
+        image = images[order[b]]
+        framed = np.empty((h + 3, w + 3, c), table.dtype)
+        for k in range(c):
+            framed[:, :, k] = table[k, 0]
+            for i in range(h):
+                for j in range(w):
+                    framed[i + 1, j + 1, k] = table[k, image[i, j, k]]
+        cos, sin, down, right = moves[b]
+        for i in range(h):
+            for j in range(w):
+                y, x = i - (h - 1) / 2 - down, j - (w - 1) / 2 - right
+                p = min(max((h - 1) / 2 + y * cos + x * sin, -1.0), h) + 1
+                q = min(max((w - 1) / 2 + x * cos - y * sin, -1.0), w) + 1
+                top, left = int(p), int(q)
+                u, v = np.float32(p - top), np.float32(q - left)
+                for k in range(c):
+                    upper, lower = framed[top, left, k], framed[top + 1, left, k]
+                    upper += v * (framed[top, left + 1, k] - upper)
+                    lower += v * (framed[top + 1, left + 1, k] - lower)
+                    out[b, i, j, k] = upper + u * (lower - upper)

@@ -1,0 +1,123 @@
+"""Images with labels, the parts they are divided into, and the statistics that normalise them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+
+class DataError(Exception):
+    """Data that are missing, damaged or do not fit; the message says what, where and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images, held in memory as bytes with the channels last.
+
+    Raises DataError where arrays and classes do not fit together.
+    """
+
+    name: str
+    images: UInt8[np.ndarray, "n h w c"]
+    labels: Int64[np.ndarray, " n"]  # positions in ``classes``
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise DataError(
+                f"{self.name}: images must be uint8 with axes (n, h, w, c), got {images.dtype} "
+                f"of shape {images.shape}."
+            )
+        if labels.dtype != np.int64 or labels.ndim != 1:
+            raise DataError(
+                f"{self.name}: labels must be int64 with one axis, got {labels.dtype} of shape "
+                f"{labels.shape}."
+            )
+        if len(images) != len(labels):
+            raise DataError(
+                f"{self.name}: there are {len(images)} images but {len(labels)} labels."
+            )
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
+        if wrong.size:
+            raise DataError(
+                f"{self.name}: image {wrong[0]} has label {labels[wrong[0]]}, out of range for "
+                f"{len(self.classes)} classes (0 to {len(self.classes) - 1}); "
+                f"{wrong.size} of {len(labels)} labels are."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: np.ndarray) -> Dataset:
+        """Return a copy of the images at ``indices``, in that order."""
+        return Dataset(self.name, self.images[indices], self.labels[indices], self.classes)
+
+
+class Splits(NamedTuple):
+    """Three parts without a common image."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+
+
+def set_apart(dataset: Dataset, fraction: float, seed: int, part: str) -> tuple[Dataset, Dataset]:
+    """Return ``(rest, part)``: a ``fraction`` drawn by ``seed``, every class in proportion.
+
+    The part has at least as many images as there are classes. The images keep their order. Raises
+    DataError where there are too few; ``part`` names the part in the message.
+    """
+    total = len(dataset)
+    present, members = np.unique(dataset.labels, return_counts=True)
+    count = max(round(total * fraction), len(present))
+    if total == 0 or total - count < len(present):
+        raise DataError(
+            f"{dataset.name}: {total} images of {len(present)} classes are too few to set "
+            f"{count} apart for {part}: both parts need one of each class. Add images."
+        )
+    if members.min() < 2:
+        raise DataError(
+            f"{dataset.name}: class {dataset.classes[present[members.argmin()]]} has one image "
+            f"left, which cannot be both in the {part} part and in the rest. Add images to it."
+        )
+    from sklearn.model_selection import train_test_split
+
+    rest, drawn = train_test_split(
+        np.arange(total), test_size=count, stratify=dataset.labels, random_state=seed
+    )
+    return dataset.subset(np.sort(rest)), dataset.subset(np.sort(drawn))
+
+
+class Normalization(NamedTuple):
+    """x = (pixel/255 - mean) / std, for each channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def normalization(dataset: Dataset) -> Normalization:
+    """Return mean and standard deviation of each channel over all pixels, in units of pixel/255.
+
+    The sums are of integers, so the order of the images does not matter. A constant channel gets
+    std 1, which makes it 0. Raises DataError without a pixel.
+    """
+    images = dataset.images
+    count = images[..., 0].size if images.shape[3] else 0
+    if not count:
+        raise DataError(f"{dataset.name}: there is no pixel to take the mean of.")
+    first = np.zeros(images.shape[3], np.int64)
+    second = np.zeros(images.shape[3], np.int64)
+    for start in range(0, len(images), 1024):  # so that the copies stay small
+        block = images[start : start + 1024].astype(np.int64)
+        first += block.sum(axis=(0, 1, 2))
+        second += (block * block).sum(axis=(0, 1, 2))
+    mean, std = [], []
+    for total, squares in zip(first.tolist(), second.tolist(), strict=True):
+        mean.append(total / count / 255)
+        spread = count * squares - total * total  # exact, as Python's integers have no limit
+        std.append(spread**0.5 / count / 255 if spread else 1.0)
+    return Normalization(tuple(mean), tuple(std))

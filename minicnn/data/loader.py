@@ -1,0 +1,135 @@
+"""Batches: which images, in which order, moved how, and as which numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from minicnn.backend import nchw
+from minicnn.data.cut import cut, cut_moved
+from minicnn.data.dataset import DataError, Dataset, Normalization
+from minicnn.shapes import integer
+
+
+class Augment(NamedTuple):
+    """Random moves of the images, drawn anew for each image and epoch.
+
+    An image is rotated about its centre, then shifted; what comes in from outside is black.
+    """
+
+    shift: int = 0  # whole pixels; along each axis uniform in -shift .. shift
+    rotate: float = 0.0  # degrees; uniform in -rotate .. rotate, interpolated bilinearly
+
+
+def normalize(
+    images: UInt8[np.ndarray, "n h w c"], normalization: Normalization
+) -> Float32[np.ndarray, "n c h w"]:
+    """Return ``(images/255 - mean) / std`` as float32, channels-last in memory."""
+    out = np.empty(images.shape, np.float32)
+    images = np.require(images, requirements=["C", "W"])
+    cut(images, np.arange(len(images)), _table(normalization, images.shape[3]), out)
+    return nchw(out)
+
+
+class Loader:
+    """Cuts a data set into normalised batches.
+
+    Order and augmentation of a batch depend on nothing but (seed, epoch, batch), so that training
+    can go on at any batch, and no state has to be kept for it.
+
+    Raises ValueError for options out of range, DataError where no batch would come out.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        normalization: Normalization,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        augment: Augment | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = integer("Loader", "batch_size", batch_size, 1)
+        self.normalization = normalization
+        self.shuffle = shuffle
+        self.seed = integer("Loader", "seed", seed, 0)
+        self.drop_last = drop_last
+        self.augment = augment
+        if augment is not None:
+            _check(augment, dataset)
+        if len(dataset) == 0:
+            raise DataError(f"{dataset.name}: there are no images to cut batches from.")
+        if len(self) == 0:
+            raise DataError(
+                f"{dataset.name}: a batch of {batch_size} is larger than the data, {len(dataset)} "
+                f"images, and drop_last leaves nothing. Use a batch of at most {len(dataset)}."
+            )
+        self._images = np.require(dataset.images, requirements=["C", "W"])
+        self._table = _table(normalization, dataset.images.shape[3])
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def batches(
+        self, epoch: int = 0, start: int = 0
+    ) -> Iterator[tuple[Float32[np.ndarray, "n c h w"], Int64[np.ndarray, " n"]]]:
+        """Yield ``(x, y)`` for batch ``start`` and those after it; fresh arrays each time.
+
+        x is channels-last in memory. Raises ValueError for a ``start`` past the end.
+        """
+        if not 0 <= start <= len(self):
+            raise ValueError(
+                f"Loader: start must be within the {len(self)} batches of an epoch, got {start}."
+            )
+        order = np.arange(len(self.dataset))
+        if self.shuffle:
+            order = np.random.default_rng((0, self.seed, epoch)).permutation(order)
+        for batch in range(start, len(self)):
+            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            out = np.empty((chosen.size, *self._images.shape[1:]), np.float32)
+            if self.augment is None:
+                cut(self._images, chosen, self._table, out)
+            else:
+                rng = np.random.default_rng((1, self.seed, epoch, batch))
+                moves = _draw(self.augment, chosen.size, rng)
+                cut_moved(self._images, chosen, moves, self._table, out)
+            yield nchw(out), self.dataset.labels[chosen]
+
+
+def _table(normalization: Normalization, channels: int) -> np.ndarray:
+    """Return (channels, 256): what each value of a pixel becomes."""
+    mean, std = (np.array(numbers)[:, None] for numbers in normalization)
+    if len(mean) != channels or len(std) != channels:
+        raise DataError(
+            f"Loader: the images have {channels} channels but the normalization is for "
+            f"{len(mean)}. Use the one that was computed from images of this kind."
+        )
+    return ((np.arange(256) / 255 - mean) / std).astype(np.float32)
+
+
+def _check(augment: Augment, dataset: Dataset) -> None:
+    shift, side = integer("Augment", "shift", augment.shift, 0), min(dataset.images.shape[1:3])
+    if shift >= side:
+        raise ValueError(
+            f"Augment: a shift of {shift} pixels can move all of an image of {side} pixels out "
+            f"of sight. Use at most {side - 1}."
+        )
+    if not (math.isfinite(augment.rotate) and augment.rotate >= 0):
+        raise ValueError(f"Augment: rotate must be at least 0 degrees, got {augment.rotate}.")
+
+
+def _draw(augment: Augment, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (n, 4): cosine and sine of the angle, pixels down and to the right."""
+    shift = rng.integers(-augment.shift, augment.shift, (n, 2), endpoint=True)
+    angle = np.radians(rng.uniform(-augment.rotate, augment.rotate, n))
+    moves: np.ndarray = np.column_stack([np.cos(angle), np.sin(angle), shift])
+    return moves

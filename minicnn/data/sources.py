@@ -1,0 +1,69 @@
+"""Data sets by name, and where they lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from minicnn.data import digits, images, mnist
+from minicnn.data.dataset import DataError, Dataset, Splits, set_apart
+from minicnn.shapes import integer
+
+NAMES = ("digits", *mnist.FAMILIES, "imagefolder:PATH")
+
+TEST_FRACTION, TEST_SEED = 0.2, 0  # for data that bring no test images; never to be tuned
+
+
+def data_root(data_dir: str | Path | None = None) -> Path:
+    """Return ``data_dir``, else the environment's MINICNN_DATA, else the user's cache folder."""
+    chosen = data_dir or os.environ.get("MINICNN_DATA")
+    if chosen:
+        return Path(chosen).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("minicnn"))
+
+
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    validation: float = 1 / 12,
+    seed: int = 0,
+) -> Splits:
+    """Return the training, validation and test images of one of ``NAMES``.
+
+    Validation is the given fraction of the training images (of MNIST: 5000 of 60000), drawn by
+    ``seed`` with every class in proportion. A folder that brings a validation part of its own
+    keeps it, whatever the two say. Test images are those that the set brings, otherwise a fifth
+    of all, always the same. A set that is not under ``data_root(data_dir)`` is downloaded.
+
+    Raises DataError where the data cannot be had or are damaged, ValueError for a fraction that
+    is not between 0 and 1.
+    """
+    if not 0 < validation < 1:
+        raise ValueError(f"load: validation must be between 0 and 1, got {validation}.")
+    integer("load", "seed", seed, 0)
+    kind, _, path = name.partition(":")
+    train: Dataset
+    held: Dataset | None = None
+    test: Dataset | None = None
+    if name == "digits":
+        train = digits.load()
+    elif name in mnist.FAMILIES:
+        train, test = mnist.load(name, data_root(data_dir))
+    elif kind == "imagefolder" and path:
+        train, held, test = images.load_folder(name, Path(path).expanduser())
+    else:
+        raise DataError(f"There is no data set {name!r}. Known are {', '.join(NAMES)}.")
+    if test is None:
+        train, test = set_apart(train, TEST_FRACTION, TEST_SEED, "test")
+    if held is None:
+        train, held = set_apart(train, validation, seed, "validation")
+    return Splits(train, held, test)
+
+
+def available(data_dir: str | Path | None = None) -> dict[str, Path | None]:
+    """Return the folder of each named data set, None for those still to be downloaded."""
+    root = data_root(data_dir)
+    return {"digits": digits.found()} | {name: mnist.found(name, root) for name in mnist.FAMILIES}

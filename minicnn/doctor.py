@@ -1,0 +1,115 @@
+"""``minicnn doctor``: what is installed, what is found, what is compiled, what is wrong."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import import_module, metadata
+from pathlib import Path
+from pkgutil import walk_packages
+
+import minicnn
+
+PACKAGES = (
+    "numpy", "numba", "llvmlite", "scikit-learn", "safetensors", "pooch", "matplotlib", "Pillow",
+)  # fmt: skip
+VARIABLES = (
+    "NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS", "MINICNN_DATA",
+)  # fmt: skip
+
+
+def report(data_dir: Path | None = None) -> str:
+    """Return the report as text."""
+    sections = [
+        ("versions", _versions()),
+        ("torch (for tests and reference/ only)", [torch_pair()]),
+        ("threads", _threads()),
+        ("data", _data(data_dir)),
+        ("kernels", _kernels()),
+    ]
+    return "\n\n".join(
+        title + "\n" + "\n".join(f"  {line}" for line in lines) for title, lines in sections
+    )
+
+
+def _versions() -> list[str]:
+    lines = [
+        f"minicnn {minicnn.__version__} in {Path(minicnn.__file__).parent}",
+        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}",
+    ]
+    return lines + [", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)]
+
+
+def torch_pair(python: str = sys.executable) -> str:
+    """Return whether torch and torchvision work together, tried in a process of its own."""
+    try:
+        versions = (
+            f"torch {metadata.version('torch')}, torchvision {metadata.version('torchvision')}"
+        )
+    except metadata.PackageNotFoundError as error:
+        return f'{error.name} is not installed; pip install "minicnn[reference]" brings the pair'
+    code = "import torch, torchvision; print('cuda' if torch.cuda.is_available() else 'cpu')"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        device = "with CUDA" if done.stdout.strip() == "cuda" else "on the CPU"
+        return f"{versions}: they work together, {device}"
+    return f"{versions}: {explain_torch(done.stderr)}"
+
+
+def explain_torch(stderr: str) -> str:
+    """Return what the failed import of the pair means."""
+    if "torchvision::nms does not exist" in stderr:
+        return (
+            "they are of different builds (operator torchvision::nms does not exist). Install both "
+            "from one index: pip install --force-reinstall torch torchvision"
+        )
+    lines = stderr.strip().splitlines() or ["no message"]
+    return f"they cannot be imported ({lines[-1]}). Reinstall both: pip install torch torchvision"
+
+
+def _threads() -> list[str]:
+    import numba
+    from threadpoolctl import threadpool_info
+
+    lines = [f"processor cores: {os.cpu_count()}", f"Numba: {numba.get_num_threads()} threads"]
+    for pool in threadpool_info():
+        if pool["user_api"] == "blas":
+            name = f"{pool['internal_api']} {pool.get('version') or ''}".strip()
+            kind = pool.get("architecture", "unknown")
+            lines.append(f"BLAS: {name} for {kind}, {pool['num_threads']} threads")
+    lines += [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
+    return lines
+
+
+def _data(data_dir: Path | None) -> list[str]:
+    from minicnn import data
+
+    lines = [f"root: {data.data_root(data_dir)}"]
+    for name, place in data.available(data_dir).items():
+        lines.append(f"{name}: {place or 'not here; it is downloaded when first asked for'}")
+    return lines
+
+
+def _kernels() -> list[str]:
+    from numba.core.registry import CPUDispatcher
+
+    kernels = [
+        value
+        for info in walk_packages(minicnn.__path__, "minicnn.")
+        if not info.name.endswith("__main__")
+        for value in vars(import_module(info.name)).values()
+        if isinstance(value, CPUDispatcher) and value.py_func.__module__ == info.name
+    ]
+    if not kernels:
+        return ["NUMBA_DISABLE_JIT is set: the kernels run as Python, very slowly"]
+    cached, folder = 0, ""
+    for kernel in kernels:
+        folder = kernel._cache.cache_path  # of the kernel's own file; Numba has no public name
+        cached += any(Path(folder).glob(f"*.{kernel.py_func.__name__}-*.nbi"))
+    return [
+        f"{cached} of {len(kernels)} are compiled and cached; the others compile when first used",
+        f"cache: {folder} (and the folders beside it)",
+    ]

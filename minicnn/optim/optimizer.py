@@ -1,0 +1,204 @@
+"""What every optimiser shares: the list of parameters, one step over it, the state that resumes.
+
+An optimiser gives an update rule for one parameter, as a loop over its numbers. They are
+independent of each other, so every array is a vector to it, whatever its shape. Such a loop is
+compiled (Numba) because a rule has four to ten operations: NumPy needs a pass over memory and a
+call for each, the loop one pass and one call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from minicnn.optim.checks import number
+from minicnn.shapes import check_float
+
+
+class Parameter(Protocol):
+    """What an optimiser needs of a parameter."""
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values, updated in place."""
+
+    @property
+    def grad(self) -> np.ndarray:
+        """The gradient, of the shape and dtype of ``data``."""
+
+    @property
+    def trainable(self) -> bool:
+        """False: no update, as in torch where grad is None."""
+
+
+class Optimizer(ABC):
+    """Updates ``params`` in place, step by step, from their gradients.
+
+    Attributes
+        params  the parameters, in the order given
+        lr      the learning rate; a schedule sets it
+    """
+
+    # What the rule remembers of each parameter, by the names in the state dict.
+    remembers: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, params: Iterable[Parameter], lr: float) -> None:
+        self.params = list(params)
+        self._check_params()
+        self.lr = lr
+        # How often each parameter's memory was updated. At 0 it has none yet, so a parameter that
+        # stays frozen costs nothing.
+        self._steps = [0] * len(self.params)
+        self._memory: list[tuple[np.ndarray, ...]] = [()] * len(self.params)
+
+    @property
+    def name(self) -> str:
+        """The class's name, as messages say it."""
+        return type(self).__name__
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        self._lr = number(self.name, "lr", lr, "Use for example lr=0.01.")
+
+    @property
+    @abstractmethod
+    def momentum(self) -> float:
+        """The share of the past in the direction of a step; a schedule may set it."""
+
+    @momentum.setter
+    @abstractmethod
+    def momentum(self, momentum: float) -> None: ...
+
+    @abstractmethod
+    def _update(self, index: int, data: np.ndarray, grad: np.ndarray) -> None:
+        """Update ``data``, the vector of parameter number ``index``, from its gradient."""
+
+    def step(self) -> None:
+        """Update every trainable parameter once."""
+        for index, param in enumerate(self.params):
+            if not param.trainable:
+                continue
+            data, grad = param.data, param.grad
+            if grad.shape != data.shape or grad.dtype != data.dtype:
+                raise ValueError(
+                    f"{self.name}: the gradient of parameter {index} is {grad.dtype} {grad.shape}, "
+                    f"the parameter {data.dtype} {data.shape}. They must be equal."
+                )
+            vector = data.ravel()  # contiguous: a view where data is, else a copy
+            self._update(index, vector, grad.ravel())
+            if not data.flags.c_contiguous:
+                data[...] = vector.reshape(data.shape)
+
+    def zero_grad(self) -> None:
+        """Set every gradient to 0, in place."""
+        for param in self.params:
+            param.grad.fill(0)
+
+    def _recall(self, index: int, data: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return what the rule remembers of parameter ``index``: zeros before its first update."""
+        if not self._memory[index]:
+            self._memory[index] = tuple(np.zeros_like(data) for _ in self.remembers)
+        return self._memory[index]
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return copies of all that a resumed run needs beside the parameters and the options.
+
+        ``"step"`` holds the number of updates of each parameter, and under the name of the array
+        and the number of the parameter (``"momentum.0"``) stands what was remembered, for the
+        parameters that were updated.
+        """
+        state = {"step": np.array(self._steps, dtype=np.int64)}
+        for index, (param, vectors) in enumerate(zip(self.params, self._memory, strict=True)):
+            if vectors:
+                for name, vector in zip(self.remembers, vectors, strict=True):
+                    state[f"{name}.{index}"] = vector.reshape(param.data.shape).copy()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from a state dict, bit for bit. Raises ValueError before changing anything."""
+        steps = self._check_state(state)
+        self._steps = steps
+        self._memory = [
+            tuple(state[f"{name}.{index}"].flatten() for name in self.remembers) if count else ()
+            for index, count in enumerate(steps)
+        ]
+
+    def _check_state(self, state: Mapping[str, np.ndarray]) -> list[int]:
+        """Return the steps in ``state``; raise ValueError that names all that does not fit."""
+        remedy = (
+            f"It must come from {self.name} over the same {len(self.params)} parameters "
+            "in the same order."
+        )
+        step = state.get("step")
+        if step is None:
+            raise ValueError(f"{self.name}: the state dict has no 'step'. {remedy}")
+        if step.shape != (len(self.params),) or step.dtype != np.int64 or (step < 0).any():
+            raise ValueError(
+                f"{self.name}: 'step' in the state dict must be {len(self.params)} counts (int64), "
+                f"one for each parameter, got {step.dtype} {step.shape}. {remedy}"
+            )
+        steps: list[int] = step.tolist()
+        expected = {
+            f"{name}.{index}": param.data
+            for index, param in enumerate(self.params)
+            if steps[index]
+            for name in self.remembers
+        }
+        missing = [key for key in expected if key not in state]
+        extra = [key for key in state if key not in expected and key != "step"]
+        unlike = [
+            f"{key} is {state[key].dtype} {state[key].shape}, not {data.dtype} {data.shape}"
+            for key, data in expected.items()
+            if key in state and (state[key].shape, state[key].dtype) != (data.shape, data.dtype)
+        ]
+        faults = [
+            f"{what} {_some(keys)}"
+            for what, keys in (("missing", missing), ("unexpected", extra), ("unlike:", unlike))
+            if keys
+        ]
+        if faults:
+            raise ValueError(
+                f"{self.name}: the state dict does not fit: {'; '.join(faults)}. {remedy}"
+            )
+        return steps
+
+    def _check_params(self) -> None:
+        if not self.params:
+            raise ValueError(
+                f"{self.name}: there are no parameters. An iterator that was used before is empty: "
+                "call parameters() anew."
+            )
+        seen: dict[int, int] = {}
+        for index, param in enumerate(self.params):
+            if isinstance(param, np.ndarray) or not all(
+                hasattr(param, attribute) for attribute in ("data", "grad", "trainable")
+            ):
+                raise TypeError(
+                    f"{self.name}: parameter {index} is a {type(param).__name__}, which lacks "
+                    "data, grad or trainable. Pass what a module's parameters() gives."
+                )
+            check_float(self.name, **{f"parameter {index}": param.data})
+            if not param.data.flags.writeable:
+                raise ValueError(
+                    f"{self.name}: parameter {index} is read-only. Give it a copy of its data."
+                )
+            if id(param) in seen:
+                raise ValueError(
+                    f"{self.name}: parameters {seen[id(param)]} and {index} are the same one, "
+                    "which would be updated twice. List it once."
+                )
+            seen[id(param)] = index
+
+
+def _some(words: list[str]) -> str:
+    """Return the words in a row, the first few where there are many."""
+    more = f" and {len(words) - 4} more" if len(words) > 4 else ""
+    return ", ".join(words[:4]) + more

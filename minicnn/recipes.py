@@ -1,0 +1,140 @@
+"""Recipes: all that decides a training run, and the ones that are known to work."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from minicnn import optim
+from minicnn.backend import Impl
+from minicnn.nn import Module
+from minicnn.nn.init import SCHEMES
+from minicnn.shapes import check_choice, integer
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "step", "multistep", "cosine", "onecycle")
+
+# Options that only some choices have: (option, the choice it belongs to, where it has a meaning).
+_BELONGS = (
+    ("momentum", "optimizer", ("sgd",)),
+    ("nesterov", "optimizer", ("sgd",)),
+    ("step_epochs", "schedule", ("step",)),
+    ("milestones", "schedule", ("multistep",)),
+    ("gamma", "schedule", ("step", "multistep")),
+    ("warmup_epochs", "schedule", ("constant", "step", "multistep", "cosine")),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training run. With the same recipe and data, the weights come out the same bit for bit.
+
+    None stands for the default of the optimiser or the schedule. Raises ValueError for an option
+    out of range, and for one that the chosen optimiser or schedule would ignore.
+    """
+
+    model: str
+    data: str
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    momentum: float | None = None  # sgd: 0.9
+    nesterov: bool | None = None
+    weight_decay: float = 0.0
+    schedule: str = "onecycle"
+    warmup_epochs: int | None = None
+    step_epochs: int | None = None  # step: every third of the run
+    milestones: tuple[int, ...] | None = None  # multistep, in epochs: at 1/2 and 3/4 of the run
+    gamma: float | None = None  # step and multistep: 0.1
+    label_smoothing: float = 0.0
+    init: str = "default"
+    shift: int = 0  # pixels
+    rotate: float = 0.0  # degrees
+    validation: float | None = None  # part of the training split; None: the data set's own
+    patience: int | None = None  # epochs without a better validation before the run stops
+    drop_last: bool = False
+    seed: int = 0
+    impl: Impl = "fast"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "warmup_epochs", "step_epochs", "patience"):
+            if getattr(self, name) is not None:
+                integer("recipe", name, getattr(self, name), 1)
+        integer("recipe", "seed", self.seed, 0)
+        check_choice("recipe", "optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("recipe", "schedule", self.schedule, SCHEDULES)
+        check_choice("recipe", "init", self.init, ("default", *SCHEMES))
+        if not self.lr > 0:
+            raise ValueError(f"recipe: lr must be greater than 0, got {self.lr}.")
+        if not 0 <= self.label_smoothing <= 1:
+            raise ValueError(
+                f"recipe: label_smoothing must be from 0 to 1, got {self.label_smoothing}."
+            )
+        for option, kind, choices in _BELONGS:
+            chosen = getattr(self, kind)
+            if getattr(self, option) is not None and chosen not in choices:
+                raise ValueError(
+                    f"recipe: {option} has a meaning with the {kind} {' or '.join(choices)}, "
+                    f"but the {kind} is {chosen}. Leave it out, or choose another {kind}."
+                )
+        if self.warmup_epochs is not None and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"recipe: {self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs}."
+            )
+
+    def build_optimizer(self, model: Module) -> optim.Optimizer:
+        params, decay = model.parameters(), self.weight_decay
+        if self.optimizer == "sgd":
+            momentum = 0.9 if self.momentum is None else self.momentum
+            return optim.SGD(params, self.lr, momentum, decay, nesterov=bool(self.nesterov))
+        kind = optim.Adam if self.optimizer == "adam" else optim.AdamW
+        return kind(params, self.lr, weight_decay=decay)
+
+    def build_schedule(self, steps: int) -> optim.Schedule:
+        """Return the learning rate by the number of the step, for ``steps`` steps an epoch."""
+        warmup = (self.warmup_epochs or 0) * steps
+        epochs = self.epochs - (self.warmup_epochs or 0)
+        gamma = 0.1 if self.gamma is None else self.gamma
+        schedule: optim.Schedule
+        if self.schedule == "onecycle":
+            schedule = optim.OneCycleLR(self.lr, total_steps=epochs * steps)
+        elif self.schedule == "cosine":
+            schedule = optim.CosineLR(self.lr, T_max=epochs * steps)
+        elif self.schedule == "step":
+            schedule = optim.StepLR(self.lr, (self.step_epochs or -(-epochs // 3)) * steps, gamma)
+        elif self.schedule == "multistep":
+            milestones = self.milestones or (epochs // 2, epochs * 3 // 4)
+            schedule = optim.MultiStepLR(self.lr, [m * steps for m in milestones], gamma)
+        else:
+            schedule = optim.Constant(self.lr)
+        return optim.Warmup(schedule, warmup) if warmup else schedule
+
+    def as_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Recipe:
+        if content.get("milestones") is not None:
+            content = {**content, "milestones": tuple(content["milestones"])}
+        return cls(**content)
+
+
+# What a model needs, and what a data set needs: the small digits take more epochs.
+_BY_MODEL: dict[str, dict[str, Any]] = {
+    "lenet5": dict(epochs=12, batch_size=64, lr=4e-3),
+    "lenet5-1998": dict(epochs=12, batch_size=64, lr=4e-3),
+    "cnn3": dict(epochs=5, batch_size=64, lr=2e-3),
+    "convnet": dict(epochs=10, batch_size=64, lr=4e-3),
+}
+_BY_DATA: dict[str, dict[str, Any]] = {
+    "digits": dict(epochs=40, batch_size=32),
+}
+
+
+def recipe_for(model: str, data: str, **options: Any) -> Recipe:
+    """Return the default recipe of a model on a data set, changed by ``options``."""
+    return Recipe(
+        model=model, data=data, **(_BY_MODEL.get(model, {}) | _BY_DATA.get(data, {}) | options)
+    )

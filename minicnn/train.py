@@ -1,0 +1,475 @@
+"""The training loop, and the folder that a run leaves.
+
+    config.json        the recipe, the data, their mean and std
+    metrics.csv        one line an epoch
+    model.safetensors  the weights that were best on the validation split
+    last.safetensors   all that resuming needs
+    result.json        what the best weights reach on the test split, read once at the end
+    curves.png, confusion.png, filters.png
+
+Everything that happens is a function of the recipe: weights are drawn from the seed, the order and
+the augmentation of a batch from (seed, epoch, batch). So a run that was interrupted and resumed
+ends in the same weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicnn import checkpoint, data, models
+from minicnn.backend import Impl, single_threaded_blas
+from minicnn.checkpoint import CheckpointError
+from minicnn.nn import Module, Sequential, init
+from minicnn.ops import cross_entropy
+from minicnn.recipes import Recipe
+from minicnn.shapes import ShapeError
+from minicnn.version import __version__
+
+EVALUATION_BATCH = 500
+TOP_K = 5
+
+
+class TrainError(Exception):
+    """A run that cannot begin or go on; the message says where it stopped and what to do."""
+
+
+class Interrupted(Exception):
+    """The run was stopped from outside, and can be resumed."""
+
+
+class Scores(NamedTuple):
+    """What a model reaches on a data set."""
+
+    loss: float
+    accuracy: float
+    top_k: float  # part of the images whose class is among the TOP_K most probable
+    predictions: np.ndarray  # (n,) classes
+
+
+class Progress(NamedTuple):
+    """Told after every batch."""
+
+    epoch: int
+    loss: float  # mean over the epoch so far
+    accuracy: float
+    images: int  # in this batch
+
+
+# ------------------------------------------------------------------------------------- evaluation
+
+
+def evaluate(
+    model: Module,
+    dataset: data.Dataset,
+    normalization: data.Normalization,
+    *,
+    impl: Impl = "fast",
+) -> Scores:
+    """Return the scores of ``model`` on ``dataset``."""
+    loader = data.Loader(dataset, EVALUATION_BATCH, normalization=normalization)
+    losses, hits, predictions = 0.0, 0, []
+    for x, target in loader.batches():
+        logits = model(x)
+        losses += float(cross_entropy.forward(logits, target, reduction="sum", impl=impl)[0])
+        # Of equal logits the lower class counts as the more probable, as argmax has it.
+        own = np.take_along_axis(logits, target[:, None], axis=1)
+        before = np.arange(logits.shape[1]) < target[:, None]
+        rank = ((logits > own) | ((logits == own) & before)).sum(axis=1)
+        hits += int((rank < TOP_K).sum())
+        predictions.append(logits.argmax(axis=1))
+    predicted = np.concatenate(predictions)
+    n = len(dataset)
+    return Scores(losses / n, float((predicted == dataset.labels).mean()), hits / n, predicted)
+
+
+def first_nonfinite(model: Module, x: np.ndarray) -> str:
+    """Return where in a forward pass the first number that is not finite appears."""
+    if not np.isfinite(x).all():
+        return "the input"
+    return _first_nonfinite(model, x, "") or "the loss"
+
+
+def _first_nonfinite(model: Module, x: np.ndarray, path: str) -> str:
+    if isinstance(model, Sequential):
+        for name, child in model.named_children():
+            found = _first_nonfinite(child, x, f"{path}.{name}" if path else name)
+            if found:
+                return found
+            x = child.forward(x, training=True)[0]
+        return ""
+    for name, param in model.named_parameters():
+        if not np.isfinite(param.data).all():
+            return f"{name} of layer {path or type(model).__name__}"
+    with np.errstate(all="ignore"):
+        y = model.forward(x, training=True)[0]
+    return "" if np.isfinite(y).all() else f"the output of layer {path or type(model).__name__}"
+
+
+# ---------------------------------------------------------------------------------------- the run
+
+
+class Run:
+    """A training run: the model, where it stands, and the folder it is kept in."""
+
+    def __init__(self, recipe: Recipe, folder: Path, data_dir: Path | str | None = None) -> None:
+        self.recipe, self.folder = recipe, folder
+        options = {} if recipe.validation is None else {"validation": recipe.validation}
+        self.splits = data.load(recipe.data, data_dir, **options)
+        train = self.splits.train
+        self.normalization = data.normalization(train)
+        n, h, w, c = train.images.shape
+        self.image = (c, h, w)
+        rng = np.random.default_rng(recipe.seed)
+        self.model = models.create(recipe.model, len(train.classes), rng=rng)
+        _check_image(self.model, recipe, self.image)
+        if recipe.init != "default":
+            init.initialize(self.model, recipe.init, rng=rng)
+        self.model.set_impl(recipe.impl)
+        if recipe.batch_size > n:
+            raise TrainError(
+                f"{recipe.data}: a batch of {recipe.batch_size} is larger than the {n} training "
+                f"images. Use --batch-size {n} or less."
+            )
+        self.loader = data.Loader(
+            train,
+            recipe.batch_size,
+            normalization=self.normalization,
+            shuffle=True,
+            seed=recipe.seed,
+            drop_last=recipe.drop_last,
+            augment=data.Augment(recipe.shift, recipe.rotate),
+        )
+        self.optimizer = recipe.build_optimizer(self.model)
+        self.schedule = recipe.build_schedule(len(self.loader))
+        self.epoch = 0  # epochs done
+        self.batch = 0  # batches done in this epoch
+        self.loss_sum, self.correct, self.seen = 0.0, 0, 0  # over those batches
+        self.seconds = 0.0  # spent on those batches
+        self.history: list[dict[str, float]] = []
+
+    # ---- where the run stands
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The epoch with the best validation: the highest accuracy, then the lowest loss."""
+        return max(self.history, key=lambda row: (row["validation_accuracy"], -_loss(row)))
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are over, or the patience."""
+        if self.epoch >= self.recipe.epochs:
+            return True
+        patience = self.recipe.patience
+        return bool(patience and self.history and self.epoch - int(self.best["epoch"]) >= patience)
+
+    def save_last(self) -> None:
+        tensors = {f"model.{name}": array for name, array in self.model.state_dict().items()}
+        optimizer = self.optimizer.state_dict()
+        tensors |= {f"optimizer.{name}": array for name, array in optimizer.items()}
+        generators = self.model.named_generators()
+        note = {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "loss_sum": self.loss_sum,
+            "correct": self.correct,
+            "seen": self.seen,
+            "seconds": self.seconds,
+            "history": self.history,
+            "generators": {name: rng.bit_generator.state for name, rng in generators},
+        }
+        checkpoint.save(self.folder / "last.safetensors", tensors, note)
+
+    def load_last(self) -> None:
+        path = self.folder / "last.safetensors"
+        tensors, note = checkpoint.load(path)
+        parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "optimizer": {}}
+        try:
+            for name, array in tensors.items():
+                part, _, key = name.partition(".")
+                parts[part][key] = array
+            self.model.load_state_dict(parts["model"])
+            self.optimizer.load_state_dict(parts["optimizer"])
+            for name, rng in self.model.named_generators():
+                rng.bit_generator.state = note["generators"][name]
+            for name in ("epoch", "batch", "loss_sum", "correct", "seen", "seconds", "history"):
+                setattr(self, name, note[name])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: does not belong to this run. {error}") from error
+
+    def config(self) -> dict[str, Any]:
+        train, validation, test = self.splits
+        return {
+            "minicnn": __version__,
+            "recipe": self.recipe.as_json(),
+            "data": {
+                "classes": list(train.classes),
+                "image": list(self.image),
+                "mean": list(self.normalization.mean),
+                "std": list(self.normalization.std),
+                "images": [len(train), len(validation), len(test)],
+            },
+        }
+
+    # ---- training
+
+    def fit(
+        self,
+        on_batch: Callable[[Progress], None] = lambda progress: None,
+        on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+    ) -> None:
+        """Train from where the run stands to its end.
+
+        Raises Interrupted after Ctrl-C, with all that resuming needs in the folder; TrainError
+        where the loss is not finite.
+        """
+        with _stop_signals() as stopped, single_threaded_blas():
+            while not self.done:
+                start = time.perf_counter() - self.seconds
+                for x, target in self.loader.batches(self.epoch, self.batch):
+                    on_batch(self._step(x, target))
+                    self.seconds = time.perf_counter() - start
+                    if stopped.is_set():
+                        self.save_last()
+                        raise Interrupted(
+                            f"stopped in epoch {self.epoch + 1} after batch {self.batch} of "
+                            f"{len(self.loader)}. Go on with: minicnn train --resume {self.folder}"
+                        )
+                self._end_epoch()
+                on_epoch(self.history[-1])
+
+    def _step(self, x: np.ndarray, target: np.ndarray) -> Progress:
+        impl = self.recipe.impl
+        step = self.epoch * len(self.loader) + self.batch
+        self.schedule.apply(self.optimizer, step)
+        self.optimizer.zero_grad()
+        with np.errstate(all="ignore"):  # what is not finite is found and named below
+            logits, cache = self.model.forward(x, training=True)
+            loss, loss_cache = cross_entropy.forward(
+                logits, target, label_smoothing=self.recipe.label_smoothing, impl=impl
+            )
+            if not np.isfinite(loss):
+                self._stop_nonfinite(x, float(loss))
+            dlogits = cross_entropy.backward(1.0, loss_cache, impl=impl)
+            self.model.backward(dlogits, cache, input_grad=False)
+        self.optimizer.step()
+        self.batch += 1
+        self.seen += len(target)
+        self.loss_sum += float(loss) * len(target)
+        self.correct += int((logits.argmax(axis=1) == target).sum())
+        return Progress(
+            self.epoch + 1, self.loss_sum / self.seen, self.correct / self.seen, len(target)
+        )
+
+    def _stop_nonfinite(self, x: np.ndarray, loss: float) -> None:
+        where = first_nonfinite(self.model, x)
+        kept = "No epoch was finished, so there is no checkpoint."
+        if self.history:
+            kept = f"The checkpoints up to epoch {self.epoch} are kept in {self.folder}."
+        raise TrainError(
+            f"the loss is {loss} in epoch {self.epoch + 1}, batch {self.batch + 1}; first not "
+            f"finite: {where}. The steps are probably too large: lower --lr (now "
+            f"{self.optimizer.lr:.3g}). {kept}"
+        )
+
+    def _end_epoch(self) -> None:
+        scores = evaluate(
+            self.model, self.splits.validation, self.normalization, impl=self.recipe.impl
+        )
+        self.history.append(
+            {
+                "epoch": self.epoch + 1,
+                "train_loss": self.loss_sum / self.seen,
+                "train_accuracy": self.correct / self.seen,
+                "validation_loss": scores.loss,
+                "validation_accuracy": scores.accuracy,
+                f"validation_top{TOP_K}": scores.top_k,
+                "learning_rate": self.optimizer.lr,
+                "images_per_second": self.seen / self.seconds,
+                "seconds": self.seconds,
+            }
+        )
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.loss_sum, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
+        if self.best is self.history[-1]:
+            note = {"epoch": self.epoch}
+            checkpoint.save(self.folder / "model.safetensors", self.model.state_dict(), note)
+        checkpoint.write_whole(self.folder / "metrics.csv", _as_csv(self.history).encode())
+        self.save_last()
+
+    # ---- the end
+
+    def finish(self) -> Scores:
+        """Take the best weights, read the test split, and leave the result and the pictures."""
+        from minicnn import viz
+
+        best, _ = checkpoint.load(self.folder / "model.safetensors")
+        self.model.load_state_dict(best)
+        test = self.splits.test
+        scores = evaluate(self.model, test, self.normalization, impl=self.recipe.impl)
+        checkpoint.write_json(
+            self.folder / "result.json",
+            {
+                "epoch": self.best["epoch"],
+                "test_images": len(test),
+                "test_loss": scores.loss,
+                "test_accuracy": scores.accuracy,
+                f"test_top{TOP_K}": scores.top_k,
+            },
+        )
+        columns = {name: [row[name] for row in self.history] for name in self.history[0]}
+        figures = {"curves.png": viz.curves(columns)}
+        matrix = confusion_matrix(test.labels, scores.predictions, len(test.classes))
+        figures["confusion.png"] = viz.confusion(matrix, test.classes)
+        kernels = [p.data for p in self.model.parameters() if p.data.ndim == 4]
+        if kernels:
+            figures["filters.png"] = viz.filters(kernels[0])
+        for name, figure in figures.items():
+            viz.save(figure, self.folder / name)
+        return scores
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Return (classes, classes) counts: a row for each true class, a column for each predicted."""
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(labels, predictions, labels=np.arange(classes))
+
+
+def start(recipe: Recipe, folder: Path, data_dir: Path | str | None = None) -> Run:
+    """Return a new run in a new folder. Raises TrainError where the folder holds a run already."""
+    if (folder / "config.json").exists():
+        raise TrainError(
+            f"{folder}: there is a run already. Go on with it by --resume {folder}, or choose "
+            "another folder with --out."
+        )
+    run = Run(recipe, folder, data_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(
+            f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out."
+        ) from error
+    checkpoint.write_json(folder / "config.json", run.config())
+    return run
+
+
+def resume(folder: Path, data_dir: Path | str | None = None) -> Run:
+    """Return the run of ``folder`` where it stopped."""
+    config = read_config(folder)
+    run = Run(config.recipe, folder, data_dir)
+    if run.config()["data"] != config.content["data"]:
+        raise TrainError(
+            f"{folder}: the data set {config.recipe.data} is not the one this run began with "
+            "(its classes, sizes or mean differ). Give the same data, or start a new run."
+        )
+    if not (folder / "last.safetensors").exists():
+        return run  # stopped before the first checkpoint: it begins anew
+    run.load_last()
+    return run
+
+
+class Config(NamedTuple):
+    """What the folder of a run says of it."""
+
+    recipe: Recipe
+    classes: list[str]
+    image: tuple[int, int, int]
+    normalization: data.Normalization
+    content: dict[str, Any]
+
+
+def read_config(folder: Path) -> Config:
+    """Return what config.json says. Raises CheckpointError where it is missing or damaged."""
+    path = folder / "config.json"
+    content = checkpoint.read_json(path)
+    try:
+        of_data = content["data"]
+        return Config(
+            Recipe.from_json(content["recipe"]),
+            list(of_data["classes"]),
+            tuple(of_data["image"]),
+            data.Normalization(tuple(of_data["mean"]), tuple(of_data["std"])),
+            content,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: is not the configuration of a run ({error!r}).") from error
+
+
+def load_model(folder: Path) -> tuple[Module, Config]:
+    """Return the best model of a run, and its configuration."""
+    config = read_config(folder)
+    model = models.create(config.recipe.model, len(config.classes))
+    path = folder / "model.safetensors"
+    tensors, _ = checkpoint.load(path)
+    try:
+        model.load_state_dict(tensors)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return model, config
+
+
+# ---------------------------------------------------------------------------------------- helpers
+
+
+def _check_image(model: Module, recipe: Recipe, image: tuple[int, int, int]) -> None:
+    needed = models.MODELS[recipe.model].image
+    try:
+        if image[0] != needed[0]:
+            raise ShapeError(f"it takes {needed[0]} channels, the images have {image[0]}.")
+        model.output_shape(image)
+    except ShapeError as error:
+        raise TrainError(
+            f"{recipe.model} is made for images of {_size(needed)}, those of {recipe.data} are "
+            f"{_size(image)}: {error}"
+        ) from error
+
+
+def _size(image: tuple[int, int, int]) -> str:
+    c, h, w = image
+    return f"{h} x {w} pixels with {c} channel{'s' if c > 1 else ''}"
+
+
+def _loss(row: dict[str, float]) -> float:
+    loss = row["validation_loss"]
+    return math.inf if math.isnan(loss) else loss
+
+
+def _as_csv(history: list[dict[str, float]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into an event; a second Ctrl-C stops at once."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped  # only the main thread hears signals
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, stop) for number in signals]
+    try:
+        yield stopped
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,57 @@
+"""What the pictures share: the colours, the empty figure, the file.
+
+The two colours are of Okabe & Ito (2008), Color universal design: told apart with every kind of
+colour blindness, and in print without colours by their different lightness.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+INK = "#222222"
+GREY = "#767676"
+DOTS_PER_INCH = 150
+
+
+def empty(width: float, height: float) -> Figure:
+    """Return a figure of so many inches, which gives every label the room it needs."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+
+
+def shades(*colours: str) -> LinearSegmentedColormap:
+    """Return a colour map that runs evenly through the colours."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("-".join(colours), colours)
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write the figure as PNG and return the path. The file appears whole or not at all.
+
+    Raises FileNotFoundError where the folder does not exist, ValueError for another ending than
+    ``.png``.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"save: {path} must end in .png. Use {path.with_suffix('.png')}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"save: the folder {path.parent} does not exist. Create it before saving {path.name}."
+        )
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        figure.savefig(part, format="png")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
