@@ -107,7 +107,7 @@ def _kernels() -> list[str]:
         return ["NUMBA_DISABLE_JIT is set: the kernels run as Python, very slowly"]
     cached, folder = 0, ""
     for kernel in kernels:
-        folder = kernel._cache.cache_path  # of the kernel's own file; Numba has no public name
+        folder = kernel._cache.cache_path  # type: ignore[attr-defined]  # Numba has no public name
         cached += any(Path(folder).glob(f"*.{kernel.py_func.__name__}-*.nbi"))
     return [
         f"{cached} of {len(kernels)} are compiled and cached; the others compile when first used",

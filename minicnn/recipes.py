@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minicnn import optim
-from minicnn.backend import Impl
+from minicnn.backend import IMPLS, Impl
 from minicnn.nn import Module
 from minicnn.nn.init import SCHEMES
 from minicnn.shapes import check_choice, integer
@@ -66,6 +66,7 @@ class Recipe:
         check_choice("recipe", "optimizer", self.optimizer, OPTIMIZERS)
         check_choice("recipe", "schedule", self.schedule, SCHEDULES)
         check_choice("recipe", "init", self.init, ("default", *SCHEMES))
+        check_choice("recipe", "impl", self.impl, IMPLS)
         if not self.lr > 0:
             raise ValueError(f"recipe: lr must be greater than 0, got {self.lr}.")
         if not 0 <= self.label_smoothing <= 1:
@@ -88,7 +89,10 @@ class Recipe:
         params, decay = model.parameters(), self.weight_decay
         if self.optimizer == "sgd":
             momentum = 0.9 if self.momentum is None else self.momentum
-            return optim.SGD(params, self.lr, momentum, decay, nesterov=bool(self.nesterov))
+            nesterov = bool(self.nesterov)
+            return optim.SGD(
+                params, self.lr, momentum=momentum, weight_decay=decay, nesterov=nesterov
+            )
         kind = optim.Adam if self.optimizer == "adam" else optim.AdamW
         return kind(params, self.lr, weight_decay=decay)
 
@@ -123,13 +127,13 @@ class Recipe:
 
 # What a model needs, and what a data set needs: the small digits take more epochs.
 _BY_MODEL: dict[str, dict[str, Any]] = {
-    "lenet5": dict(epochs=12, batch_size=64, lr=4e-3),
-    "lenet5-1998": dict(epochs=12, batch_size=64, lr=4e-3),
-    "cnn3": dict(epochs=5, batch_size=64, lr=2e-3),
-    "convnet": dict(epochs=10, batch_size=64, lr=4e-3),
+    "lenet5": {"epochs": 12, "batch_size": 64, "lr": 4e-3},
+    "lenet5-1998": {"epochs": 12, "batch_size": 64, "lr": 4e-3},
+    "cnn3": {"epochs": 5, "batch_size": 64, "lr": 2e-3},
+    "convnet": {"epochs": 10, "batch_size": 64, "lr": 4e-3},
 }
 _BY_DATA: dict[str, dict[str, Any]] = {
-    "digits": dict(epochs=40, batch_size=32),
+    "digits": {"epochs": 20, "batch_size": 32, "lr": 2e-3},
 }
 
 

@@ -66,6 +66,15 @@ class Progress(NamedTuple):
     images: int  # in this batch
 
 
+def load_data(
+    name: str, data_dir: Path | str | None = None, validation: float | None = None
+) -> data.Splits:
+    """Return the splits of a data set; ``validation`` None: the part that is its own default."""
+    if validation is None:
+        return data.load(name, data_dir)
+    return data.load(name, data_dir, validation=validation)
+
+
 # ------------------------------------------------------------------------------------- evaluation
 
 
@@ -124,8 +133,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: Path, data_dir: Path | str | None = None) -> None:
         self.recipe, self.folder = recipe, folder
-        options = {} if recipe.validation is None else {"validation": recipe.validation}
-        self.splits = data.load(recipe.data, data_dir, **options)
+        self.splits = load_data(recipe.data, data_dir, recipe.validation)
         train = self.splits.train
         self.normalization = data.normalization(train)
         n, h, w, c = train.images.shape
@@ -159,6 +167,11 @@ class Run:
         self.history: list[dict[str, float]] = []
 
     # ---- where the run stands
+
+    @property
+    def _step_number(self) -> int:
+        """The number of the next step, over all epochs."""
+        return self.epoch * len(self.loader) + self.batch
 
     @property
     def best(self) -> dict[str, float]:
@@ -250,8 +263,7 @@ class Run:
 
     def _step(self, x: np.ndarray, target: np.ndarray) -> Progress:
         impl = self.recipe.impl
-        step = self.epoch * len(self.loader) + self.batch
-        self.schedule.apply(self.optimizer, step)
+        self.schedule.apply(self.optimizer, self._step_number)
         self.optimizer.zero_grad()
         with np.errstate(all="ignore"):  # what is not finite is found and named below
             logits, cache = self.model.forward(x, training=True)
@@ -294,7 +306,7 @@ class Run:
                 "validation_loss": scores.loss,
                 "validation_accuracy": scores.accuracy,
                 f"validation_top{TOP_K}": scores.top_k,
-                "learning_rate": self.optimizer.lr,
+                "learning_rate": self.schedule(self._step_number - 1),
                 "images_per_second": self.seen / self.seconds,
                 "seconds": self.seconds,
             }

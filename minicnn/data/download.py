@@ -7,6 +7,8 @@ from pathlib import Path
 
 from minicnn.data.dataset import DataError
 
+TIMEOUT = 30  # seconds without a byte
+
 
 def download(name: str, file: str, mirrors: Sequence[str], sha256: str, folder: Path) -> Path:
     """Fetch ``file`` into ``folder`` and return its path.
@@ -22,8 +24,8 @@ def download(name: str, file: str, mirrors: Sequence[str], sha256: str, folder: 
     for mirror in mirrors:
         url = mirror + file
         try:
-            fetcher = pooch.HTTPDownloader(progressbar=True, chunk_size=2**16)
-            pooch.retrieve(url, f"sha256:{sha256}", file, folder, downloader=fetcher)
+            # pooch downloads to a temporary file in the folder, verifies it and renames it.
+            pooch.retrieve(url, f"sha256:{sha256}", file, folder, downloader=_fetch)
             return folder / file
         except (RequestException, ValueError) as error:  # pooch's ValueError: the checksum
             reasons.append(f"    {url}: {_reason(error)}")
@@ -42,6 +44,20 @@ def download(name: str, file: str, mirrors: Sequence[str], sha256: str, folder: 
             ]
         )
     )
+
+
+def _fetch(url: str, output: str, pooch: object) -> None:
+    """Write what ``url`` answers to the file ``output``, with a progress bar on stderr."""
+    import requests
+    from tqdm import tqdm
+
+    with requests.get(url, stream=True, timeout=TIMEOUT) as response, open(output, "wb") as file:
+        response.raise_for_status()
+        size = int(response.headers.get("content-length", 0)) or None
+        with tqdm(total=size, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[1]) as bar:
+            for chunk in response.iter_content(2**16):
+                file.write(chunk)
+                bar.update(len(chunk))
 
 
 def _reason(error: Exception) -> str:

@@ -107,8 +107,8 @@ class Loader:
 
 def _table(normalization: Normalization, channels: int) -> np.ndarray:
     """Return (channels, 256): what each value of a pixel becomes."""
-    mean, std = (np.array(numbers)[:, None] for numbers in normalization)
-    if len(mean) != channels or len(std) != channels:
+    mean, std = np.array(normalization)[..., None]
+    if len(mean) != channels:
         raise DataError(
             f"Loader: the images have {channels} channels but the normalization is for "
             f"{len(mean)}. Use the one that was computed from images of this kind."
@@ -131,5 +131,4 @@ def _draw(augment: Augment, n: int, rng: np.random.Generator) -> np.ndarray:
     """Return (n, 4): cosine and sine of the angle, pixels down and to the right."""
     shift = rng.integers(-augment.shift, augment.shift, (n, 2), endpoint=True)
     angle = np.radians(rng.uniform(-augment.rotate, augment.rotate, n))
-    moves: np.ndarray = np.column_stack([np.cos(angle), np.sin(angle), shift])
-    return moves
+    return np.column_stack([np.cos(angle), np.sin(angle), shift])

@@ -53,16 +53,16 @@ def forward(
         )
     if bias is not None:
         check_shape("linear", "bias", bias, "out_features", weight.shape[0])
+    o, i = weight.shape
+    rows = x.reshape(-1, i)
     if impl == "textbook":
-        y = np.einsum("...i,oi->...o", x, weight)
-        y = y if bias is None else y + bias
+        y = np.einsum("ni,oi->no", rows, weight)
     else:
-        rows = x.reshape(-1, x.shape[-1])
         with single_threaded_blas():
             y = rows @ weight.T
-        if bias is not None:
-            y += bias
-        y = y.reshape(*x.shape[:-1], weight.shape[0])
+    if bias is not None:
+        y += bias
+    y = y.reshape(*x.shape[:-1], o)
     return y, Cache(x, weight, bias is not None)
 
 
@@ -85,19 +85,20 @@ def backward(
     check_choice("linear", "impl", impl, IMPLS)
     x, weight, has_bias = cache
     check_gradient("linear", dy, (*x.shape[:-1], weight.shape[0]), x.dtype)
+    o, i = weight.shape
+    rows, drows = x.reshape(-1, i), dy.reshape(-1, o)
     dx = dweight = dbias = None
     if impl == "textbook":
         if input_grad:
-            dx = np.einsum("...o,oi->...i", dy, weight)
+            dx = np.einsum("no,oi->ni", drows, weight)
         if param_grad:
-            dweight = np.einsum("...o,...i->oi", dy, x)
-            dbias = np.einsum("...o->o", dy) if has_bias else None
+            dweight = np.einsum("no,ni->oi", drows, rows)
     else:
-        drows = dy.reshape(-1, weight.shape[0])
         with single_threaded_blas():
             if input_grad:
-                dx = (drows @ weight).reshape(x.shape)
+                dx = drows @ weight
             if param_grad:
-                dweight = drows.T @ x.reshape(-1, x.shape[-1])
-                dbias = drows.sum(axis=0) if has_bias else None
-    return dx, dweight, dbias
+                dweight = drows.T @ rows
+    if param_grad and has_bias:
+        dbias = drows.sum(axis=0)
+    return None if dx is None else dx.reshape(x.shape), dweight, dbias

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty, shades
+from minicnn.viz.paper import BLUE, GREY, VERMILION, empty, ink_on, shades
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,51 +25,57 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     """
     matrix = _checked(matrix, classes)
     k = len(classes)
-    total, right = int(matrix.sum()), int(np.trace(matrix))
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(k, dtype=bool)
 
-    cell = float(np.clip(6.0 / k, 0.2, 0.55)) if k <= _WRITTEN else 20.0 / k
-    figure = empty(max(k * cell + 2.6, 4.8), max(k * cell + 1.6, 3.4))
-    axes = figure.subplots()
-    top = max(float(share[~diagonal].max()), 1e-12)
-    errors = axes.imshow(
-        np.ma.masked_array(share, diagonal), cmap=shades("white", VERMILION), vmin=0, vmax=top
-    )
-    axes.imshow(np.ma.masked_array(share, ~diagonal), cmap=shades("white", BLUE), vmin=0, vmax=1)
-    bar = figure.colorbar(errors, ax=axes, shrink=0.8, aspect=30)
-    bar.set_label("errors, share of the true class")
-    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-
-    axes.set_title(f"Accuracy {100 * right / total:.2f} %  ({right:,} of {total:,})", color=INK)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    # Sizes in inches; letters in points, 72 to the inch, and 0.6 as wide as they are high.
+    cell = float(np.clip(6.0 / k, 0.2, 1.0)) if k <= _WRITTEN else 20.0 / k
+    every = -(-k // _WRITTEN)  # one name in so many
     names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in classes]
-    shown = np.arange(0, k, max(1, k // _WRITTEN))
-    size = float(np.clip(40 * cell, 4, 10))
-    flat = max(len(name) for name in names) * size * 0.6 < 72 * cell
-    labels = [names[i] for i in shown]
-    axes.set_xticks(shown, labels, rotation=0 if flat else 90, fontsize=size, parse_math=False)
-    axes.set_yticks(shown, labels, fontsize=size, parse_math=False)
+    names = names[::every]
+    letter = min(36 * cell * every, 10.0)
+    margin = max(len(name) for name in names) * 0.6 * letter / 72
+    upright = margin > cell
+    figure = empty(k * cell + margin + 2.2, k * cell + (margin if upright else 0.2) + 1.2)
+    axes = figure.subplots()
+    large = max(12.0, 1.2 * figure.get_figwidth())  # points: a large picture is seen from afar
+    worst = float(share[~diagonal].max()) or 0.01  # no error at all: any scale
+    wrong = axes.imshow(
+        np.ma.masked_array(share, diagonal), cmap=shades("white", VERMILION), vmin=0, vmax=worst
+    )
+    right = axes.imshow(
+        np.ma.masked_array(share, ~diagonal), cmap=shades("white", BLUE), vmin=0, vmax=1
+    )
+    axes.hlines(np.arange(1, k) - 0.5, -0.5, k - 0.5, color=GREY, alpha=0.3, linewidth=0.5)
+    axes.vlines(np.arange(1, k) - 0.5, -0.5, k - 0.5, color=GREY, alpha=0.3, linewidth=0.5)
+    bar = figure.colorbar(wrong, ax=axes, shrink=0.8, aspect=30, fraction=0.05, pad=0.02)
+    bar.set_label("errors, share of the true class", fontsize=0.8 * large)
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    bar.ax.tick_params(labelsize=0.8 * large)
+
+    count, total = int(np.trace(matrix)), int(matrix.sum())
+    axes.set_title(f"Accuracy {100 * count / total:.2f} %  ({count:,} of {total:,})", size=large)
+    axes.set_xlabel("predicted", fontsize=0.9 * large)
+    axes.set_ylabel("true", fontsize=0.9 * large)
+    places = range(0, k, every)
+    turn = 90 if upright else 0
+    axes.set_xticks(places, names, rotation=turn, fontsize=letter, parse_math=False)
+    axes.set_yticks(places, names, fontsize=letter, parse_math=False)
     axes.tick_params(length=0)
-    axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color=GREY, alpha=0.3, linewidth=0.4)
-    axes.tick_params(which="minor", length=0)
 
     if k <= _WRITTEN:
-        digits = len(str(matrix.max()))
-        size = min(10.0, 72 * cell * 0.85 / (0.62 * max(digits, 2)))
+        digits = max(2, len(str(matrix.max())))
+        letter = min(10.0, 0.85 * 72 * cell / (0.6 * digits))  # the longest count fits its cell
+        colours = np.where(diagonal[..., None], right.to_rgba(share), wrong.to_rgba(share))
         for i, j in np.argwhere((matrix > 0) | diagonal):
-            dark = share[i, j] > (0.5 if i == j else 0.75 * top)
             axes.text(
                 j,
                 i,
                 str(matrix[i, j]),
                 ha="center",
                 va="center",
-                fontsize=size,
-                color="white" if dark else INK,
+                fontsize=letter,
+                color=ink_on(colours[i, j].tolist()),
                 in_layout=False,  # it lies within its cell; measuring thousands takes long
             )
     return figure

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty, shades
+from minicnn.viz.paper import BLUE, GREY, VERMILION, empty, shades
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GAP = 0.2  # between two filters, as a share of a filter's width
+_NUMBER = 0.17  # inches that the number below a filter takes
 
 
 def filters(weight: np.ndarray) -> Figure:
@@ -34,13 +35,14 @@ def filters(weight: np.ndarray) -> Figure:
     rows = math.ceil(o / (8 if o <= 64 else 16))
     columns = math.ceil(o / rows)
     gap = _GAP * kw
-    wide, high = columns * (kw + gap) - gap, rows * (kh + 2 * gap) - gap
-    inch = min(9.0 / wide, 0.9 / min(kw, kh))  # of one weight
-    figure = empty(max(inch * wide + 1.4, 4.0), max(inch * high + 0.9, 2.2))
+    wide = columns * (kw + gap) - gap
+    inch = min(9.0 / wide, 1.6 / max(kw, kh))  # of one weight
+    step = kh + gap + _NUMBER / inch
+    high = rows * step - gap
+    figure = empty(max(inch * wide + (0.3 if colour else 1.3), 3.0), inch * high + 0.6)
     axes = figure.subplots()
     for number, picture in enumerate(pictures):
-        row, column = divmod(number, columns)
-        left, top = column * (kw + gap), row * (kh + 2 * gap)
+        left, top = number % columns * (kw + gap), number // columns * step
         image = axes.imshow(
             picture,
             cmap=None if colour else shades(BLUE, "white", VERMILION),
@@ -51,14 +53,19 @@ def filters(weight: np.ndarray) -> Figure:
         )
         frame = ([left, left + kw, left + kw, left, left], [top, top, top + kh, top + kh, top])
         axes.plot(*frame, color=GREY, linewidth=0.6)
-        axes.text(left + kw / 2, top + kh, str(number), ha="center", va="top", fontsize=7)
-    axes.set_xlim(-gap / 2, wide + gap / 2)
-    axes.set_ylim(high + gap / 2, -gap / 2)
+        middle = top + kh + 0.55 * _NUMBER / inch
+        axes.text(left + kw / 2, middle, str(number), ha="center", va="center", fontsize=7)
+    axes.set_xlim(-0.02 * wide, 1.02 * wide)
+    axes.set_ylim(high, -0.02 * wide)
     axes.set_axis_off()
-    shown = "" if c in (1, 3) else f", mean of {c} channels"
-    axes.set_title(f"First layer: {o} filters of {kh} x {kw}{shown}", color=INK, fontsize=11)
+    title = f"{o} filter{'s' * (o > 1)} of {kh} x {kw}"
+    mean = "" if c in (1, 3) else f", mean of {c} channels"
+    axes.set_title(f"First layer: {title}{mean}", fontsize=11)
     if not colour:
-        figure.colorbar(image, ax=axes, shrink=0.9, aspect=25, label="weight")
+        share, aspect = 0.25 / (inch * wide), inch * high / 0.2  # the bar is 0.2 inches wide
+        bar = figure.colorbar(image, ax=axes, fraction=share, pad=0.01, aspect=aspect)
+        bar.set_label("weight", fontsize=9)
+        bar.ax.tick_params(labelsize=8)
     return figure
 
 

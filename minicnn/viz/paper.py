@@ -7,6 +7,7 @@ colour blindness, and in print without colours by their different lightness.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,10 @@ DOTS_PER_INCH = 150
 def empty(width: float, height: float) -> Figure:
     """Return a figure of so many inches, which gives every label the room it needs."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
 
 
 def shades(*colours: str) -> LinearSegmentedColormap:
@@ -33,6 +36,17 @@ def shades(*colours: str) -> LinearSegmentedColormap:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("-".join(colours), colours)
+
+
+def ink_on(colour: Sequence[float]) -> str:
+    """Return dark or white for writing on (r, g, b, ...), whichever stands out more.
+
+    Lightness and contrast as the Web Content Accessibility Guidelines define them.
+    """
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    dark = 0.016  # the lightness of INK
+    return INK if (light + 0.05) / (dark + 0.05) > 1.05 / (light + 0.05) else "white"
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:

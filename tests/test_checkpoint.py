@@ -1,0 +1,71 @@
+"""Files appear whole or not at all; what is damaged is named."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import numpy as np
+import pytest
+
+from minicnn import checkpoint
+from minicnn.checkpoint import CheckpointError
+
+
+def test_what_is_saved_is_loaded_bit_for_bit(tmp_path):
+    rng = np.random.default_rng(0)
+    tensors = {
+        "a": rng.standard_normal((3, 4)).astype(np.float32),
+        "transposed": rng.standard_normal((2, 5)).T,
+        "counts": np.arange(4),
+    }
+    checkpoint.save(tmp_path / "x.safetensors", tensors, {"epoch": 3, "loss": 0.1 + 0.2})
+    loaded, note = checkpoint.load(tmp_path / "x.safetensors")
+    assert note == {"epoch": 3, "loss": 0.1 + 0.2}
+    assert loaded.keys() == tensors.keys()
+    for name, array in tensors.items():
+        assert loaded[name].dtype == array.dtype
+        np.testing.assert_array_equal(loaded[name], array)
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_full_disk_keeps_the_previous_file_and_leaves_no_other(tmp_path, monkeypatch, failing):
+    path = tmp_path / "last.safetensors"
+    checkpoint.save(path, {"w": np.zeros(3)})
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = os if failing == "fsync" else checkpoint.Path
+    monkeypatch.setattr(target, failing, full)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.save(path, {"w": np.ones(3)})
+    assert str(caught.value) == (
+        f"{path}: cannot be written (No space left on device). The file that was there is "
+        "unchanged. Make room or choose another folder with --out."
+    )
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, {"w": np.zeros((100, 100))})
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: cannot be read as safetensors"):
+        checkpoint.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        checkpoint.load(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"config\.json: there is no such file"):
+        checkpoint.read_json(tmp_path / "config.json")
+
+
+def test_json_that_is_damaged_is_named(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"recipe": ')
+    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read as JSON"):
+        checkpoint.read_json(path)

@@ -1,0 +1,264 @@
+"""The command, as a person meets it: what it prints, what it leaves, how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minicnn import data
+from minicnn.cli import main
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a short run on the digits."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    assert run("train", "lenet5", "--epochs", 4, "--batch-size", 64, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(trained, tmp_path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_help_answers_within_a_second():
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "minicnn", "--help"], capture_output=True, text=True, check=True
+    )
+    assert time.perf_counter() - start < 1.0
+    for command in ("train", "evaluate", "predict", "summary", "doctor"):
+        assert f"\n    {command} " in done.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "summary", "doctor"])
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(command, "--help")
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert f"usage: minicnn {command}" in out
+    assert "(default: None)" not in out
+    assert "==SUPPRESS==" not in out
+
+
+def test_importing_is_fast_and_brings_no_torch():
+    code = (
+        "import time; start = time.perf_counter(); import minicnn, sys; "
+        "assert not {'torch', 'sklearn', 'matplotlib.pyplot'} & sys.modules.keys(); "
+        "print(time.perf_counter() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.0
+
+
+def test_train_says_what_it_does(tmp_path, capsys):
+    assert run("train", "lenet5", "--epochs", 1, "--seed", 3, "--out", tmp_path / "a") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("lenet5 (44,426 parameters) on digits: 1,318 images to train, 120 to")
+    assert "adam, lr 0.002 (onecycle), 1 epochs of batches of 32, seed 3; run folder:" in out[1]
+    assert out[2].startswith("epoch   1/1  loss ")
+    assert out[3].startswith("test accuracy ")
+    assert out[4] == f"pictures in {tmp_path / 'a'}: confusion.png, curves.png, filters.png"
+
+
+def test_runs_get_new_folders_by_themselves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert run("train", "convnet", "--epochs", 1, "--batch-size", 256, "--quiet") == 0
+    assert sorted(os.listdir("runs")) == ["convnet-digits", "convnet-digits-2"]
+
+
+def test_options_reach_the_recipe(tmp_path):
+    options = (
+        "--epochs 2 --batch-size 512 --optimizer sgd --lr 0.02 --momentum 0.8 --nesterov "
+        "--weight-decay 0.001 --schedule multistep --milestones 1 --gamma 0.5 --warmup-epochs 1 "
+        "--label-smoothing 0.1 --init xavier_normal --shift 2 --rotate 5 --validation 0.2 "
+        "--patience 4 --drop-last --seed 9 --impl textbook"
+    )
+    folder = tmp_path / "run"
+    assert run("train", "lenet5-1998", *options.split(), "--out", folder) == 0
+    assert json.loads((folder / "config.json").read_text())["recipe"] == {
+        "model": "lenet5-1998", "data": "digits", "epochs": 2, "batch_size": 512,
+        "optimizer": "sgd", "lr": 0.02, "momentum": 0.8, "nesterov": True, "weight_decay": 0.001,
+        "schedule": "multistep", "warmup_epochs": 1, "step_epochs": None, "milestones": [1],
+        "gamma": 0.5, "label_smoothing": 0.1, "init": "xavier_normal", "shift": 2, "rotate": 5.0,
+        "validation": 0.2, "patience": 4, "drop_last": True, "seed": 9, "impl": "textbook",
+    }  # fmt: skip
+
+
+def test_evaluate_repeats_the_result_of_the_run(trained, capsys):
+    assert run("evaluate", trained) == 0
+    out = capsys.readouterr().out
+    result = json.loads((trained / "result.json").read_text())
+    assert out.startswith(
+        f"lenet5 on the test split of digits, 359 images: accuracy {result['test_accuracy']:.2%}, "
+        f"top-5 {result['test_top5']:.2%}, loss {result['test_loss']:.4f}"
+    )
+    assert "most often confused: " in out
+
+
+def test_evaluate_on_the_validation_split_repeats_the_metrics(trained, capsys):
+    assert run("evaluate", trained, "--split", "validation") == 0
+    rows = (trained / "metrics.csv").read_text().splitlines()[1:]
+    accuracies = [float(row.split(",")[4]) for row in rows]
+    assert f"120 images: accuracy {max(accuracies):.2%}" in capsys.readouterr().out
+
+
+def test_predict_knows_a_digit_in_png_and_inverted(trained, tmp_path, capsys):
+    test = data.load("digits").test
+    index = int(np.flatnonzero(test.labels == 0)[0])
+    digit = Image.fromarray(test.images[index, :, :, 0])
+    digit.save(tmp_path / "zero.png")
+    Image.fromarray(255 - test.images[index, :, :, 0]).save(tmp_path / "ink.png")
+    assert run("predict", trained, tmp_path / "zero.png", "--top", 2) == 0
+    line = capsys.readouterr().out
+    assert line.startswith(f"{tmp_path / 'zero.png'}  0 ")
+    assert line.count("%") == 2
+    assert run("predict", trained, tmp_path / "ink.png", "--invert", "--top", 2) == 0
+    assert capsys.readouterr().out.split()[1:] == line.split()[1:]
+
+
+def test_predict_all_classes_adds_up_to_one(trained, tmp_path, capsys):
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "blank.png")
+    assert run("predict", trained, tmp_path / "blank.png", "--top", 10) == 0
+    percent = [float(word[:-1]) for word in capsys.readouterr().out.split() if word.endswith("%")]
+    assert len(percent) == 10
+    assert sum(percent) == pytest.approx(100, abs=0.1)
+    assert percent == sorted(percent, reverse=True)
+
+
+def test_summary_is_a_table(capsys):
+    assert run("summary", "lenet5") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == ["layer", "kind", "output", "parameters", "multiply-adds",
+                                "receptive", "field"]  # fmt: skip
+    assert lines[7].split() == ["conv2", "Conv2d", "16", "x", "8", "x", "8", "2,416", "153,600",
+                                "14", "x", "14"]  # fmt: skip
+    assert lines[-1].split() == ["total", "44,426", "281,640"]
+
+
+def test_resume_of_a_finished_run_gives_its_result_again(copy, capsys):
+    before = (copy / "result.json").read_text()
+    (copy / "result.json").unlink()
+    assert run("train", "--resume", copy) == 0
+    assert (copy / "result.json").read_text() == before
+    assert "test accuracy" in capsys.readouterr().out
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, capsys):
+    """In a process of its own, as a person would press it."""
+    words = [sys.executable, "-m", "minicnn", "train", "lenet5", "--epochs", "200", "--out"]
+    process = subprocess.Popen(
+        [*words, str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    while "epoch" not in process.stdout.readline()[:5]:
+        assert process.poll() is None
+    process.send_signal(2)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"Go on with: minicnn train --resume {tmp_path / 'run'}" in stderr
+    assert (tmp_path / "run" / "last.safetensors").exists()
+
+
+# ---- bad input: exit code 2, and one line that says what, where and the remedy
+
+
+@pytest.fixture
+def fails(capsys):
+    """Return the message of a command that must fail."""
+
+    def message(*words: object) -> str:
+        capsys.readouterr()
+        assert run(*words) == 2
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == 1
+        assert "Traceback" not in captured.err
+        return captured.err
+
+    return message
+
+
+def test_an_unknown_model_lists_the_known(fails):
+    text = fails("train", "lenet6")
+    assert "There is no model 'lenet6'. Known: lenet5, lenet5-1998, cnn3, convnet." in text
+    assert "which model? Known: lenet5" in fails("train")
+    assert "There is no model 'lenet6'" in fails("summary", "lenet6")
+
+
+def test_an_unknown_data_set_lists_the_known(fails, tmp_path):
+    text = fails("train", "lenet5", "--data", "cats", "--out", tmp_path / "run")
+    assert "cats" in text
+    assert "mnist" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_that_would_be_ignored_are_refused(fails, copy):
+    assert "momentum has a meaning with the optimizer sgd" in fails(
+        "train", "lenet5", "--momentum", 0.5
+    )
+    assert "is a run of lenet5, not of cnn3" in fails("train", "cnn3", "--resume", copy)
+    assert "is a run on digits, not on mnist" in fails("train", "--data", "mnist", "--resume", copy)
+    assert "which --lr would change" in fails("train", "--lr", 0.5, "--resume", copy)
+    assert "--out names a new run" in fails("train", "--resume", copy, "--out", "x")
+
+
+def test_a_folder_that_is_no_run_is_named(fails, tmp_path):
+    for words in (["evaluate"], ["train", "--resume"]):
+        text = fails(*words, tmp_path)
+        assert f"{tmp_path / 'config.json'}: there is no such file" in text
+
+
+def test_a_damaged_checkpoint_is_named(fails, copy):
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    assert "model.safetensors: cannot be read as safetensors" in fails("evaluate", copy)
+
+
+def test_an_existing_run_is_not_overwritten(fails, copy):
+    text = fails("train", "lenet5", "--out", copy)
+    assert f"there is a run already. Go on with it by --resume {copy}" in text
+
+
+def test_images_that_cannot_be_used_are_named(fails, trained, tmp_path):
+    Image.fromarray(np.zeros((30, 28), np.uint8)).save(tmp_path / "large.png")
+    (tmp_path / "text.png").write_text("no image")
+    assert "large.png" in fails("predict", trained, tmp_path / "large.png")
+    assert "text.png" in fails("predict", trained, tmp_path / "text.png")
+    assert "none.png" in fails("predict", trained, tmp_path / "none.png")
+    assert "--top must be at least 1" in fails("predict", trained, "x.png", "--top", 0)
+
+
+def test_evaluating_on_other_classes_is_refused(fails, trained, tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(20):
+            Image.fromarray(np.full((28, 28), 10 * i, np.uint8)).save(tmp_path / name / f"{i}.png")
+    text = fails("evaluate", trained, "--data", f"imagefolder:{tmp_path}")
+    assert "has the classes cat, dog, the run" in text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_made_is_named(fails, tmp_path):
+    tmp_path.chmod(0o500)
+    assert "cannot be made" in fails("train", "lenet5", "--out", tmp_path / "run")
+
+
+def test_a_file_in_the_way_of_the_folder_is_named(fails, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot be made" in fails("train", "lenet5", "--out", tmp_path / "file" / "run")

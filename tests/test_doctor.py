@@ -1,0 +1,43 @@
+"""The doctor's report, and the diagnosis of a torch that does not match its torchvision."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import pytest
+
+from minicnn import doctor
+from minicnn.cli import main
+
+
+def test_the_report_tells_what_is_here(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert main(["doctor", "--data-dir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert f"numba {version('numba')}" in out
+    assert f"root: {tmp_path}" in out
+    assert "kmnist: not here; it is downloaded when first asked for" in out
+    assert "OMP_NUM_THREADS=7" in out
+    assert "are compiled and cached" in out
+    assert f"torch {version('torch')}, torchvision {version('torchvision')}: they work tog" in out
+
+
+def test_a_pair_of_different_builds_is_recognised():
+    stderr = "Traceback ...\nRuntimeError: operator torchvision::nms does not exist\n"
+    text = doctor.explain_torch(stderr)
+    assert "they are of different builds" in text
+    assert "pip install --force-reinstall torch torchvision" in text
+
+
+@pytest.mark.parametrize("stderr", ["ImportError: libcudart.so: cannot open", ""])
+def test_any_other_failure_is_quoted(stderr):
+    text = doctor.explain_torch(stderr)
+    assert (stderr or "no message") in text
+    assert "Reinstall both" in text
+
+
+def test_a_python_that_cannot_import_the_pair_is_reported(tmp_path):
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\necho 'operator torchvision::nms does not exist' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    assert "they are of different builds" in doctor.torch_pair(str(fake))

@@ -1,0 +1,312 @@
+"""The loop: what it learns, what it leaves, and that resuming is the same run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+
+import numba
+import numpy as np
+import pytest
+
+from minicnn import checkpoint, data, nn, train
+from minicnn.checkpoint import CheckpointError
+from minicnn.recipes import Recipe, recipe_for
+from minicnn.train import Interrupted, TrainError
+
+
+def tiny(**options):
+    """A run of seconds that uses every source of chance."""
+    options = {"epochs": 2, "batch_size": 128, "lr": 3e-3, "shift": 1, "rotate": 5.0} | options
+    return recipe_for("lenet5", "digits", **options)
+
+
+def weights(run):
+    return run.model.state_dict()
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def finished(folder, **options):
+    run = train.start(tiny(**options), folder)
+    run.fit()
+    return run
+
+
+# ---- learning
+
+
+def test_the_default_recipe_learns_the_digits(tmp_path):
+    run = train.start(recipe_for("lenet5", "digits", epochs=8), tmp_path / "run")
+    run.fit()
+    scores = run.finish()
+    assert scores.accuracy > 0.95
+    assert run.history[-1]["train_loss"] < 0.1 * run.history[0]["train_loss"]
+
+
+@pytest.mark.parametrize("model", ["lenet5-1998", "cnn3", "convnet"])
+def test_the_other_networks_learn_too(model, tmp_path):
+    recipe = recipe_for(model, "digits", epochs=2, batch_size=64, lr=3e-3)
+    run = train.start(recipe, tmp_path / "run")
+    run.fit()
+    assert run.history[-1]["validation_loss"] < 0.8 * np.log(10)
+
+
+def test_the_folder_holds_what_is_promised(tmp_path):
+    run = finished(tmp_path / "run")
+    scores = run.finish()
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "config.json",
+        "confusion.png",
+        "curves.png",
+        "filters.png",
+        "last.safetensors",
+        "metrics.csv",
+        "model.safetensors",
+        "result.json",
+    ]
+    rows = list(csv.DictReader((run.folder / "metrics.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["validation_loss"]) == run.history[1]["validation_loss"]
+    result = json.loads((run.folder / "result.json").read_text())
+    assert result["test_accuracy"] == scores.accuracy
+    for name in ("curves", "confusion", "filters"):
+        assert (run.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
+    run = finished(tmp_path / "run", epochs=4, lr=0.02, schedule="constant")
+    best = max(run.history, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
+    model, config = train.load_model(run.folder)
+    scores = train.evaluate(model, run.splits.validation, config.normalization)
+    assert scores.accuracy == best["validation_accuracy"]
+    assert scores.loss == best["validation_loss"]
+
+
+def test_scores_are_those_of_sklearn(tmp_path):
+    from sklearn.metrics import log_loss, top_k_accuracy_score
+
+    run = finished(tmp_path / "run", epochs=1)
+    test = run.splits.test
+    scores = train.evaluate(run.model, test, run.normalization)
+    logits = run.model(data.normalize(test.images, run.normalization)).astype(np.float64)
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    assert scores.accuracy == (p.argmax(axis=1) == test.labels).mean()
+    assert scores.top_k == top_k_accuracy_score(test.labels, p, k=train.TOP_K)
+    assert scores.loss == pytest.approx(log_loss(test.labels, p), rel=1e-5)
+
+
+def test_equal_logits_are_ranked_as_argmax_ranks_them():
+    images = np.zeros((10, 1, 1, 1), np.uint8)
+    dataset = data.Dataset("ties", images, np.arange(10), tuple("abcdefghij"))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 10, rng=np.random.default_rng(0)))
+    for param in model.parameters():
+        param.data[...] = 0
+    scores = train.evaluate(model, dataset, data.Normalization((0.0,), (1.0,)))
+    assert scores.accuracy == 0.1
+    assert scores.top_k == 0.5
+
+
+# ---- the same run again
+
+
+def test_a_seed_gives_equal_weights_whatever_the_number_of_threads(tmp_path):
+    threads = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        one = finished(tmp_path / "one")
+    finally:
+        numba.set_num_threads(threads)
+    many = finished(tmp_path / "many")
+    assert_same(weights(one), weights(many))
+    other = finished(tmp_path / "other", seed=1)
+    assert not np.array_equal(weights(one)["fc3.weight"], weights(other)["fc3.weight"])
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("batches", [3, 11, 12])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_run_interrupted_and_resumed_ends_in_the_same_weights(tmp_path, batches, optimizer):
+    whole = finished(tmp_path / "whole", optimizer=optimizer)
+    run = train.start(tiny(optimizer=optimizer), tmp_path / "cut")
+    done = 0
+
+    def interrupt(progress):
+        nonlocal done
+        done += 1
+        if done == batches:
+            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+
+    with pytest.raises(Interrupted, match=f"Go on with: minicnn train --resume {run.folder}"):
+        run.fit(on_batch=interrupt)
+    resumed = train.resume(run.folder)
+    assert (resumed.epoch, resumed.batch) == divmod(batches, len(run.loader)) or batches == 11
+    resumed.fit()
+    assert_same(weights(whole), weights(resumed))
+    for ours, theirs in zip(resumed.history, whole.history, strict=True):
+        timed = {"seconds", "images_per_second"}
+        assert {k: ours[k] for k in ours.keys() - timed} == {
+            k: theirs[k] for k in theirs.keys() - timed
+        }
+
+
+def test_a_run_that_dies_between_checkpoints_goes_on_from_the_last(tmp_path):
+    whole = finished(tmp_path / "whole", epochs=3)
+    run = train.start(tiny(epochs=3), tmp_path / "cut")
+
+    def die(progress):
+        if progress.epoch == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run.fit(on_batch=die)
+    resumed = train.resume(run.folder)
+    assert resumed.epoch == 2
+    resumed.fit()
+    assert_same(weights(whole), weights(resumed))
+
+
+def test_dropout_goes_on_where_it_was(tmp_path, monkeypatch):
+    def network(classes=10, *, rng):
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(0.5, rng=np.random.default_rng(5)),
+            nn.Linear(784, classes, rng=rng),
+        )
+
+    monkeypatch.setitem(train.models.MODELS, "wet", train.models.Model(network, (1, 28, 28)))
+    recipe = Recipe(model="wet", data="digits", epochs=2, batch_size=128)
+    whole = train.start(recipe, tmp_path / "whole")
+    whole.fit()
+    cut = train.start(recipe, tmp_path / "cut")
+    with pytest.raises(Interrupted):
+        cut.fit(on_batch=lambda progress: os.kill(os.getpid(), signal.SIGTERM))
+    resumed = train.resume(cut.folder)
+    resumed.fit()
+    assert_same(weights(whole), weights(resumed))
+
+
+def test_signals_are_given_back_after_a_run(tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    finished(tmp_path / "run", epochs=1)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_early_stopping_waits_as_long_as_asked(tmp_path):
+    run = finished(tmp_path / "run", epochs=30, patience=2, lr=1e-9, schedule="constant")
+    # Nothing is learned, so nothing gets better for long.
+    assert run.epoch < 30
+    assert run.epoch - int(run.best["epoch"]) == 2
+
+
+# ---- what goes wrong
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
+    run = train.start(tiny(epochs=3), tmp_path / "run")
+
+    def poison(progress):
+        if progress.epoch == 2:
+            run.model.conv2.weight.data[3, 1] = np.nan
+
+    with pytest.raises(TrainError) as caught:
+        run.fit(on_batch=poison)
+    text = str(caught.value)
+    assert text.startswith("the loss is nan in epoch 2, batch 2; first not finite: ")
+    assert "first not finite: weight of layer conv2. The steps are probably too large" in text
+    assert f"The checkpoints up to epoch 1 are kept in {run.folder}." in text
+    assert train.resume(run.folder).epoch == 1
+
+
+def test_the_first_layer_that_is_not_finite_is_found():
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(
+        a=nn.Linear(2, 2, rng=rng), inner=nn.Sequential(nn.ReLU(), nn.Linear(2, 2, rng=rng))
+    )
+    x = np.ones((1, 2), np.float32)
+    assert train.first_nonfinite(model, x) == "the loss"
+    assert train.first_nonfinite(model, x * np.float32(np.inf)) == "the input"
+    model.inner[1].weight.data[...] = 3e38
+    model.a.weight.data[...] = 1
+    model.a.bias.data[...] = 5
+    assert train.first_nonfinite(model, x) == "the output of layer inner.1"
+    model.a.bias.data[0] = np.nan
+    assert train.first_nonfinite(model, x) == "bias of layer a"
+
+
+def test_an_exploding_run_stops(tmp_path):
+    run = train.start(
+        tiny(epochs=5, lr=1e9, optimizer="sgd", schedule="constant"), tmp_path / "run"
+    )
+    with pytest.raises(TrainError, match=r"the loss is (nan|inf) in epoch 1, batch \d+; first not"):
+        run.fit()
+
+
+def test_a_folder_with_a_run_is_not_written_into(tmp_path):
+    folder = tmp_path / "run"
+    run = train.start(tiny(), folder)
+    with pytest.raises(TrainError, match="there is a run already"):
+        train.start(tiny(), folder)
+    assert train.resume(run.folder).recipe == run.recipe  # no checkpoint yet: from the beginning
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    lenet = finished(tmp_path / "lenet", epochs=1)
+    other = train.start(recipe_for("convnet", "digits", epochs=1), tmp_path / "convnet")
+    for name in ("last", "model"):
+        target = other.folder / f"{name}.safetensors"
+        target.write_bytes((lenet.folder / f"{name}.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match=r"last.safetensors: does not belong to this run"):
+        train.resume(other.folder)
+    with pytest.raises(CheckpointError) as caught:
+        train.load_model(other.folder)
+    text = str(caught.value)
+    assert "mis-shaped: conv1.weight is (6, 1, 5, 5), this model needs (10, 1, 5, 5)" in text
+    assert "missing: fc.weight (10, 320)" in text
+    assert "unexpected: fc3.weight" in text
+
+
+def test_other_data_than_the_run_began_with_are_refused(tmp_path):
+    run = finished(tmp_path / "run", epochs=1)
+    path = run.folder / "config.json"
+    content = json.loads(path.read_text())
+    content["data"]["mean"] = [0.5]
+    checkpoint.write_json(path, content)
+    with pytest.raises(TrainError, match="is not the one this run began with"):
+        train.resume(run.folder)
+
+
+def test_a_configuration_that_is_none_is_named(tmp_path):
+    checkpoint.write_json(tmp_path / "config.json", {"recipe": {}})
+    with pytest.raises(CheckpointError, match="is not the configuration of a run"):
+        train.read_config(tmp_path)
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path):
+    with pytest.raises(TrainError, match=r"a batch of 5000 is larger than the \d+ training images"):
+        train.start(tiny(batch_size=5000), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_another_size_are_refused(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(20):
+            picture = rng.integers(0, 256, (32, 32), dtype=np.uint8)
+            Image.fromarray(picture).save(tmp_path / "images" / name / f"{i}.png")
+    recipe = Recipe(model="lenet5", data=f"imagefolder:{tmp_path / 'images'}", batch_size=4)
+    with pytest.raises(TrainError, match="lenet5 is made for images of 28 x 28 pixels with 1 chan"):
+        train.start(recipe, tmp_path / "run")
