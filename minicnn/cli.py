@@ -256,12 +256,12 @@ def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> No
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from minicnn import train
+    from minicnn import data, train
 
     model, config = train.load_model(args.folder)
     name = args.data or config.recipe.data
     own = config.recipe.validation if name == config.recipe.data else None
-    splits = train.load_data(name, args.data_dir, own)
+    splits = data.load(name, args.data_dir, validation=own)
     dataset = getattr(splits, args.split)
     if dataset.classes != tuple(config.classes):
         raise train.TrainError(

@@ -133,7 +133,7 @@ _BY_MODEL: dict[str, dict[str, Any]] = {
     "convnet": {"epochs": 10, "batch_size": 64, "lr": 4e-3},
 }
 _BY_DATA: dict[str, dict[str, Any]] = {
-    "digits": {"epochs": 20, "batch_size": 32, "lr": 2e-3},
+    "digits": {"epochs": 20, "batch_size": 32, "lr": 2e-3, "label_smoothing": 0.1},
 }
 
 

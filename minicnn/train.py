@@ -66,15 +66,6 @@ class Progress(NamedTuple):
     images: int  # in this batch
 
 
-def load_data(
-    name: str, data_dir: Path | str | None = None, validation: float | None = None
-) -> data.Splits:
-    """Return the splits of a data set; ``validation`` None: the part that is its own default."""
-    if validation is None:
-        return data.load(name, data_dir)
-    return data.load(name, data_dir, validation=validation)
-
-
 # ------------------------------------------------------------------------------------- evaluation
 
 
@@ -133,7 +124,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: Path, data_dir: Path | str | None = None) -> None:
         self.recipe, self.folder = recipe, folder
-        self.splits = load_data(recipe.data, data_dir, recipe.validation)
+        self.splits = data.load(recipe.data, data_dir, validation=recipe.validation)
         train = self.splits.train
         self.normalization = data.normalization(train)
         n, h, w, c = train.images.shape
@@ -149,6 +140,7 @@ class Run:
                 f"{recipe.data}: a batch of {recipe.batch_size} is larger than the {n} training "
                 f"images. Use --batch-size {n} or less."
             )
+        moved = recipe.shift or recipe.rotate
         self.loader = data.Loader(
             train,
             recipe.batch_size,
@@ -156,7 +148,7 @@ class Run:
             shuffle=True,
             seed=recipe.seed,
             drop_last=recipe.drop_last,
-            augment=data.Augment(recipe.shift, recipe.rotate),
+            augment=data.Augment(recipe.shift, recipe.rotate) if moved else None,
         )
         self.optimizer = recipe.build_optimizer(self.model)
         self.schedule = recipe.build_schedule(len(self.loader))

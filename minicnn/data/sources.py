@@ -11,6 +11,7 @@ from minicnn.shapes import integer
 
 NAMES = ("digits", *mnist.FAMILIES, "imagefolder:PATH")
 
+VALIDATION_FRACTION = 1 / 12
 TEST_FRACTION, TEST_SEED = 0.2, 0  # for data that bring no test images; never to be tuned
 
 
@@ -28,20 +29,21 @@ def load(
     name: str,
     data_dir: str | Path | None = None,
     *,
-    validation: float = 1 / 12,
+    validation: float | None = None,
     seed: int = 0,
 ) -> Splits:
     """Return the training, validation and test images of one of ``NAMES``.
 
-    Validation is the given fraction of the training images (of MNIST: 5000 of 60000), drawn by
-    ``seed`` with every class in proportion. A folder that brings a validation part of its own
-    keeps it, whatever the two say. Test images are those that the set brings, otherwise a fifth
-    of all, always the same. A set that is not under ``data_root(data_dir)`` is downloaded.
+    Validation is the given fraction of the training images, by default a twelfth (of MNIST 5000 of
+    60000), drawn by ``seed`` with every class in proportion. A folder that brings a validation part
+    of its own keeps that, and a fraction for it is an error. Test images are those that the set
+    brings, otherwise a fifth of all, always the same. A set that is not under
+    ``data_root(data_dir)`` is downloaded.
 
     Raises DataError where the data cannot be had or are damaged, ValueError for a fraction that
     is not between 0 and 1.
     """
-    if not 0 < validation < 1:
+    if validation is not None and not 0 < validation < 1:
         raise ValueError(f"load: validation must be between 0 and 1, got {validation}.")
     integer("load", "seed", seed, 0)
     kind, _, path = name.partition(":")
@@ -59,7 +61,13 @@ def load(
     if test is None:
         train, test = set_apart(train, TEST_FRACTION, TEST_SEED, "test")
     if held is None:
-        train, held = set_apart(train, validation, seed, "validation")
+        fraction = VALIDATION_FRACTION if validation is None else validation
+        train, held = set_apart(train, fraction, seed, "validation")
+    elif validation is not None:
+        raise DataError(
+            f"{name}: the folder has a validation part of its own, so a fraction of {validation} "
+            "cannot be set apart. Leave the fraction out, or move that part away."
+        )
     return Splits(train, held, test)
 
 

@@ -78,7 +78,7 @@ def _checked(weight: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(weight).all():
         raise ValueError(
-            "filters: weight holds NaN or infinity. Look for the step at which training diverged; "
-            "a smaller learning rate often helps."
+            "filters: weight holds NaN or infinity; training diverged. "
+            "A smaller learning rate often helps."
         )
     return weight.astype(np.float64)

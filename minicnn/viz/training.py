@@ -23,7 +23,7 @@ def curves(metrics: Mapping[str, Sequence[float]]) -> Figure:
     The columns are epoch, train_loss, train_accuracy, validation_loss and validation_accuracy,
     accuracies between 0 and 1; with learning_rate a strip below shows it. Other columns are left
     out. A NaN or an infinity leaves a gap. The best epoch is that of the highest validation
-    accuracy, the first of equals.
+    accuracy, of equals that of the lowest loss.
 
     So that the last epochs can be read beside the first, losses that span more than a power of ten
     have a logarithmic scale, and accuracies that reach 95 % one that is stretched towards 100 %.
@@ -31,7 +31,7 @@ def curves(metrics: Mapping[str, Sequence[float]]) -> Figure:
     columns = _columns(metrics)
     epoch, rate = columns["epoch"], columns.get("learning_rate")
     train, validation = 100 * columns["train_accuracy"], 100 * columns["validation_accuracy"]
-    best = None if np.isnan(validation).all() else int(np.nanargmax(validation))
+    best = _best(validation, columns["validation_loss"])
 
     figure = empty(9.6, 4.4 if rate is None else 5.6)
     grid = figure.add_gridspec(
@@ -76,6 +76,12 @@ def _columns(metrics: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
     for column in columns.values():
         column[~np.isfinite(column)] = np.nan
     return columns
+
+
+def _best(accuracy: np.ndarray, loss: np.ndarray) -> int | None:
+    known = np.flatnonzero(np.isfinite(accuracy))
+    order = np.lexsort((loss[known], -accuracy[known]))  # by accuracy, then by loss; NaN last
+    return int(known[order[0]]) if known.size else None
 
 
 def _draw(

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minicnn.data import DataError, load, read_image
+
+RNG = np.random.default_rng(0)
+
+
+def grey(h: int = 4, w: int = 6) -> np.ndarray:
+    return RNG.integers(0, 256, (h, w), dtype=np.uint8)
+
+
+def colour(h: int = 4, w: int = 6) -> np.ndarray:
+    return RNG.integers(0, 256, (h, w, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def pets(tmp_path, save_image) -> Path:
+    """Ten grey images of cats and ten of dogs, PNG."""
+    for i in range(20):
+        save_image(tmp_path / "pets" / ("dog" if i % 2 else "cat") / f"{i:02}.png", grey())
+    return tmp_path / "pets"
+
+
+def pixels(path: Path) -> bytes:
+    return np.asarray(Image.open(path)).tobytes()
+
+
+def test_class_folders_are_divided_into_parts(pets):
+    splits = load(f"imagefolder:{pets}")
+    assert splits.train.name == f"imagefolder:{pets}"
+    assert splits.train.classes == ("cat", "dog")
+    assert [len(part) for part in splits] == [14, 2, 4]
+    for part in splits:
+        assert part.images.shape[1:] == (4, 6, 1)
+        assert np.bincount(part.labels).tolist() == [len(part) // 2] * 2
+    for label, name in enumerate(splits.train.classes):
+        got = [bytes(image) for p in splits for image in p.images[p.labels == label]]
+        assert sorted(got) == sorted(pixels(path) for path in (pets / name).iterdir())
+
+
+def test_the_test_part_does_not_depend_on_the_seed(pets):
+    first, second = (load(f"imagefolder:{pets}", seed=seed) for seed in (1, 2))
+    np.testing.assert_array_equal(first.test.images, second.test.images)
+    assert not np.array_equal(first.validation.images, second.validation.images)
+
+
+@pytest.mark.parametrize("own", [None, "val", "validation"])
+def test_parts_that_the_folder_brings_are_kept(tmp_path, save_image, own):
+    for part, n in (("train", 6), ("test", 2), (own, 3)):
+        for name in ("a", "b"):
+            for i in range(n if part else 0):
+                save_image(tmp_path / str(part) / name / f"{i}.png", grey())
+    splits = load(f"imagefolder:{tmp_path}")
+    assert [len(part) for part in splits] == ([12, 6, 4] if own else [10, 2, 4])
+    if own:
+        with pytest.raises(DataError, match="has a validation part of its own, so a fraction of 0"):
+            load(f"imagefolder:{tmp_path}", validation=0.5)
+    assert {bytes(image) for image in splits.test.images} == {
+        pixels(path) for path in (tmp_path / "test").rglob("*.png")
+    }
+    if own:
+        assert splits.validation.labels.tolist() == [0] * 3 + [1] * 3
+
+
+def test_one_colour_image_makes_all_rgb(pets, save_image):
+    red = np.zeros((4, 6, 3), np.uint8)
+    red[..., 0] = 200
+    save_image(pets / "cat" / "red.png", red)
+    splits = load(f"imagefolder:{pets}")
+    images = np.concatenate([part.images for part in splits])
+    assert images.shape == (21, 4, 6, 3)
+    is_red = (images == red).all(axis=(1, 2, 3))
+    assert is_red.sum() == 1
+    rest = images[~is_red]
+    assert (rest == rest[..., :1]).all()
+
+
+def test_jpegs_in_capitals_are_read_and_hidden_files_are_not(pets, save_image):
+    save_image(pets / "cat" / "z.JPG", grey())
+    (pets / "cat" / ".hidden.png").write_bytes(b"left behind by a file manager")
+    (pets / "cat" / "notes.txt").write_text("no image")
+    (pets / ".cache").mkdir()
+    splits = load(f"imagefolder:{pets}")
+    assert sum(len(part) for part in splits) == 21
+    assert splits.train.classes == ("cat", "dog")
+
+
+def test_an_image_of_another_size_is_named(pets, save_image):
+    odd = save_image(pets / "dog" / "07.png", grey(6, 4))
+    with pytest.raises(DataError) as error:
+        load(f"imagefolder:{pets}")
+    assert str(error.value) == (
+        f"imagefolder:{pets}: {odd} is 6x4 pixels (height x width) but {pets}/cat/00.png is 4x6. "
+        "All images must have one size; crop or resize them to it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b"not an image", "bad.png is not a PNG or JPEG image. Replace or remove it."),
+        (lambda b: b"", "bad.png is not a PNG or JPEG image"),
+        (lambda b: b[:-25], "bad.png cannot be read (image file is truncated"),
+        (lambda b: b[:45] + bytes([b[45] ^ 255]) + b[46:], "bad.png cannot be read ("),
+    ],
+)
+def test_an_unreadable_image_is_named(tmp_path, pets, save_image, change, message):
+    bad = save_image(pets / "dog" / "bad.png", grey())
+    bad.write_bytes(change(bad.read_bytes()))
+    for read in (lambda: load(f"imagefolder:{pets}"), lambda: read_image(bad, (4, 6), 1)):
+        with pytest.raises(DataError) as error:
+            read()
+        assert str(bad.parent) in str(error.value)
+        assert message in str(error.value)
+
+
+def test_sixteen_bits_are_refused(pets):
+    path = pets / "cat" / "deep.png"
+    Image.fromarray(np.full((4, 6), 40_000, np.uint16)).save(path)
+    with pytest.raises(DataError, match=r"deep.png has 16 bits to a pixel. Convert it to 8 bits"):
+        load(f"imagefolder:{pets}")
+
+
+def test_an_empty_class_folder_is_named(pets):
+    (pets / "eel").mkdir()
+    with pytest.raises(DataError, match=r"class folder .*pets/eel has no image .* or remove it"):
+        load(f"imagefolder:{pets}")
+
+
+def test_no_class_folders(tmp_path, save_image):
+    save_image(tmp_path / "pile" / "1.png", grey())
+    with pytest.raises(DataError, match=r"pile has no class folders. Put the images of each class"):
+        load(f"imagefolder:{tmp_path / 'pile'}")
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere. Give the path"):
+        load(f"imagefolder:{tmp_path / 'nowhere'}")
+
+
+def test_parts_with_other_classes(tmp_path, save_image):
+    for path in ("train/a", "train/b", "test/a", "test/c"):
+        save_image(tmp_path / path / "1.png", grey())
+    with pytest.raises(DataError, match=r"train and .*test must have the same .* has b, c\. Add"):
+        load(f"imagefolder:{tmp_path}")
+
+
+def test_too_few_images(tmp_path, save_image):
+    for path in ("a/1.png", "b/1.png"):
+        save_image(tmp_path / path, grey())
+    with pytest.raises(DataError, match="2 images of 2 classes are too few to set 2 apart for te"):
+        load(f"imagefolder:{tmp_path}")
+
+
+def test_read_image(tmp_path, save_image):
+    one, three = grey(), colour()
+    path = save_image(tmp_path / "grey.png", one)
+    np.testing.assert_array_equal(read_image(path, (4, 6), 1)[..., 0], one)
+    np.testing.assert_array_equal(read_image(str(path), (4, 6), 3), np.stack([one] * 3, axis=2))
+    path = save_image(tmp_path / "colour.png", three)
+    np.testing.assert_array_equal(read_image(path, (4, 6), 3), three)
+    luma = three @ [0.299, 0.587, 0.114]
+    assert np.abs(read_image(path, (4, 6), 1)[..., 0] - luma).max() <= 1
+    flat = np.full((8, 8), 77, np.uint8)  # which JPEG keeps
+    path = save_image(tmp_path / "flat.jpeg", flat)
+    np.testing.assert_array_equal(read_image(path, (8, 8), 1)[..., 0], flat)
+
+
+def test_read_image_of_another_size(tmp_path, save_image):
+    path = save_image(tmp_path / "large.png", grey(6, 4))
+    with pytest.raises(DataError) as error:
+        read_image(path, (28, 28), 1)
+    assert str(error.value) == (
+        f"read_image: {path} is 6x4 pixels (height x width) where 28x28 is needed. "
+        "Crop or resize it to that size."
+    )
+
+
+def test_read_image_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match=r"read_image: there is no file .*none.png"):
+        read_image(tmp_path / "none.png", (28, 28), 1)
+
+
+def test_read_image_with_an_odd_number_of_channels(tmp_path):
+    with pytest.raises(ValueError, match="read_image: channels must be 1 or 3, got 2"):
+        read_image(tmp_path / "any.png", (28, 28), 2)
