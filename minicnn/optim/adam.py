@@ -27,7 +27,8 @@ As it is computed
         p[t+1] = p[t] - lr * r / (1 - beta1^t) * m[t] / (sqrt(v[t]) + eps * r)
 Conventions
     eps is added outside the root. t counts the updates of each parameter by itself: one that was
-    frozen begins at t = 1 when it is released.
+    frozen begins at t = 1 when it is released. An m or v below the smallest normal number becomes
+    0, since processors are slow with smaller ones (see sgd.py).
 Source
     Kingma & Ba (2015), Adam: a method for stochastic optimization;
     Loshchilov & Hutter (2019), Decoupled weight decay regularization.
@@ -53,10 +54,12 @@ def _descend(data, grad, m, v, rate, beta1, beta2, eps, penalty, shrink):
     new1, new2 = real(1 - beta1), real(1 - beta2)
     beta1, beta2, rate, eps = real(beta1), real(beta2), real(rate), real(eps)
     penalty, shrink = real(penalty), real(shrink)
+    zero, tiny = real(0), np.finfo(real).tiny
     for i in range(data.size):
         g = grad[i] + penalty * data[i]
-        m[i] = beta1 * m[i] + new1 * g
-        v[i] = beta2 * v[i] + new2 * (g * g)
+        mean, square = beta1 * m[i] + new1 * g, beta2 * v[i] + new2 * (g * g)
+        m[i] = zero if abs(mean) < tiny else mean
+        v[i] = zero if square < tiny else square
         data[i] = shrink * data[i] - rate * m[i] / (np.sqrt(v[i]) + eps)
 
 

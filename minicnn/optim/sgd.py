@@ -21,6 +21,9 @@ Conventions
     lr acts at once; in Sutskever et al. lr stands within the velocity. The first velocity is not
     dampened. t counts the updates with momentum, for each parameter by itself: one that was frozen
     begins at t = 0 when it is released.
+    A velocity below the smallest normal number becomes 0. Where no gradient arrives (dead units)
+    it would shrink to a subnormal number and, rounded to itself, stay one for ever; processors
+    take many times as long for those.
 Source
     Polyak (1964), Some methods of speeding up the convergence of iteration methods;
     Nesterov (1983), A method for solving the convex programming problem with convergence rate
@@ -52,9 +55,11 @@ def _descend(data, grad, lr, weight_decay):
 def _descend_with_momentum(data, grad, v, lr, momentum, gain, weight_decay, nesterov):
     real = data.dtype.type
     lr, momentum, gain, weight_decay = real(lr), real(momentum), real(gain), real(weight_decay)
+    zero, tiny = real(0), np.finfo(real).tiny
     for i in range(data.size):
         g = grad[i] + weight_decay * data[i]
-        v[i] = momentum * v[i] + gain * g
+        moving = momentum * v[i] + gain * g
+        v[i] = zero if abs(moving) < tiny else moving
         data[i] -= lr * (g + momentum * v[i] if nesterov else v[i])
 
 

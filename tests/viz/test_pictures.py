@@ -1,0 +1,300 @@
+"""The pictures: what is written in them, that nothing is cut off, and the file that is left."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+from minicnn.viz import confusion, curves, filters, save
+from minicnn.viz.paper import INK, empty, ink_on
+
+
+def texts(figure):
+    """Return all that is written in a figure, as it is drawn."""
+    figure.draw_without_rendering()
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def nothing_is_cut_off(figure):
+    figure.draw_without_rendering()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+
+
+def metrics(epochs):
+    t = np.arange(1, epochs + 1)
+    return {
+        "epoch": t,
+        "train_loss": 2 * np.exp(-t / 3),
+        "train_accuracy": 1 - 0.5 * np.exp(-t / 3),
+        "validation_loss": 0.2 + np.exp(-t / 3),
+        "validation_accuracy": 0.96 - 0.001 * (t - 3.0) ** 2 / epochs,
+        "learning_rate": 0.1 * t / epochs,
+    }
+
+
+# ----------------------------------------------------------------------------------------- curves
+
+
+@pytest.mark.parametrize("epochs", [1, 12, 300])
+@pytest.mark.parametrize("rate", [True, False])
+def test_curves_have_two_panels_and_mark_the_best_epoch(epochs, rate):
+    data = metrics(epochs)
+    if not rate:
+        del data["learning_rate"]
+    figure = curves(data)
+    written = texts(figure)
+    assert any(text.startswith("Loss") for text in written)
+    assert any(text.startswith("Accuracy") for text in written)
+    assert ("learning rate" in written) == rate
+    assert len(figure.axes) == 2 + rate
+    best = min(3, epochs)
+    percent = 100 * data["validation_accuracy"][best - 1]
+    assert f"best epoch: {best}, validation accuracy {percent:.2f} %" in written
+    assert nothing_is_cut_off(figure)
+
+
+def test_curves_draw_the_numbers_they_are_given():
+    data = metrics(12)
+    loss, accuracy, rate = curves(data).axes
+    for axes, column, scale, line in (
+        (loss, "train_loss", 1, 0),
+        (loss, "validation_loss", 1, 1),
+        (accuracy, "train_accuracy", 100, 0),
+        (accuracy, "validation_accuracy", 100, 1),
+        (rate, "learning_rate", 1, 0),
+    ):
+        assert np.array_equal(axes.lines[line].get_xdata(), data["epoch"])
+        assert np.array_equal(axes.lines[line].get_ydata(), scale * data[column])
+
+
+@pytest.mark.parametrize(
+    ("loss", "best"),
+    [([9, 5, 4, 1], 3), ([9, 4, 5, 1], 2), ([9, 4, 4, 1], 2), ([9, np.nan, 4, 1], 3)],
+)
+def test_of_equally_accurate_epochs_the_lowest_loss_is_best(loss, best):
+    data = metrics(4) | {"validation_accuracy": [0.5, 0.7, 0.7, 0.6], "validation_loss": loss}
+    assert f"best epoch: {best}, validation accuracy 70.00 %" in texts(curves(data))
+
+
+def test_scales_follow_the_numbers():
+    flat = {"train_loss": [0.9, 0.8], "validation_loss": [0.9, 0.8]}
+    low = {"train_accuracy": [0.3, 0.5], "validation_accuracy": [0.3, 0.5]}
+    loss, accuracy, _ = curves(metrics(2) | flat | low).axes
+    assert (loss.get_yscale(), accuracy.get_yscale()) == ("linear", "linear")
+    loss, accuracy, _ = curves(metrics(12)).axes
+    assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "function")
+    perfect = {"train_accuracy": [1.0, 1.0], "validation_accuracy": [1.0, 1.0]}
+    for worst in (0.0, 0.42, 0.95, 1.0):  # every point lies within the panel
+        perfect["train_accuracy"][0] = worst
+        accuracy = curves(metrics(2) | perfect).axes[1]
+        low, high = accuracy.get_ylim()
+        assert low <= 100 * worst < high
+        assert low < 100 < high
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_leaves_a_gap(value):
+    data = metrics(6)
+    data["train_loss"][3:] = value
+    figure = curves(data)
+    assert any("gaps: not finite" in text for text in texts(figure))
+    assert np.isnan(figure.axes[0].lines[0].get_ydata()[3:]).all()
+    assert np.array_equal(data["train_loss"][3:], [value] * 3, equal_nan=True)  # not written to
+
+
+def test_curves_of_nothing_but_nan(tmp_path):
+    data = {name: [np.nan] * 3 for name in metrics(3)} | {"epoch": [1, 2, 3]}
+    figure = curves(data)
+    assert not any("best" in text for text in texts(figure))
+    save(figure, tmp_path / "curves.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"epoch": []}, "the columns must be equally long, got {'epoch': 0, 'train_loss': 3"),
+        ({"train_accuracy": [0.1, 0.2, 98.0]}, "train_accuracy must lie between 0 and 1. Divide"),
+        ({name: [] for name in metrics(1)}, "there is no epoch to draw. Train for at least one."),
+    ],
+)
+def test_curves_refuse(change, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        curves(metrics(3) | change)
+
+
+def test_curves_name_the_columns_that_are_missing():
+    with pytest.raises(ValueError, match=r"the metrics lack train_loss, validation_accuracy\."):
+        curves({"epoch": [1], "train_accuracy": [1], "validation_loss": [1]})
+
+
+# -------------------------------------------------------------------------------------- confusion
+
+
+@pytest.mark.parametrize("k", [2, 10, 26, 100])
+def test_confusion_writes_counts_names_and_accuracy(k):
+    rng = np.random.default_rng(k)
+    matrix = np.diag(rng.integers(900, 1100, k))
+    matrix[0, 1], matrix[k - 1, 0] = 7, 13
+    figure = confusion(matrix, [f"class {i}" for i in range(k)])
+    written = texts(figure)
+    right, total = np.trace(matrix), matrix.sum()
+    assert f"Accuracy {100 * right / total:.2f} %  ({right:,} of {total:,})" in written
+    assert {"true", "predicted", "class 0", f"class {k - 1}", "7", "13"} <= set(written)
+    assert {str(count) for count in matrix.diagonal()} <= set(written)
+    assert nothing_is_cut_off(figure)
+
+
+def test_confusion_has_true_rows_and_predicted_columns():
+    axes = confusion(np.array([[5, 2], [0, 4]]), ["a", "b"]).axes[0]
+    cells = {t.get_text(): t.get_position() for t in axes.texts}
+    assert cells == {"5": (0, 0), "2": (1, 0), "4": (1, 1)}  # (column, row); the zero is left out
+    assert axes.get_ylim() == (1.5, -0.5)  # the first row on top
+
+
+def test_errors_are_seen_beside_a_dominant_diagonal():
+    matrix = np.diag([10_000] * 3)
+    matrix[0, 1] = 2
+    wrong, right = confusion(matrix, ["a", "b", "c"]).axes[0].images
+    share = 2 / 10_002
+    assert np.allclose(wrong.to_rgba(share), (213 / 255, 94 / 255, 0, 1))  # the full colour
+    assert np.allclose(right.to_rgba(1.0), (0, 114 / 255, 178 / 255, 1))
+
+
+def test_counts_stand_out_from_their_cells():
+    assert ink_on((1, 1, 1)) == INK
+    assert ink_on((0, 0, 0)) == ink_on((0, 114 / 255, 178 / 255)) == "white"
+    axes = confusion(np.array([[99, 1], [60, 40]]), ["a", "b"]).axes[0]
+    colours = {t.get_text(): t.get_color() for t in axes.texts}
+    assert colours == {"99": "white", "1": INK, "60": INK, "40": INK}
+
+
+def test_a_class_never_right_and_a_class_never_seen():
+    written = texts(confusion(np.array([[0, 3], [0, 0]]), ["a", "b"]))
+    assert written.count("0") == 2  # the diagonal is written, also where it is zero
+    assert "Accuracy 0.00 %  (0 of 3)" in written
+
+
+def test_odd_names_are_written_as_they_are():
+    names = ["$x$ and $y$", "a_b^c", "a class with a very long name indeed"]
+    figure = confusion(np.eye(3, dtype=int), names)
+    written = texts(figure)
+    assert {"$x$ and $y$", "a_b^c", "a class with a very lon…"} <= set(written)
+    assert nothing_is_cut_off(figure)
+
+
+def test_more_classes_than_can_be_written():
+    written = texts(confusion(5 * np.eye(250, dtype=int), [f"c{i}" for i in range(250)]))
+    assert "5" not in written
+    assert {"c0", "c248"} & set(written) == {"c0"}  # one name in three
+
+
+@pytest.mark.parametrize(
+    ("matrix", "error", "text"),
+    [
+        (np.eye(2), TypeError, "matrix must hold counts, integers, got float64. Use matrix.astype"),
+        (np.eye(3, dtype=int), ValueError, "shape (3, 3), but 2 class names need (2, 2)"),
+        (np.array([[1, -1], [0, 1]]), ValueError, "matrix has a negative count."),
+        (np.zeros((2, 2), int), ValueError, "matrix counts no image. Evaluate on at least one."),
+    ],
+)
+def test_confusion_refuses(matrix, error, text):
+    with pytest.raises(error, match=re.escape(text)):
+        confusion(matrix, ["a", "b"])
+
+
+# ---------------------------------------------------------------------------------------- filters
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1, 1), (6, 1, 5, 5), (10, 1, 3, 7), (64, 3, 7, 7), (1, 3, 7, 7), (20, 6, 5, 5)],
+)
+def test_every_filter_is_drawn_and_numbered(shape):
+    weight = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    figure = filters(weight)
+    o, c, kh, kw = shape
+    written = texts(figure)
+    assert {str(number) for number in range(o)} <= set(written)
+    count = "1 filter" if o == 1 else f"{o} filters"
+    mean = "" if c in (1, 3) else f", mean of {c} channels"
+    assert f"First layer: {count} of {kh} x {kw}{mean}" in written
+    assert ("weight" in written) == (c != 3)  # the colour bar
+    assert nothing_is_cut_off(figure)
+
+    images = figure.axes[0].images
+    assert len(images) == o
+    scale = np.abs(weight.mean(axis=1)).max() if c != 3 else np.abs(weight).max()
+    for image, filter_ in zip(images, weight, strict=True):
+        shown = image.get_array()
+        if c == 3:
+            assert np.allclose(shown, 0.5 + filter_.transpose(1, 2, 0) / (2 * scale), atol=1e-6)
+        else:
+            assert np.allclose(shown, filter_.mean(axis=0), atol=1e-6)
+            assert -image.norm.vmin == image.norm.vmax == pytest.approx(scale)
+            assert np.allclose(image.to_rgba(0.0), 1, atol=0.01)  # 0 is white
+        left, right, bottom, top = image.get_extent()
+        assert (right - left, bottom - top) == pytest.approx((kw, kh))  # square weights
+
+
+def test_filters_of_zeros():
+    assert "1 filter of 3 x 3" in "".join(texts(filters(np.zeros((1, 1, 3, 3)))))
+
+
+def test_filters_refuse():
+    with pytest.raises(ValueError, match=r"weight must have 4 axes \(o, c, kh, kw\), none of them"):
+        filters(np.zeros((10, 84)))
+    with pytest.raises(ValueError, match="weight holds NaN or infinity; "):
+        filters(np.full((1, 1, 3, 3), np.nan))
+
+
+# ------------------------------------------------------------------------------------------- save
+
+
+def test_save_writes_a_png_whole(tmp_path):
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"the old one")
+    assert save(curves(metrics(3)), str(path)) == path
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.size == (1440, 840)
+        assert len(np.unique(np.asarray(image))) > 20
+    assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"the old one")
+    figure = empty(1, 1)
+
+    def full(part, **options):
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(figure, "savefig", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(figure, path)
+    assert path.read_bytes() == b"the old one"
+    assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_save_refuses(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"the folder .*nowhere does not exist\."):
+        save(empty(1, 1), tmp_path / "nowhere" / "curves.png")
+    with pytest.raises(ValueError, match=r"must end in \.png\. Use .*curves\.png\."):
+        save(empty(1, 1), tmp_path / "curves.pdf")
+
+
+def test_pyplot_stays_out_and_matplotlib_waits():
+    program = (
+        "import sys, minicnn.viz as viz; assert 'matplotlib' not in sys.modules;"
+        "viz.filters(__import__('numpy').ones((2, 1, 3, 3)));"
+        "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
