@@ -22,21 +22,25 @@ IMPLS: tuple[Impl, ...] = ("fast", "textbook")
 _FASTMATH = {"reassoc", "contract", "nsz"}
 
 
-def kernel(function: Callable | None = None, *, parallel: bool = False) -> Any:
+def kernel(
+    function: Callable | None = None, *, parallel: bool = False, reorder: bool = True
+) -> Any:
     """Compile with Numba, cached on disk. With ``parallel``, iterations of ``prange`` share cores.
+
+    ``reorder=False`` keeps the order of additions as written, where rounding depends on it.
 
     A kernel and the helpers it calls belong in one file: Numba's cache notices an edit of the
     kernel's own file only.
     """
     if function is None:
-        return functools.partial(kernel, parallel=parallel)
+        return functools.partial(kernel, parallel=parallel, reorder=reorder)
     return numba.njit(
         function,
         cache=True,
         parallel=parallel,
         nogil=True,
         error_model="numpy",
-        fastmath=_FASTMATH,
+        fastmath=_FASTMATH if reorder else {"contract"},
     )
 
 

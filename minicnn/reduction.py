@@ -56,8 +56,7 @@ def reduce(losses: np.ndarray, total: float, reduction: Reduction) -> np.ndarray
         return losses
     y = losses.sum()
     if reduction == "mean":
-        with np.errstate(invalid="ignore"):  # nothing counts: 0 / 0 is NaN, as in torch
-            y = y / losses.dtype.type(total)
+        y = y / losses.dtype.type(total) if total else np.nan  # nothing counts: 0/0, as in torch
     return np.asarray(y, losses.dtype)
 
 

@@ -55,6 +55,17 @@ def check_shape(op: str, name: str, array: np.ndarray, axes: str, *sizes: int | 
             )
 
 
+def check_image(op: str, name: str, array: np.ndarray, axes: str = "n c h w") -> None:
+    """Raise unless ``array`` has these four axes, and pixels and channels in it."""
+    check_shape(op, name, array, axes)
+    for axis, word in enumerate(axes.split()):
+        if word != "n" and not array.shape[axis]:
+            raise ShapeError(
+                f"{op}: {name} of shape {array.shape} is empty along {word} (axis {axis}); only "
+                "the batch may be empty."
+            )
+
+
 def check_gradient(op: str, dy: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raise unless the upstream gradient has the shape and dtype of the output it belongs to."""
     if not isinstance(dy, np.ndarray) or dy.shape != shape or dy.dtype != dtype:

@@ -91,8 +91,9 @@ def pool_windows(
 ) -> Windows:
     """Return the windows of a pool. The stride is the kernel's size unless given.
 
-    With ``ceil_mode`` a last window that reaches past the end counts too, if it starts inside the
-    image or the padding before it. ``bottom`` and ``right`` stay the padding that was asked for.
+    With ``ceil_mode`` a last window that reaches past the end counts too, if it begins inside the
+    image or the padding before it; it may be the only one. ``bottom`` and ``right`` stay the
+    padding that was asked for.
     """
     kernel = pair(op, "kernel_size", kernel_size, 1)
     step = kernel if stride is None else pair(op, "stride", stride, 1)
@@ -171,18 +172,18 @@ def _count(
     """Return the number of windows along one axis, or raise if not one fits."""
     before, after = pads
     extent = dilation * (kernel - 1) + 1
-    room = before + size + after - extent
-    if room < 0:
-        total = before + size + after
-        pad = f"2*padding {before}" if before == after else f"padding {before} and {after}"
-        reach = f"kernel {kernel}"
-        if dilation > 1:
-            reach = f"dilated kernel {dilation}*({kernel} - 1) + 1 = {extent}"
-        raise ShapeError(
-            f"{op}: the kernel does not fit along {axis}: input {size} + {pad} = {total} < {reach}."
-            f" Use a kernel of at most {max((total - 1) // dilation + 1, 0)}, or pad the input."
-        )
-    out = room // stride + 1
-    if ceil and room % stride and out * stride < before + size:
-        out += 1
-    return out
+    room = before + size + after - extent  # for the window to move in
+    out = (room + stride - 1 if ceil else room) // stride + 1
+    if ceil and (out - 1) * stride >= before + size:
+        out -= 1  # the last window would begin behind the image
+    if out >= 1:
+        return out
+    total = before + size + after
+    pad = f"2*padding {before}" if before == after else f"padding {before} and {after}"
+    reach = f"kernel {kernel}"
+    if dilation > 1:
+        reach = f"dilated kernel {dilation}*({kernel} - 1) + 1 = {extent}"
+    raise ShapeError(
+        f"{op}: the kernel does not fit along {axis}: input {size} + {pad} = {total} < {reach}. "
+        f"Use a kernel of at most {max((total - 1) // dilation + 1, 0)}, or pad the input."
+    )

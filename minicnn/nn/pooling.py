@@ -123,9 +123,7 @@ class AdaptiveAvgPool2d(Module):
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         c, h, w = needs_image("AdaptiveAvgPool2d", shape)
-        size = self.output_size
-        high, wide = (size, size) if size is None or isinstance(size, int) else size
-        return c, h if high is None else high, w if wide is None else wide
+        return c, *adaptive_avg_pool2d.output_sides(self.output_size, h, w)
 
     def window(self) -> Window | None:
         return None

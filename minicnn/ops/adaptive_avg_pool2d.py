@@ -28,7 +28,7 @@ from jaxtyping import Float
 from numba import prange
 
 from minicnn.backend import IMPLS, Impl, kernel, nchw, nhwc
-from minicnn.shapes import ShapeError, check_choice, check_float, check_gradient, check_shape, pair
+from minicnn.shapes import check_choice, check_float, check_gradient, check_image, pair
 
 
 class Cache(NamedTuple):
@@ -47,14 +47,9 @@ def forward(
     op = "adaptive_avg_pool2d"
     check_choice(op, "impl", impl, IMPLS)
     dtype = check_float(op, x=x)
-    check_shape(op, "x", x, "n c h w")
+    check_image(op, "x", x)
     n, c, h, w = x.shape
-    if not h or not w:
-        raise ShapeError(f"{op}: x of shape {x.shape} has no pixels to average.")
-    size = [output_size] * 2 if output_size is None else output_size
-    if isinstance(size, (tuple, list)):
-        size = [side if want is None else want for want, side in zip(size, (h, w), strict=False)]
-    oh, ow = pair(op, "output_size", size, 1)  # type: ignore[arg-type]
+    oh, ow = output_sides(output_size, h, w)
     if impl == "textbook":
         y = _regions(h, oh, dtype) @ x @ _regions(w, ow, dtype).T
     else:
@@ -76,6 +71,14 @@ def backward(
     dx = np.zeros((n, h, w, c), dtype)
     _backward(nhwc(dy), dx)
     return nchw(dx)
+
+
+def output_sides(output_size: int | Sequence[int | None] | None, h: int, w: int) -> tuple[int, int]:
+    """Return (oh, ow) for an image of (h, w). Raises ShapeError or TypeError."""
+    size = (None, None) if output_size is None else output_size
+    if isinstance(size, (tuple, list)) and len(size) == 2:
+        size = (h if size[0] is None else size[0], w if size[1] is None else size[1])
+    return pair("adaptive_avg_pool2d", "output_size", size, 1)  # type: ignore[arg-type]
 
 
 def _regions(size: int, out: int, dtype: np.dtype) -> np.ndarray:

@@ -27,7 +27,7 @@ from jaxtyping import Float
 from numba import prange
 
 from minicnn.backend import IMPLS, Impl, kernel, nchw, nhwc
-from minicnn.shapes import check_choice, check_float, check_gradient, check_shape, integer
+from minicnn.shapes import check_choice, check_float, check_gradient, check_image, integer
 from minicnn.windows import Windows, pool_windows, scatter, view
 
 
@@ -54,7 +54,7 @@ def forward(
     """
     check_choice("avg_pool2d", "impl", impl, IMPLS)
     dtype = check_float("avg_pool2d", x=x)
-    check_shape("avg_pool2d", "x", x, "n c h w")
+    check_image("avg_pool2d", "x", x)
     g = pool_windows(
         "avg_pool2d", x.shape[2:], kernel_size, stride, padding, ceil_mode=ceil_mode
     )  # fmt: skip

@@ -33,7 +33,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from numba import prange
 
 from minicnn.backend import IMPLS, Impl, kernel
@@ -57,7 +57,7 @@ class Cache(NamedTuple):
 
 def forward(
     logits: Float[np.ndarray, "n classes *spatial"],
-    target: Int[np.ndarray, "n *spatial"] | Float[np.ndarray, "n classes *spatial"],
+    target: Integer[np.ndarray, "n *spatial"] | Float[np.ndarray, "n classes *spatial"],
     weight: Float[np.ndarray, " classes"] | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
@@ -103,7 +103,7 @@ def backward(
         dz = grad[..., None] * (np.exp(log_p) * q.sum(axis=-1, keepdims=True) - q)
     else:
         dz, k = np.empty_like(q), q.shape[-1]
-        grad = np.ascontiguousarray(grad).reshape(-1)
+        grad = np.require(grad, requirements=["C", "W"]).reshape(-1)
         _backward(grad, log_p.reshape(-1, k), q.reshape(-1, k), dz.reshape(-1, k))
     return np.moveaxis(dz, -1, 1)
 
@@ -137,31 +137,32 @@ def _target_weights(
         counts = check_classes(op, target, shape, classes, ignore_index)
         classes_that_count = np.where(counts, target, 0)
         q = np.zeros((*shape, classes), dtype)
-        np.put_along_axis(q, classes_that_count[..., None], dtype.type(1 - smoothing), axis=-1)
+        rows = q.reshape(-1, classes)
+        rows[np.arange(len(rows)), classes_that_count.reshape(-1)] = 1 - smoothing
         total = float(np.where(counts, weights[classes_that_count], 0).sum())
     q = (q + dtype.type(smoothing / classes)) * weights
     q[~counts] = 0
     return np.ascontiguousarray(q), total
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, reorder=False)
 def _forward(z, q, log_p, losses):
     for n in prange(z.shape[0]):
         row, target, out = z[n], q[n], log_p[n]
         top = row.max()
-        total = row[0] * 0
+        total = z.dtype.type(0)
         for k in range(row.size):
             total += math.exp(row[k] - top)
-        shift = top + math.log(total)
-        loss = row[0] * 0
+        log_total = math.log(total)
+        loss = z.dtype.type(0)
         for k in range(row.size):
-            out[k] = row[k] - shift
+            out[k] = row[k] - top - log_total
             if target[k] != 0:
                 loss -= target[k] * out[k]
         losses[n] = loss
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, reorder=False)
 def _backward(grad, log_p, q, dz):
     for n in prange(dz.shape[0]):
         row, target, out = log_p[n], q[n], dz[n]

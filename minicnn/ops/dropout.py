@@ -69,7 +69,7 @@ def _mask(v: np.ndarray, cache: Cache, impl: Impl) -> np.ndarray:
     if cache.kept is None:
         return v.copy(order="K")
     if impl == "textbook":
-        return cache.kept * cache.scale * v
+        return np.asarray(cache.kept * cache.scale * v)
     out = np.empty_like(v)
     _mask_fast(flat_like(v, out), flat_like(cache.kept, out), cache.scale, flat(out))
     return out

@@ -19,6 +19,7 @@ Implementations
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ def forward(
     if bias is not None:
         check_shape("linear", "bias", bias, "out_features", weight.shape[0])
     o, i = weight.shape
-    rows = x.reshape(-1, i)
+    rows = x.reshape(math.prod(x.shape[:-1]), i)
     if impl == "textbook":
         y = np.einsum("ni,oi->no", rows, weight)
     else:
@@ -86,7 +87,8 @@ def backward(
     x, weight, has_bias = cache
     check_gradient("linear", dy, (*x.shape[:-1], weight.shape[0]), x.dtype)
     o, i = weight.shape
-    rows, drows = x.reshape(-1, i), dy.reshape(-1, o)
+    n = math.prod(x.shape[:-1])
+    rows, drows = x.reshape(n, i), dy.reshape(n, o)
     dx = dweight = dbias = None
     if impl == "textbook":
         if input_grad:

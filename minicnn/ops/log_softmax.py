@@ -37,7 +37,9 @@ def forward(
     check_choice("log_softmax", "impl", impl, IMPLS)
     check_float("log_softmax", x=x)
     dim = axis_index("log_softmax", dim, x.ndim)
-    if impl == "textbook":
+    if not x.size:
+        y = x.copy()
+    elif impl == "textbook":
         z = x - x.max(axis=dim, keepdims=True)
         y = z - np.log(np.exp(z).sum(axis=dim, keepdims=True))
     else:
@@ -55,6 +57,8 @@ def backward(
     check_choice("log_softmax", "impl", impl, IMPLS)
     y, dim = cache
     check_gradient("log_softmax", dy, y.shape, y.dtype)
+    if not dy.size:
+        return dy.copy()
     if impl == "textbook":
         return dy - np.exp(y) * dy.sum(axis=dim, keepdims=True)
     drows, rows = _rows(dy, dim), _rows(y, dim)
@@ -69,12 +73,12 @@ def _rows(x: np.ndarray, dim: int) -> np.ndarray:
     return np.require(np.moveaxis(x, dim, -1), requirements=["C", "W"])
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, reorder=False)
 def _forward(x, y):
     for n in prange(x.shape[0]):
         row, out = x[n], y[n]
         top = row.max()
-        total = row[0] * 0
+        total = x.dtype.type(0)
         for k in range(row.size):
             total += math.exp(row[k] - top)
         log_total = math.log(total)
@@ -82,7 +86,7 @@ def _forward(x, y):
             out[k] = row[k] - top - log_total
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, reorder=False)
 def _backward(dy, y, dx):
     for n in prange(y.shape[0]):
         grad, row, out = dy[n], y[n], dx[n]

@@ -28,7 +28,7 @@ from jaxtyping import Float
 from numba import prange
 
 from minicnn.backend import IMPLS, Impl, kernel, nchw, nhwc
-from minicnn.shapes import check_choice, check_float, check_gradient, check_shape
+from minicnn.shapes import check_choice, check_float, check_gradient, check_image
 from minicnn.windows import Windows, pool_windows, scatter, view
 
 
@@ -54,7 +54,7 @@ def forward(
     """
     check_choice("max_pool2d", "impl", impl, IMPLS)
     dtype = check_float("max_pool2d", x=x)
-    check_shape("max_pool2d", "x", x, "n c h w")
+    check_image("max_pool2d", "x", x)
     g = pool_windows(
         "max_pool2d", x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode
     )  # fmt: skip
@@ -100,40 +100,85 @@ def _textbook(x: np.ndarray, g: Windows) -> tuple[np.ndarray, np.ndarray]:
     return y, np.where(wins.any(axis=-1), winner, g.kh * g.kw)
 
 
+FEW = 16  # channels: fewer do not fill the processor's vectors
+
+
 @kernel(parallel=True)
 def _forward(x, y, winner, g):
+    """Row by row, let the pixels of one tap after the other challenge the best so far.
+
+    Where the channels are few, the tap's pixels are gathered first, so that a whole row of outputs
+    is compared at once.
+    """
+    c = x.shape[3]
     for n in prange(x.shape[0]):
+        gathered = np.empty(g.ow * c, x.dtype)
         for i in range(g.oh):
-            for j in range(g.ow):
-                best, place = y[n, i, j], winner[n, i, j]
-                best[:] = -np.inf
-                place[:] = g.kh * g.kw
-                for r in range(g.kh):
-                    p = i * g.sh + r * g.dh - g.top
-                    for s in range(g.kw):
-                        q = j * g.sw + s * g.dw - g.left
-                        if 0 <= p < g.h and 0 <= q < g.w:
-                            _challenge(x[n, p, q], best, place, r * g.kw + s, g.kh * g.kw)
+            best, place = y[n, i].reshape(-1), winner[n, i].reshape(-1)
+            _begin(best, place, i, g, c)
+            for r in range(g.kh):
+                p = i * g.sh + r * g.dh - g.top
+                if not 0 <= p < g.h:
+                    continue
+                line = x[n, p].reshape(-1)
+                for s in range(g.kw):
+                    q = s * g.dw - g.left
+                    j0 = max(0, (g.sw - 1 - q) // g.sw)  # outputs whose tap lies in the image
+                    j1 = min(g.ow, (g.w - 1 - q) // g.sw + 1)
+                    tap = place.dtype.type(r * g.kw + s)
+                    for j in range(j0, j1):
+                        out, at = j * c, (j * g.sw + q) * c
+                        if c < FEW:
+                            for k in range(c):
+                                gathered[out + k] = line[at + k]
+                        else:
+                            _challenge(
+                                line[at : at + c], best[out : out + c], place[out : out + c], tap
+                            )
+                    if c < FEW and j0 < j1:
+                        row = slice(j0 * c, j1 * c)
+                        _challenge(gathered[row], best[row], place[row], tap)
 
 
 @kernel
-def _challenge(pixel, best, place, tap, nobody):
-    """Let one pixel's channels beat the best so far. The first real pixel always does."""
-    for c in range(best.size):
-        v = pixel[c]
-        wins = v > best[c] or v != v or place[c] == nobody
-        best[c] = v if wins else best[c]
-        place[c] = tap if wins else place[c]
+def _begin(best, place, i, g, c):
+    """Before any challenge, the first pixel that lies in the image holds the place."""
+    best[:] = -np.inf
+    r = _first_inside(i * g.sh - g.top, g.dh, g.kh, g.h)
+    for j in range(g.ow):
+        s = _first_inside(j * g.sw - g.left, g.dw, g.kw, g.w)
+        inside = r < g.kh and s < g.kw
+        place[j * c : (j + 1) * c] = r * g.kw + s if inside else g.kh * g.kw
+
+
+@kernel
+def _first_inside(start, dilation, kernel, size):
+    """Return the first tap of a window beginning at ``start`` that lies inside, else ``kernel``."""
+    first = max(0, (dilation - 1 - start) // dilation)
+    return first if first < kernel and start + first * dilation < size else kernel
+
+
+@kernel
+def _challenge(pixels, best, place, tap):
+    for e in range(pixels.size):
+        new, old, held = pixels[e], best[e], place[e]
+        wins = (new > old) | (new != new)
+        best[e] = new if wins else old
+        place[e] = tap if wins else held
 
 
 @kernel(parallel=True)
 def _backward(dy, winner, dx, g):
+    c = dx.shape[3]
+    taps = np.empty(g.kh * g.kw, np.int64)  # from a window's first pixel to each of its others
+    for tap in range(taps.size):
+        taps[tap] = (tap // g.kw * g.dh * g.w + tap % g.kw * g.dw) * c
     for n in prange(dx.shape[0]):
+        image = dx[n].reshape(-1)
         for i in range(g.oh):
             for j in range(g.ow):
-                for c in range(dx.shape[3]):
-                    tap = winner[n, i, j, c]
-                    if tap < g.kh * g.kw:
-                        p = i * g.sh + tap // g.kw * g.dh - g.top
-                        q = j * g.sw + tap % g.kw * g.dw - g.left
-                        dx[n, p, q, c] += dy[n, i, j, c]
+                first = ((i * g.sh - g.top) * g.w + j * g.sw - g.left) * c
+                for k in range(c):
+                    tap = winner[n, i, j, k]
+                    if tap < taps.size:
+                        image[first + taps[tap] + k] += dy[n, i, j, k]

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from numba import prange
 
 from minicnn.backend import IMPLS, Impl, kernel
@@ -43,7 +43,7 @@ class Cache(NamedTuple):
 
 def forward(
     x: Float[np.ndarray, "n classes *spatial"],
-    target: Int[np.ndarray, "n *spatial"],
+    target: Integer[np.ndarray, "n *spatial"],
     weight: Float[np.ndarray, " classes"] | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
@@ -63,7 +63,7 @@ def forward(
     weights = weights.astype(dtype, copy=False)
     if impl == "textbook":
         picked = np.take_along_axis(x, target[:, None], axis=1)[:, 0]
-        losses = np.where(weights == 0, 0, -weights * picked)
+        losses = -weights * np.where(weights == 0, weights, picked)
     else:
         losses = np.empty(shape, dtype)
         rows = np.require(np.moveaxis(x, 1, -1), requirements=["C", "W"]).reshape(-1, classes)

@@ -34,7 +34,7 @@ def forward(
     check_choice("relu", "impl", impl, IMPLS)
     check_float("relu", x=x)
     if impl == "textbook":
-        y = np.maximum(x, 0)
+        y = np.asarray(np.maximum(x, 0))
     else:
         y = np.empty_like(x)
         _forward(flat_like(x, y), flat(y))
@@ -49,7 +49,7 @@ def backward(
     y = cache.y
     check_gradient("relu", dy, y.shape, y.dtype)
     if impl == "textbook":
-        return np.where(y <= 0, 0, dy).astype(y.dtype, copy=False)
+        return np.where(y <= 0, y.dtype.type(0), dy)
     dx = np.empty_like(y)
     _backward(flat_like(dy, dx), flat_like(y, dx), flat(dx))
     return dx

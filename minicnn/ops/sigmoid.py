@@ -33,7 +33,7 @@ def forward(
     check_choice("sigmoid", "impl", impl, IMPLS)
     check_float("sigmoid", x=x)
     if impl == "textbook":
-        y = np.exp(-np.logaddexp(x.dtype.type(0), -x))
+        y = np.asarray(np.exp(-np.logaddexp(x.dtype.type(0), -x)))
     else:
         y = np.empty_like(x)
         _forward(flat_like(x, y), flat(y))
@@ -48,7 +48,7 @@ def backward(
     y = cache.y
     check_gradient("sigmoid", dy, y.shape, y.dtype)
     if impl == "textbook":
-        return dy * y * (1 - y)
+        return np.asarray(dy * y * (1 - y))
     dx = np.empty_like(y)
     _backward(flat_like(dy, dx), flat_like(y, dx), flat(dx))
     return dx

@@ -39,7 +39,9 @@ def forward(
     check_choice("softmax", "impl", impl, IMPLS)
     check_float("softmax", x=x)
     dim = axis_index("softmax", dim, x.ndim)
-    if impl == "textbook":
+    if not x.size:
+        y = x.copy()
+    elif impl == "textbook":
         e = np.exp(x - x.max(axis=dim, keepdims=True))
         y = e / e.sum(axis=dim, keepdims=True)
     else:
@@ -57,6 +59,8 @@ def backward(
     check_choice("softmax", "impl", impl, IMPLS)
     y, dim = cache
     check_gradient("softmax", dy, y.shape, y.dtype)
+    if not dy.size:
+        return dy.copy()
     if impl == "textbook":
         return y * (dy - (dy * y).sum(axis=dim, keepdims=True))
     drows, rows = _rows(dy, dim), _rows(y, dim)
@@ -71,12 +75,12 @@ def _rows(x: np.ndarray, dim: int) -> np.ndarray:
     return np.require(np.moveaxis(x, dim, -1), requirements=["C", "W"])
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, reorder=False)
 def _forward(x, y):
     for n in prange(x.shape[0]):
         row, out = x[n], y[n]
         top = row.max()
-        total = row[0] * 0
+        total = x.dtype.type(0)
         for k in range(row.size):
             out[k] = math.exp(row[k] - top)
             total += out[k]
@@ -84,11 +88,11 @@ def _forward(x, y):
             out[k] /= total
 
 
-@kernel(parallel=True)
+@kernel(parallel=True, reorder=False)
 def _backward(dy, y, dx):
     for n in prange(y.shape[0]):
         grad, row, out = dy[n], y[n], dx[n]
-        shared = row[0] * 0
+        shared = y.dtype.type(0)
         for k in range(row.size):
             shared += grad[k] * row[k]
         for k in range(row.size):

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from numba import prange
 
 from minicnn.backend import IMPLS, Impl, kernel
-from minicnn.shapes import check_choice, check_float, check_gradient, check_shape
+from minicnn.shapes import check_choice, check_float, check_gradient, check_image
 from minicnn.windows import Windows, conv_windows, scatter, view
 
 
@@ -46,7 +46,7 @@ def forward(
     """Return ``(y, cache)``. Raises ShapeError where no window fits."""
     check_choice("unfold", "impl", impl, IMPLS)
     dtype = check_float("unfold", x=x)
-    check_shape("unfold", "x", x, "n c h w")
+    check_image("unfold", "x", x)
     g = conv_windows("unfold", x.shape[2:], kernel_size, stride, padding, dilation)
     n, c = x.shape[:2]
     if impl == "textbook":

@@ -46,6 +46,7 @@ from minicnn.shapes import (
     check_choice,
     check_float,
     check_gradient,
+    check_image,
     check_shape,
     integer,
 )
@@ -78,8 +79,8 @@ def forward(
     """
     check_choice("conv2d", "impl", impl, IMPLS)
     check_float("conv2d", x=x, weight=weight, bias=bias)
-    check_shape("conv2d", "x", x, "n c h w")
-    check_shape("conv2d", "weight", weight, "o c/groups kh kw")
+    check_image("conv2d", "x", x)
+    check_image("conv2d", "weight", weight, "o c/groups kh kw")
     o, c = weight.shape[0], x.shape[1]
     integer("conv2d", "groups", groups, 1)
     if c % groups or o % groups:

@@ -237,52 +237,54 @@ def _correlate(x, y, plan, phases, rows, places, cols, weights, bias, lanes, par
 
 
 @kernel(parallel=True)
-def _correlate_weights(x, dy, dweight, dbias, plan, pixels, taps, lanes):
+def _correlate_weights(x, dy, dweight, dbias, plan, pixels, ow, taps, lanes):
     """Add x (n, h, w, c) times dy (n, pixels, o) into the sums of each range of images.
 
-    dweight is (ranges, groups, taps, o/groups) and dbias (ranges, groups, o/groups), with taps
-    filled to whole tiles and o to whole vectors.
+    dweight is (ranges, groups, taps, o/groups), taps filled to whole tiles and o/groups to whole
+    vectors; dbias is (ranges, o), summed column by column of the image first.
     """
     ranges, groups, rows, stride = dweight.shape
-    n, c, o = x.shape[0], x.shape[3] // groups, dy.shape[2] // groups
+    n, c, o = x.shape[0], x.shape[3] // groups, dy.shape[2]
     top, left, high, wide = plan
     parts = (TASKS + ranges - 1) // ranges
     tiles = rows // ROWS
     for task in prange(ranges * parts):
         r, part = task // parts, task % parts
         image = np.zeros(high * wide * x.shape[3], x.dtype)
-        gradient = np.zeros((pixels.size, stride), x.dtype)
-        sums = np.empty(stride, x.dtype)
-        line = gradient.reshape(-1)
+        # A vector of the last channels reaches into the next pixel, the last of all behind the
+        # end. What it brings lands in the lanes of dweight that are cut off.
+        gradient = np.zeros(pixels.size * o + lanes, x.dtype)
+        sums = np.zeros(o * ow, x.dtype)
         for m in range(r * n // ranges, (r + 1) * n // ranges):
             _place(x[m], image, top, left, wide)
+            gradient[: pixels.size * o] = dy[m].reshape(-1)
+            if part == 0:
+                for i in range(0, pixels.size * o, sums.size):
+                    row = gradient[i : i + sums.size]
+                    for e in range(sums.size):
+                        sums[e] += row[e]
             for g in range(groups):
-                total = dweight[r, g].reshape(-1)
-                sums[:] = 0
-                for p in range(pixels.size):
-                    for i in range(o):
-                        gradient[p, i] = dy[m, p, g * o + i]
-                        sums[i] += gradient[p, i]
-                if part == 0:
-                    dbias[r, g] += sums
+                total, g0 = dweight[r, g].reshape(-1), g * (o // groups)
                 for k0 in range(0, pixels.size, PIXELS):
                     count = min(PIXELS, pixels.size - k0)
                     v = 0
                     while v < stride:
-                        step = 2 * lanes if v + 2 * lanes <= stride else lanes
+                        pair = v + 2 * lanes <= stride
                         for t in range(part * tiles // parts, (part + 1) * tiles // parts):
                             at = t * ROWS * stride + v
-                            if step == lanes:
-                                _tile1(
-                                    total, at, stride, total, at, stride, image, g * c, taps,
-                                    t * ROWS, pixels, k0, count, line, k0 * stride + v, stride,
-                                )  # fmt: skip
-                            else:
+                            if pair:
                                 _tile2(
                                     total, at, stride, total, at, stride, image, g * c, taps,
-                                    t * ROWS, pixels, k0, count, line, k0 * stride + v, stride,
+                                    t * ROWS, pixels, k0, count, gradient, k0 * o + g0 + v, o,
                                 )  # fmt: skip
-                        v += step
+                            else:
+                                _tile1(
+                                    total, at, stride, total, at, stride, image, g * c, taps,
+                                    t * ROWS, pixels, k0, count, gradient, k0 * o + g0 + v, o,
+                                )  # fmt: skip
+                        v += 2 * lanes if pair else lanes
+        for e in range(sums.size):
+            dbias[r, e % o] += sums[e]
 
 
 # ----------------------------------------------------------------------------------------- tables
@@ -373,7 +375,8 @@ def _whole_vectors(array: np.ndarray) -> np.ndarray:
 
 def _run(x: np.ndarray, y: np.ndarray, plan: _Plan, weights: np.ndarray, bias: np.ndarray) -> None:
     parts = -(-TASKS // max(x.shape[0], 1))
-    y = y.reshape(y.shape[0], -1, y.shape[3])
+    n, h, w, c = y.shape
+    y = y.reshape(n, h * w, c)
     _correlate(
         x, y, plan.place, plan.phases, plan.rows, plan.places, plan.cols, weights, bias,
         _lanes(x.dtype), parts,
@@ -414,13 +417,12 @@ def param_gradients(
     taps, lanes = _filled(plan.cols), _lanes(x.dtype)
     # As many ranges of images as leave their sums some room in the caches.
     ranges = max(1, min(n, TASKS, 2**24 // (o * plan.cols.size)))
-    out = -(-(o // groups) // lanes) * lanes
-    dweight = np.zeros((ranges, groups, taps.size, out), x.dtype)
-    dbias = np.zeros((ranges, groups, out), x.dtype)
-    dy = nhwc(dy).reshape(n, -1, o)
-    pixels = plan.rows[: dy.shape[1]]
-    _correlate_weights(nhwc(x), dy, dweight, dbias, plan.place, pixels, taps, lanes)
+    vectors = -(-(o // groups) // lanes) * lanes
+    dweight = np.zeros((ranges, groups, taps.size, vectors), x.dtype)
+    dbias = np.zeros((ranges, o), x.dtype)
+    pixels = plan.rows[: g.oh * g.ow]
+    dy = nhwc(dy).reshape(n, pixels.size, o)
+    _correlate_weights(nhwc(x), dy, dweight, dbias, plan.place, pixels, g.ow, taps, lanes)
     dweight = dweight.sum(axis=0)[:, : plan.cols.size, : o // groups]
     dweight = dweight.reshape(groups, g.kh, g.kw, per_group, o // groups)
-    dbias = dbias.sum(axis=0)[:, : o // groups]
-    return dweight.transpose(0, 4, 3, 1, 2).reshape(shape), dbias.reshape(-1)
+    return dweight.transpose(0, 4, 3, 1, 2).reshape(shape), dbias.sum(axis=0)

@@ -37,7 +37,9 @@ def forward(
 
 def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows, groups: int) -> np.ndarray:
     n, c = dy.shape[0], weight.shape[1] * groups
-    dcolumns = _rows(weight, groups).swapaxes(1, 2) @ dy.reshape(n, groups, -1, g.oh * g.ow)
+    dcolumns = _rows(weight, groups).swapaxes(1, 2) @ dy.reshape(
+        n, groups, weight.shape[0] // groups, g.oh * g.ow
+    )
     dwindows = dcolumns.reshape(n, c, g.kh, g.kw, g.oh, g.ow).transpose(0, 1, 4, 5, 2, 3)
     return scatter(dwindows, g)
 
@@ -45,6 +47,6 @@ def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows, groups: int) 
 def param_gradients(
     dy: np.ndarray, x: np.ndarray, shape: tuple[int, ...], g: Windows, groups: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    drows = dy.reshape(x.shape[0], groups, -1, g.oh * g.ow)
+    drows = dy.reshape(x.shape[0], groups, shape[0] // groups, g.oh * g.ow)
     dweight = (drows @ _columns(x, g, groups).swapaxes(2, 3)).sum(axis=0)
     return dweight.reshape(shape), dy.sum(axis=(0, 2, 3))
