@@ -17,8 +17,9 @@ from threadpoolctl import ThreadpoolController
 Impl = Literal["fast", "textbook"]
 IMPLS: tuple[Impl, ...] = ("fast", "textbook")
 
-# Sums may be reordered and products fused into additions, but NaN and infinities keep their
-# meaning: "nnan" and "ninf" stay out.
+# Additions may be reordered, so that sums run on vectors, and fused with products. That also undoes
+# an order chosen for its rounding, as in log_softmax: hence ``reorder``. NaN and infinities keep
+# their meaning: "nnan" and "ninf" stay out.
 _FASTMATH = {"reassoc", "contract", "nsz"}
 
 
@@ -81,6 +82,11 @@ def nchw(x: np.ndarray) -> np.ndarray:
     return x.transpose(0, 3, 1, 2)
 
 
+def dim_last(x: np.ndarray, dim: int) -> np.ndarray:
+    """Return ``x`` contiguous with the axis ``dim`` moved to the end, copied only if need be."""
+    return np.require(np.moveaxis(x, dim, -1), requirements=["C", "W"])
+
+
 def flat(x: np.ndarray) -> np.ndarray:
     """Return the elements of ``x`` as one contiguous vector in the order of memory.
 
@@ -95,6 +101,19 @@ def flat_like(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         x, source = np.empty_like(y, dtype=x.dtype), x
         x[...] = source
     return flat(x)
+
+
+def _keep_freed_memory() -> None:
+    """Have malloc reuse what arrays give back, instead of returning it to the system each time.
+
+    A page that comes fresh from the system is cleared when it is first touched, which takes longer
+    than filling it. glibc sets its threshold by the largest block freed so far, up to 32 MB; this
+    block is never touched, so it takes no memory. Elsewhere it does nothing.
+    """
+    np.empty(2**25 - 2**16, np.uint8)
+
+
+_keep_freed_memory()
 
 
 class _OneThread:

@@ -1,19 +1,15 @@
-"""Files that appear whole or not at all, and checkpoints in the safetensors format.
-
-A file is written under another name beside its place and then renamed, which the system does at
-once or not at all. A full disk or a pulled plug leaves the previous file as it was.
-"""
+"""What a run keeps on disk: arrays in the safetensors format, and JSON. No pickle."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from minicnn import files
 
 
 class CheckpointError(Exception):
@@ -22,19 +18,9 @@ class CheckpointError(Exception):
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` whole. Raises CheckpointError and leaves what was there."""
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        files.write_whole(path, content)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         kept = " The file that was there is unchanged." if path.exists() else ""
         raise CheckpointError(
             f"{path}: cannot be written ({error.strerror or error}).{kept} "
@@ -63,7 +49,7 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], note: Any = None) -> Non
     """Write arrays by name, and with them ``note``, anything that JSON holds."""
     from safetensors.numpy import save as to_bytes
 
-    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    whole = {name: np.require(array, requirements="C") for name, array in tensors.items()}
     write_whole(path, to_bytes(whole, metadata={"note": json.dumps(note)}))
 
 

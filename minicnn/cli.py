@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         args.run(args)
-    except (CheckpointError, DataError, TrainError, ValueError) as error:
+    except (CheckpointError, DataError, TrainError, ValueError, OSError, MemoryError) as error:
         print(f"minicnn {args.command}: {error}", file=sys.stderr)
         return 2
     except Interrupted as error:
@@ -111,9 +111,8 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="its name, such as lenet5")
     parser.add_argument(
         "--data",
-        default="digits",
         metavar="NAME",
-        help="digits (no download), mnist, fashion-mnist, kmnist, imagefolder:PATH",
+        help="digits (the default, no download), mnist, fashion-mnist, kmnist, imagefolder:PATH",
     )
     _add_data_dir(parser)
     parser.add_argument(
@@ -165,16 +164,17 @@ def _train(args: argparse.Namespace) -> None:
     from minicnn.recipes import recipe_for
 
     options = {k: v for k, v in vars(args).items() if k not in _NOT_OF_THE_RECIPE}
+    if "milestones" in options:
+        options["milestones"] = tuple(options["milestones"])
     if args.resume is not None:
         _refuse_with_resume(args, options)
         run = train.resume(args.resume, args.data_dir)
     else:
         if args.model is None:
             raise ValueError(f"which model? Known: {_models()}.")
-        if "milestones" in options:
-            options["milestones"] = tuple(options["milestones"])
-        recipe = recipe_for(args.model, args.data, **options)
-        folder = args.out or _new_folder(Path("runs"), f"{args.model}-{args.data}")
+        name = _whole_name(args.data or "digits")
+        recipe = recipe_for(args.model, name, **options)
+        folder = args.out or _new_folder(Path("runs"), args.model, name)
         run = train.start(recipe, folder, args.data_dir)
     recipe = run.recipe
     train_n, validation_n, test_n = (len(part) for part in run.splits)
@@ -182,8 +182,8 @@ def _train(args: argparse.Namespace) -> None:
     print(
         f"{recipe.model} ({parameters:,} parameters) on {recipe.data}: {train_n:,} images to "
         f"train, {validation_n:,} to validate, {test_n:,} to test\n"
-        f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), {recipe.epochs} epochs of "
-        f"batches of {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
+        f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), epochs: {recipe.epochs}, images "
+        f"a batch: {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
     )
     if run.epoch or run.batch:
         print(f"going on in epoch {min(run.epoch + 1, recipe.epochs)} after batch {run.batch}")
@@ -242,7 +242,7 @@ def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> No
             f"{args.resume} is a run of {recipe.model}, not of {args.model}. Leave the model out, "
             f"or start a run of {args.model} in another folder."
         )
-    if args.data not in ("digits", recipe.data):
+    if args.data is not None and _whole_name(args.data) != recipe.data:
         raise TrainError(f"{args.resume} is a run on {recipe.data}, not on {args.data}.")
     if args.out is not None:
         raise TrainError("--out names a new run, --resume an old one. Give one of them.")
@@ -259,7 +259,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from minicnn import data, train
 
     model, config = train.load_model(args.folder)
-    name = args.data or config.recipe.data
+    name = config.recipe.data if args.data is None else _whole_name(args.data)
     own = config.recipe.validation if name == config.recipe.data else None
     splits = data.load(name, args.data_dir, validation=own)
     dataset = getattr(splits, args.split)
@@ -337,9 +337,16 @@ def _doctor(args: argparse.Namespace) -> None:
     print(report(args.data_dir))
 
 
-def _new_folder(parent: Path, name: str) -> Path:
-    """Return the first of name, name-2, name-3, ... that does not exist."""
-    name = name.replace(":", "-").replace("/", "_")
+def _whole_name(data: str) -> str:
+    """Return the name of a data set, a path in it made absolute: a run may go on elsewhere."""
+    kind, _, path = data.partition(":")
+    return f"{kind}:{Path(path).expanduser().absolute()}" if path else data
+
+
+def _new_folder(parent: Path, model: str, data: str) -> Path:
+    """Return the first of model-data, model-data-2, ... that does not exist."""
+    kind, _, path = data.partition(":")
+    name = f"{model}-{Path(path).name if path else kind}"
     folder, number = parent / name, 1
     while folder.exists():
         number += 1

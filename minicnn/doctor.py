@@ -13,7 +13,8 @@ from pkgutil import walk_packages
 import minicnn
 
 PACKAGES = (
-    "numpy", "numba", "llvmlite", "scikit-learn", "safetensors", "pooch", "matplotlib", "Pillow",
+    "numpy", "numba", "llvmlite", "scikit-learn", "safetensors", "pooch", "requests", "tqdm",
+    "matplotlib", "Pillow", "threadpoolctl", "jaxtyping",
 )  # fmt: skip
 VARIABLES = (
     "NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "OMP_NUM_THREADS",
@@ -108,7 +109,9 @@ def _kernels() -> list[str]:
     cached, folder = 0, ""
     for kernel in kernels:
         folder = kernel._cache.cache_path  # type: ignore[attr-defined]  # Numba has no public name
-        cached += any(Path(folder).glob(f"*.{kernel.py_func.__name__}-*.nbi"))
+        code = kernel.py_func.__code__
+        name = f"{Path(code.co_filename).stem}.{code.co_name}-{code.co_firstlineno}.*.nbi"
+        cached += any(Path(folder).glob(name))
     return [
         f"{cached} of {len(kernels)} are compiled and cached; the others compile when first used",
         f"cache: {folder} (and the folders beside it)",

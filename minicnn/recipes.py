@@ -8,6 +8,7 @@ from typing import Any
 
 from minicnn import optim
 from minicnn.backend import IMPLS, Impl
+from minicnn.models import find
 from minicnn.nn import Module
 from minicnn.nn.init import SCHEMES
 from minicnn.shapes import check_choice, integer
@@ -18,6 +19,7 @@ SCHEDULES = ("constant", "step", "multistep", "cosine", "onecycle")
 # Options that only some choices have: (option, the choice it belongs to, where it has a meaning).
 _BELONGS = (
     ("momentum", "optimizer", ("sgd",)),
+    ("momentum", "schedule", ("constant", "step", "multistep", "cosine")),  # onecycle moves it
     ("nesterov", "optimizer", ("sgd",)),
     ("step_epochs", "schedule", ("step",)),
     ("milestones", "schedule", ("multistep",)),
@@ -35,7 +37,7 @@ class Recipe:
     """
 
     model: str
-    data: str
+    data: str  # a name as data.load takes it
     epochs: int = 10
     batch_size: int = 64
     optimizer: str = "adam"
@@ -63,6 +65,7 @@ class Recipe:
             if getattr(self, name) is not None:
                 integer("recipe", name, getattr(self, name), 1)
         integer("recipe", "seed", self.seed, 0)
+        find(self.model)
         check_choice("recipe", "optimizer", self.optimizer, OPTIMIZERS)
         check_choice("recipe", "schedule", self.schedule, SCHEDULES)
         check_choice("recipe", "init", self.init, ("default", *SCHEMES))
@@ -80,10 +83,20 @@ class Recipe:
                     f"recipe: {option} has a meaning with the {kind} {' or '.join(choices)}, "
                     f"but the {kind} is {chosen}. Leave it out, or choose another {kind}."
                 )
-        if self.warmup_epochs is not None and self.warmup_epochs >= self.epochs:
+        warmup = self.warmup_epochs or 0
+        if warmup >= self.epochs:
+            raise ValueError(f"recipe: {warmup} epochs of warm-up leave nothing of {self.epochs}.")
+        if self.step_epochs is not None and self.step_epochs >= self.epochs - warmup:
             raise ValueError(
-                f"recipe: {self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs}."
+                f"recipe: the first drop, {self.step_epochs} epochs after the warm-up, lies behind "
+                f"the end of {self.epochs} epochs. Use a smaller step_epochs."
             )
+        for milestone in self.milestones or ():
+            if not warmup < milestone < self.epochs:
+                raise ValueError(
+                    f"recipe: milestone {milestone} lies outside of the run, whose epochs of full "
+                    f"rate are {warmup} to {self.epochs}."
+                )
 
     def build_optimizer(self, model: Module) -> optim.Optimizer:
         params, decay = model.parameters(), self.weight_decay
@@ -99,7 +112,7 @@ class Recipe:
     def build_schedule(self, steps: int) -> optim.Schedule:
         """Return the learning rate by the number of the step, for ``steps`` steps an epoch."""
         warmup = (self.warmup_epochs or 0) * steps
-        epochs = self.epochs - (self.warmup_epochs or 0)
+        epochs = self.epochs - (self.warmup_epochs or 0)  # those after the warm-up
         gamma = 0.1 if self.gamma is None else self.gamma
         schedule: optim.Schedule
         if self.schedule == "onecycle":
@@ -109,8 +122,10 @@ class Recipe:
         elif self.schedule == "step":
             schedule = optim.StepLR(self.lr, (self.step_epochs or -(-epochs // 3)) * steps, gamma)
         elif self.schedule == "multistep":
-            milestones = self.milestones or (epochs // 2, epochs * 3 // 4)
-            schedule = optim.MultiStepLR(self.lr, [m * steps for m in milestones], gamma)
+            milestones = [m * steps for m in self.milestones or ()]
+            if self.milestones is None:
+                milestones = [epochs * steps // 2 + warmup, epochs * steps * 3 // 4 + warmup]
+            schedule = optim.MultiStepLR(self.lr, [m - warmup for m in milestones], gamma)
         else:
             schedule = optim.Constant(self.lr)
         return optim.Warmup(schedule, warmup) if warmup else schedule

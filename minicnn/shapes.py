@@ -68,11 +68,11 @@ def check_image(op: str, name: str, array: np.ndarray, axes: str = "n c h w") ->
 
 def check_gradient(op: str, dy: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raise unless the upstream gradient has the shape and dtype of the output it belongs to."""
-    if not isinstance(dy, np.ndarray) or dy.shape != shape or dy.dtype != dtype:
-        got = f"{dy.dtype} {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
-        raise ShapeError(
-            f"{op}: dy must have the shape and dtype of the output, {dtype} {shape}, got {got}."
-        )
+    if not isinstance(dy, np.ndarray) or dy.dtype != dtype:
+        got = dy.dtype if isinstance(dy, np.ndarray) else type(dy).__name__
+        raise TypeError(f"{op}: dy must be {dtype} like the output, got {got}.")
+    if dy.shape != shape:
+        raise ShapeError(f"{op}: dy must have the shape of the output, {shape}, got {dy.shape}.")
 
 
 def check_choice(op: str, name: str, value: str, choices: Sequence[str]) -> None:

@@ -9,7 +9,7 @@
 
 Everything that happens is a function of the recipe: weights are drawn from the seed, the order and
 the augmentation of a batch from (seed, epoch, batch). So a run that was interrupted and resumed
-ends in the same weights, bit for bit, as one that was not.
+ends with the same weights, bit for bit, as one that was not.
 """
 
 from __future__ import annotations
@@ -123,9 +123,14 @@ class Run:
     """A training run: the model, where it stands, and the folder it is kept in."""
 
     def __init__(self, recipe: Recipe, folder: Path, data_dir: Path | str | None = None) -> None:
-        self.recipe, self.folder = recipe, folder
+        self.recipe, self.folder, self.data_dir = recipe, folder, data_dir
         self.splits = data.load(recipe.data, data_dir, validation=recipe.validation)
         train = self.splits.train
+        if len(train.classes) < 2:
+            raise TrainError(
+                f"{recipe.data}: there is one class, {train.classes[0]}. At least two are needed "
+                "to tell apart."
+            )
         self.normalization = data.normalization(train)
         n, h, w, c = train.images.shape
         self.image = (c, h, w)
@@ -246,9 +251,11 @@ class Run:
                     self.seconds = time.perf_counter() - start
                     if stopped.is_set():
                         self.save_last()
+                        place = "" if self.data_dir is None else f" --data-dir {self.data_dir}"
                         raise Interrupted(
                             f"stopped in epoch {self.epoch + 1} after batch {self.batch} of "
                             f"{len(self.loader)}. Go on with: minicnn train --resume {self.folder}"
+                            + place
                         )
                 self._end_epoch()
                 on_epoch(self.history[-1])
@@ -345,9 +352,8 @@ class Run:
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """Return (classes, classes) counts: a row for each true class, a column for each predicted."""
-    from sklearn.metrics import confusion_matrix
-
-    return confusion_matrix(labels, predictions, labels=np.arange(classes))
+    pairs = np.bincount(labels * classes + predictions, minlength=classes * classes)
+    return pairs.reshape(classes, classes)
 
 
 def start(recipe: Recipe, folder: Path, data_dir: Path | str | None = None) -> Run:
@@ -459,7 +465,7 @@ def _as_csv(history: list[dict[str, float]]) -> str:
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into an event; a second Ctrl-C stops at once."""
+    """Turn the first Ctrl-C or SIGTERM into an event; a second one stops at once."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped  # only the main thread hears signals

@@ -70,7 +70,7 @@ def test_train_says_what_it_does(tmp_path, capsys):
     assert run("train", "lenet5", "--epochs", 1, "--seed", 3, "--out", tmp_path / "a") == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("lenet5 (44,426 parameters) on digits: 1,318 images to train, 120 to")
-    assert "adam, lr 0.002 (onecycle), 1 epochs of batches of 32, seed 3; run folder:" in out[1]
+    assert "adam, lr 0.002 (onecycle), epochs: 1, images a batch: 32, seed 3; run folder:" in out[1]
     assert out[2].startswith("epoch   1/1  loss ")
     assert out[3].startswith("test accuracy ")
     assert out[4] == f"pictures in {tmp_path / 'a'}: confusion.png, curves.png, filters.png"
@@ -85,17 +85,17 @@ def test_runs_get_new_folders_by_themselves(tmp_path, monkeypatch):
 
 def test_options_reach_the_recipe(tmp_path):
     options = (
-        "--epochs 2 --batch-size 512 --optimizer sgd --lr 0.02 --momentum 0.8 --nesterov "
-        "--weight-decay 0.001 --schedule multistep --milestones 1 --gamma 0.5 --warmup-epochs 1 "
+        "--epochs 3 --batch-size 512 --optimizer sgd --lr 0.02 --momentum 0.8 --nesterov "
+        "--weight-decay 0.001 --schedule multistep --milestones 2 --gamma 0.5 --warmup-epochs 1 "
         "--label-smoothing 0.1 --init xavier_normal --shift 2 --rotate 5 --validation 0.2 "
         "--patience 4 --drop-last --seed 9 --impl textbook"
     )
     folder = tmp_path / "run"
     assert run("train", "lenet5-1998", *options.split(), "--out", folder) == 0
     assert json.loads((folder / "config.json").read_text())["recipe"] == {
-        "model": "lenet5-1998", "data": "digits", "epochs": 2, "batch_size": 512,
+        "model": "lenet5-1998", "data": "digits", "epochs": 3, "batch_size": 512,
         "optimizer": "sgd", "lr": 0.02, "momentum": 0.8, "nesterov": True, "weight_decay": 0.001,
-        "schedule": "multistep", "warmup_epochs": 1, "step_epochs": None, "milestones": [1],
+        "schedule": "multistep", "warmup_epochs": 1, "step_epochs": None, "milestones": [2],
         "gamma": 0.5, "label_smoothing": 0.1, "init": "xavier_normal", "shift": 2, "rotate": 5.0,
         "validation": 0.2, "patience": 4, "drop_last": True, "seed": 9, "impl": "textbook",
     }  # fmt: skip
@@ -262,3 +262,29 @@ def test_a_folder_that_cannot_be_made_is_named(fails, tmp_path):
 def test_a_file_in_the_way_of_the_folder_is_named(fails, tmp_path):
     (tmp_path / "file").write_text("")
     assert "cannot be made" in fails("train", "lenet5", "--out", tmp_path / "file" / "run")
+
+
+def test_an_unknown_model_is_noticed_before_the_data(fails, tmp_path):
+    text = fails("train", "lenet6", "--data", f"imagefolder:{tmp_path / 'nowhere'}")
+    assert "There is no model 'lenet6'" in text
+
+
+def test_a_picture_that_cannot_be_written_is_named(fails, copy):
+    (copy / "curves.png").unlink()
+    (copy / "curves.png").mkdir()
+    assert "curves.png" in fails("train", "--resume", copy)
+
+
+def test_a_run_on_a_folder_goes_on_from_anywhere(tmp_path, monkeypatch):
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(20):
+            picture = np.full((28, 28), 10 * i, np.uint8)
+            Image.fromarray(picture).save(tmp_path / "pets" / name / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    words = ("--data", "imagefolder:pets", "--epochs", 1, "--batch-size", 8, "--quiet")
+    assert run("train", "lenet5", *words) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run("evaluate", tmp_path / "runs" / "lenet5-pets") == 0
+    assert run("train", "--resume", tmp_path / "runs" / "lenet5-pets") == 0

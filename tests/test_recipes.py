@@ -31,7 +31,9 @@ def test_the_optimizer_is_the_one_asked_for(options, kind):
 
 
 def test_sgd_takes_its_options():
-    made = recipe(optimizer="sgd", momentum=0.5, nesterov=True, weight_decay=0.01)
+    made = recipe(
+        optimizer="sgd", momentum=0.5, nesterov=True, weight_decay=0.01, schedule="constant"
+    )
     built = made.build_optimizer(models.lenet5())
     assert (built.momentum, built.nesterov, built.weight_decay) == (0.5, True, 0.01)
     assert recipe(optimizer="sgd").build_optimizer(models.lenet5()).momentum == 0.9
@@ -44,7 +46,11 @@ def test_sgd_takes_its_options():
         ({"schedule": "step", "step_epochs": 2, "gamma": 0.5}, [1, 1, 0.5, 0.5, 0.25, 0.25]),
         ({"schedule": "step"}, [1, 1, 0.1, 0.1, 0.01, 0.01]),
         ({"schedule": "multistep", "milestones": (1, 5)}, [1, 0.1, 0.1, 0.1, 0.1, 0.01]),
-        ({"schedule": "multistep"}, [1, 1, 1, 0.1, 0.01, 0.01]),
+        ({"schedule": "multistep"}, [1, 1, 1, 0.1, 0.1, 0.01]),
+        (
+            {"schedule": "multistep", "warmup_epochs": 2, "milestones": (4,)},
+            [1 / 3, 2 / 3, 1, 1, 0.1, 0.1],
+        ),
         ({"schedule": "cosine"}, [1, 0.9330127, 0.75, 0.5, 0.25, 0.0669873]),
         ({"schedule": "constant", "warmup_epochs": 2}, [1 / 3, 2 / 3, 1, 1, 1, 1]),
     ],
@@ -70,6 +76,17 @@ def test_onecycle_spans_the_run():
         ),
         ({"gamma": 0.5}, "gamma has a meaning with the schedule step or multistep"),
         ({"warmup_epochs": 1}, "but the schedule is onecycle"),
+        (
+            {"optimizer": "sgd", "momentum": 0.5},
+            "momentum has a meaning with the schedule constant or step or multistep or cosine, but "
+            "the schedule is onecycle",
+        ),
+        ({"schedule": "multistep", "milestones": (3, 10)}, "milestone 10 lies outside of the run"),
+        (
+            {"schedule": "multistep", "milestones": (2,), "warmup_epochs": 2},
+            "milestone 2 lies outside of the run, whose epochs of full rate are 2 to 10",
+        ),
+        ({"schedule": "step", "step_epochs": 10}, "the first drop, 10 epochs after the warm-up"),
         ({"schedule": "step", "milestones": (1,)}, "milestones has a meaning with the schedule m"),
         ({"optimizer": "lion"}, "optimizer must be one of sgd, adam, adamw, got 'lion'"),
         ({"schedule": "zigzag"}, "schedule must be one of"),

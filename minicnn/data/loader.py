@@ -110,7 +110,7 @@ def _table(normalization: Normalization, channels: int) -> np.ndarray:
     mean, std = np.array(normalization)[..., None]
     if len(mean) != channels:
         raise DataError(
-            f"Loader: the images have {channels} channels but the normalization is for "
+            f"normalize: the images have {channels} channels but the normalization is for "
             f"{len(mean)}. Use the one that was computed from images of this kind."
         )
     return ((np.arange(256) / 255 - mean) / std).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 from minicnn.models.lenet import cnn3, convnet, lenet5
 from minicnn.nn import Module
 
-__all__ = ["MODELS", "Model", "cnn3", "convnet", "create", "lenet5"]
+__all__ = ["MODELS", "Model", "cnn3", "convnet", "create", "find", "lenet5"]
 
 
 class Model(NamedTuple):
@@ -29,8 +29,13 @@ MODELS: dict[str, Model] = {
 }
 
 
-def create(name: str, num_classes: int = 10, *, rng: np.random.Generator | None = None) -> Module:
-    """Return a new network by its name; an unknown name lists the known ones."""
+def find(name: str) -> Model:
+    """Return how to build the network of that name; an unknown name lists the known ones."""
     if name not in MODELS:
         raise ValueError(f"There is no model {name!r}. Known: {', '.join(MODELS)}.")
-    return MODELS[name].build(num_classes, rng=rng)
+    return MODELS[name]
+
+
+def create(name: str, num_classes: int = 10, *, rng: np.random.Generator | None = None) -> Module:
+    """Return a new network by its name; an unknown name lists the known ones."""
+    return find(name).build(num_classes, rng=rng)

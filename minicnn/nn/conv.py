@@ -37,6 +37,9 @@ class Conv2d(Module):
             if value % integer("Conv2d", "groups", groups, 1):
                 raise ShapeError(f"Conv2d: groups={groups} must divide {name}={value}.")
         kernel = pair("Conv2d", "kernel_size", kernel_size, 1)
+        large = dilation if isinstance(dilation, int) else max(dilation)
+        large *= max(kernel)  # an image that the kernel fits on: this checks the options alone
+        conv_windows("Conv2d", (large, large), kernel, stride, padding, dilation)
         shape = (out_channels, in_channels // groups, *kernel)
         self.weight = Param(default_weight(shape, rng=rng, dtype=dtype))
         self.bias = Param(default_bias(shape, rng=rng, dtype=dtype)) if bias else None
@@ -53,12 +56,11 @@ class Conv2d(Module):
         self, dy: np.ndarray, cache: conv2d.Cache, *, input_grad: bool = True
     ) -> np.ndarray | None:
         dx, dweight, dbias = conv2d.backward(
-            dy, cache, input_grad=input_grad, param_grad=self.weight.trainable, impl=self.impl
+            dy, cache, input_grad=input_grad, param_grad=self.learns, impl=self.impl
         )
-        if self.weight.trainable:
-            self.weight.grad += dweight
-            if self.bias:
-                self.bias.grad += dbias
+        self.weight.add_grad(dweight)
+        if self.bias:
+            self.bias.add_grad(dbias)
         return dx
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     return shape[1] * taps, shape[0] * taps
 
 
-def gain(nonlinearity: str, a: float = 0.0) -> float:
+def gain(nonlinearity: str, a: float = 0.01) -> float:
     """Return by how much the weights may grow before ``nonlinearity``; ``a``: leaky slope."""
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + a * a))

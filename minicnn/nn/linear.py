@@ -40,12 +40,11 @@ class Linear(Module):
         self, dy: np.ndarray, cache: linear.Cache, *, input_grad: bool = True
     ) -> np.ndarray | None:
         dx, dweight, dbias = linear.backward(
-            dy, cache, input_grad=input_grad, param_grad=self.weight.trainable, impl=self.impl
+            dy, cache, input_grad=input_grad, param_grad=self.learns, impl=self.impl
         )
-        if self.weight.trainable:
-            self.weight.grad += dweight
-            if self.bias:
-                self.bias.grad += dbias
+        self.weight.add_grad(dweight)
+        if self.bias:
+            self.bias.add_grad(dbias)
         return dx
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,6 +3,9 @@
 ``forward`` returns ``(y, cache)``, and ``backward`` takes that cache: nothing of a pass hides on
 the module. So a module can be used twice in one pass, and two passes can interleave. Backward adds
 into ``Param.grad``, because a parameter that is used twice receives both gradients.
+
+A cache holds the arrays of its pass, not copies of them. Between forward and backward, write
+neither into the input nor into the output, and let the optimiser step after backward.
 """
 
 from __future__ import annotations
@@ -31,6 +34,11 @@ class Param:
         self.data = data
         self.grad = np.zeros_like(data)
         self.trainable = True
+
+    def add_grad(self, grad: np.ndarray | None) -> None:
+        """Add into ``grad``, unless the parameter is frozen."""
+        if self.trainable and grad is not None:
+            self.grad += grad
 
     def __repr__(self) -> str:
         frozen = "" if self.trainable else ", frozen"
@@ -106,6 +114,11 @@ class Module:
     def named_generators(self) -> Iterator[tuple[str, np.random.Generator]]:
         return self._named(np.random.Generator)
 
+    @property
+    def learns(self) -> bool:
+        """Whether any parameter is trainable."""
+        return any(param.trainable for param in self.parameters())
+
     # ---- settings
 
     def zero_grad(self) -> None:
@@ -127,6 +140,8 @@ class Module:
 
     def astype(self, dtype: Any) -> Self:
         """Turn parameters and floating buffers into float32 or float64, in place."""
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"astype: float32 or float64 is needed, got {np.dtype(dtype)}.")
         for _, module in self.named_modules():
             for name, value in vars(module).items():
                 if isinstance(value, Param):

@@ -44,7 +44,7 @@ class Sequential(Module):
         modules = [module for _, module in self.named_children()]
         first = 0  # the module down to which the gradient is asked for
         if not input_grad:
-            learn = [i for i, m in enumerate(modules) if any(p.trainable for p in m.parameters())]
+            learn = [i for i, module in enumerate(modules) if module.learns]
             first = learn[0] if learn else len(modules)
         dx: np.ndarray | None = dy
         for i in reversed(range(first, len(modules))):

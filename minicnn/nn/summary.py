@@ -38,6 +38,7 @@ def summarize(model: Module, image: tuple[int, ...]) -> list[Row]:
     rows: list[Row] = []
     shape, field, jump = image, (1, 1), (1, 1)
     seen_all = False
+    counted: set[int] = set()  # a layer that is used twice has its parameters once
     for name, layer in _layers(model):
         macs = layer.multiply_adds(shape)
         shape = layer.output_shape(shape)
@@ -47,7 +48,8 @@ def summarize(model: Module, image: tuple[int, ...]) -> list[Row]:
             (kh, kw), (sh, sw), (dh, dw) = window
             field = (field[0] + (kh - 1) * dh * jump[0], field[1] + (kw - 1) * dw * jump[1])
             jump = (jump[0] * sh, jump[1] * sw)
-        parameters = sum(param.data.size for param in layer.parameters())
+        parameters = sum(p.data.size for p in layer.parameters() if id(p) not in counted)
+        counted.update(id(p) for p in layer.parameters())
         rows.append(
             Row(name, type(layer).__name__, shape, parameters, macs, None if seen_all else field)
         )

@@ -22,7 +22,8 @@ Derivation
 Conventions
     The greatest logit is subtracted before exp, so that nothing overflows; q_k = 0 counts nothing
     even where log p_k is -inf. If no sample counts, the mean is 0/0 = NaN and the gradient 0, as in
-    torch. The target is data: it has no gradient.
+    torch; so it is where those that count all weigh 0, and there torch's gradient is NaN. The
+    target is data: it has no gradient.
 Source
     Szegedy et al. (2016), Rethinking the Inception architecture (label smoothing).
 """
@@ -36,7 +37,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 from numba import prange
 
-from minicnn.backend import IMPLS, Impl, kernel
+from minicnn.backend import IMPLS, Impl, dim_last, kernel
 from minicnn.reduction import (
     Reduction,
     check_classes,
@@ -86,7 +87,7 @@ def forward(
             losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
     else:
         log_p, losses = np.empty_like(q), np.empty(q.shape[:-1], q.dtype)
-        z = np.require(np.moveaxis(logits, 1, -1), requirements=["C", "W"])
+        z = dim_last(logits, 1)
         k = z.shape[-1]
         _forward(z.reshape(-1, k), q.reshape(-1, k), log_p.reshape(-1, k), losses.reshape(-1))
     return reduce(losses, total, reduction), Cache(log_p, q, total, reduction)
@@ -152,11 +153,12 @@ def _forward(z, q, log_p, losses):
         top = row.max()
         total = z.dtype.type(0)
         for k in range(row.size):
-            total += math.exp(row[k] - top)
+            out[k] = row[k] - top
+            total += math.exp(out[k])
         log_total = math.log(total)
         loss = z.dtype.type(0)
         for k in range(row.size):
-            out[k] = row[k] - top - log_total
+            out[k] -= log_total
             if target[k] != 0:
                 loss -= target[k] * out[k]
         losses[n] = loss

@@ -21,9 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numba import prange
 
-from minicnn.backend import IMPLS, Impl, kernel
+from minicnn.backend import IMPLS, Impl
 from minicnn.shapes import (
     ShapeError,
     check_choice,
@@ -32,7 +31,14 @@ from minicnn.shapes import (
     check_shape,
     pair,
 )
-from minicnn.windows import Windows, conv_windows, scatter, view
+from minicnn.windows import (
+    Windows,
+    conv_windows,
+    gather_columns,
+    scatter,
+    scatter_columns,
+    view,
+)
 
 
 class Cache(NamedTuple):
@@ -76,8 +82,7 @@ def forward(
     if impl == "textbook":
         y = scatter(columns.transpose(0, 1, 4, 5, 2, 3), g)
     else:
-        y = np.zeros((n, c, g.h, g.w), dtype)
-        _forward(np.require(columns, requirements=["C", "W"]), y, g)
+        y = scatter_columns(columns, g)
     return y, Cache(g, (n, c), dtype)
 
 
@@ -89,42 +94,7 @@ def backward(
     g, (n, c), dtype = cache
     check_gradient("fold", dy, (n, c, g.h, g.w), dtype)
     if impl == "textbook":
-        dx = view(dy, g).transpose(0, 1, 4, 5, 2, 3)
+        dx = view(dy, g).transpose(0, 1, 4, 5, 2, 3).copy()
     else:
-        dx = np.zeros((n, c, g.kh, g.kw, g.oh, g.ow), dtype)
-        _backward(np.require(dy, requirements=["C", "W"]), dx, g)
+        dx = gather_columns(dy, g)
     return dx.reshape(n, c * g.kh * g.kw, g.oh * g.ow)
-
-
-@kernel(parallel=True)
-def _forward(x, y, g):
-    """Each pixel gathers from the windows it lies in."""
-    n, c = y.shape[:2]
-    for plane in prange(n * c):
-        columns, image = x[plane // c, plane % c], y[plane // c, plane % c]
-        for p in range(g.h):
-            for r in range(g.kh):
-                i, past = divmod(p + g.top - r * g.dh, g.sh)
-                if past == 0 and 0 <= i < g.oh:
-                    for q in range(g.w):
-                        for s in range(g.kw):
-                            j, past = divmod(q + g.left - s * g.dw, g.sw)
-                            if past == 0 and 0 <= j < g.ow:
-                                image[p, q] += columns[r, s, i, j]
-
-
-@kernel(parallel=True)
-def _backward(dy, dx, g):
-    """Each pixel hands its gradient to the windows it lies in."""
-    n, c = dy.shape[:2]
-    for plane in prange(n * c):
-        image, columns = dy[plane // c, plane % c], dx[plane // c, plane % c]
-        for p in range(g.h):
-            for r in range(g.kh):
-                i, past = divmod(p + g.top - r * g.dh, g.sh)
-                if past == 0 and 0 <= i < g.oh:
-                    for q in range(g.w):
-                        for s in range(g.kw):
-                            j, past = divmod(q + g.left - s * g.dw, g.sw)
-                            if past == 0 and 0 <= j < g.ow:
-                                columns[r, s, i, j] = image[p, q]

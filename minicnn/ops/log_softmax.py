@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 from numba import prange
 
-from minicnn.backend import IMPLS, Impl, kernel
+from minicnn.backend import IMPLS, Impl, dim_last, kernel
 from minicnn.shapes import axis_index, check_choice, check_float, check_gradient
 
 
@@ -43,7 +43,7 @@ def forward(
         z = x - x.max(axis=dim, keepdims=True)
         y = z - np.log(np.exp(z).sum(axis=dim, keepdims=True))
     else:
-        rows = _rows(x, dim)
+        rows = dim_last(x, dim)
         y = np.empty_like(rows)
         _forward(rows.reshape(-1, rows.shape[-1]), y.reshape(-1, rows.shape[-1]))
         y = np.moveaxis(y, -1, dim)
@@ -61,16 +61,11 @@ def backward(
         return dy.copy()
     if impl == "textbook":
         return dy - np.exp(y) * dy.sum(axis=dim, keepdims=True)
-    drows, rows = _rows(dy, dim), _rows(y, dim)
+    drows, rows = dim_last(dy, dim), dim_last(y, dim)
     dx = np.empty_like(rows)
     k = rows.shape[-1]
     _backward(drows.reshape(-1, k), rows.reshape(-1, k), dx.reshape(-1, k))
     return np.moveaxis(dx, -1, dim)
-
-
-def _rows(x: np.ndarray, dim: int) -> np.ndarray:
-    """Return ``x`` contiguous with ``dim`` moved to the end."""
-    return np.require(np.moveaxis(x, dim, -1), requirements=["C", "W"])
 
 
 @kernel(parallel=True, reorder=False)
@@ -80,10 +75,11 @@ def _forward(x, y):
         top = row.max()
         total = x.dtype.type(0)
         for k in range(row.size):
-            total += math.exp(row[k] - top)
+            out[k] = row[k] - top
+            total += math.exp(out[k])
         log_total = math.log(total)
         for k in range(row.size):
-            out[k] = row[k] - top - log_total
+            out[k] -= log_total
 
 
 @kernel(parallel=True, reorder=False)

@@ -9,8 +9,9 @@ Derivation
     For one sample with target t: y = -weight[t] * x[t], so dx[t] = -weight[t] * dy and the other
     dx are 0. "mean" divides by the sum of weight[t] over the samples that count.
 Conventions
-    A target equal to ignore_index counts nothing. If none counts, the mean is 0/0 = NaN and the
-    gradient 0, as in torch.
+    A target equal to ignore_index counts nothing, nor does a class of weight 0, even where x is
+    -inf. If no sample counts, the mean is 0/0 = NaN and the gradient 0 (as in torch, if all are
+    ignored).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 from numba import prange
 
-from minicnn.backend import IMPLS, Impl, kernel
+from minicnn.backend import IMPLS, Impl, dim_last, kernel
 from minicnn.reduction import (
     Reduction,
     check_classes,
@@ -66,7 +67,7 @@ def forward(
         losses = -weights * np.where(weights == 0, weights, picked)
     else:
         losses = np.empty(shape, dtype)
-        rows = np.require(np.moveaxis(x, 1, -1), requirements=["C", "W"]).reshape(-1, classes)
+        rows = dim_last(x, 1).reshape(-1, classes)
         _forward(rows, target.reshape(-1), weights.reshape(-1), losses.reshape(-1))
     total = float(weights.sum())
     cache = Cache(target, weights, x.shape, total, reduction)

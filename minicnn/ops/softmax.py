@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 from numba import prange
 
-from minicnn.backend import IMPLS, Impl, kernel
+from minicnn.backend import IMPLS, Impl, dim_last, kernel
 from minicnn.shapes import axis_index, check_choice, check_float, check_gradient
 
 
@@ -45,7 +45,7 @@ def forward(
         e = np.exp(x - x.max(axis=dim, keepdims=True))
         y = e / e.sum(axis=dim, keepdims=True)
     else:
-        rows = _rows(x, dim)
+        rows = dim_last(x, dim)
         y = np.empty_like(rows)
         _forward(rows.reshape(-1, rows.shape[-1]), y.reshape(-1, rows.shape[-1]))
         y = np.moveaxis(y, -1, dim)
@@ -63,16 +63,11 @@ def backward(
         return dy.copy()
     if impl == "textbook":
         return y * (dy - (dy * y).sum(axis=dim, keepdims=True))
-    drows, rows = _rows(dy, dim), _rows(y, dim)
+    drows, rows = dim_last(dy, dim), dim_last(y, dim)
     dx = np.empty_like(rows)
     k = rows.shape[-1]
     _backward(drows.reshape(-1, k), rows.reshape(-1, k), dx.reshape(-1, k))
     return np.moveaxis(dx, -1, dim)
-
-
-def _rows(x: np.ndarray, dim: int) -> np.ndarray:
-    """Return ``x`` contiguous with ``dim`` moved to the end."""
-    return np.require(np.moveaxis(x, dim, -1), requirements=["C", "W"])
 
 
 @kernel(parallel=True, reorder=False)

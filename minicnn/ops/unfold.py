@@ -21,11 +21,17 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numba import prange
 
-from minicnn.backend import IMPLS, Impl, kernel
+from minicnn.backend import IMPLS, Impl
 from minicnn.shapes import check_choice, check_float, check_gradient, check_image
-from minicnn.windows import Windows, conv_windows, scatter, view
+from minicnn.windows import (
+    Windows,
+    conv_windows,
+    gather_columns,
+    scatter,
+    scatter_columns,
+    view,
+)
 
 
 class Cache(NamedTuple):
@@ -50,10 +56,9 @@ def forward(
     g = conv_windows("unfold", x.shape[2:], kernel_size, stride, padding, dilation)
     n, c = x.shape[:2]
     if impl == "textbook":
-        y = view(x, g).transpose(0, 1, 4, 5, 2, 3)
+        y = view(x, g).transpose(0, 1, 4, 5, 2, 3).copy()
     else:
-        y = np.zeros((n, c, g.kh, g.kw, g.oh, g.ow), dtype)
-        _gather(np.require(x, requirements=["C", "W"]), y, g)
+        y = gather_columns(x, g)
     return y.reshape(n, c * g.kh * g.kw, g.oh * g.ow), Cache(g, (n, c), dtype)
 
 
@@ -67,38 +72,4 @@ def backward(
     windows = dy.reshape(n, c, g.kh, g.kw, g.oh, g.ow)
     if impl == "textbook":
         return scatter(windows.transpose(0, 1, 4, 5, 2, 3), g)
-    dx = np.zeros((n, c, g.h, g.w), dtype)
-    _scatter(np.require(windows, requirements=["C", "W"]), dx, g)
-    return dx
-
-
-@kernel(parallel=True)
-def _gather(x, y, g):
-    n, c = x.shape[:2]
-    for plane in prange(n * c):
-        image, columns = x[plane // c, plane % c], y[plane // c, plane % c]
-        for r in range(g.kh):
-            for s in range(g.kw):
-                for i in range(g.oh):
-                    p = i * g.sh + r * g.dh - g.top
-                    if 0 <= p < g.h:
-                        for j in range(g.ow):
-                            q = j * g.sw + s * g.dw - g.left
-                            if 0 <= q < g.w:
-                                columns[r, s, i, j] = image[p, q]
-
-
-@kernel(parallel=True)
-def _scatter(dy, dx, g):
-    n, c = dx.shape[:2]
-    for plane in prange(n * c):
-        image, columns = dx[plane // c, plane % c], dy[plane // c, plane % c]
-        for r in range(g.kh):
-            for s in range(g.kw):
-                for i in range(g.oh):
-                    p = i * g.sh + r * g.dh - g.top
-                    if 0 <= p < g.h:
-                        for j in range(g.ow):
-                            q = j * g.sw + s * g.dw - g.left
-                            if 0 <= q < g.w:
-                                image[p, q] += columns[r, s, i, j]
+    return scatter_columns(windows, g)

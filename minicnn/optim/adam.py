@@ -27,8 +27,8 @@ As it is computed
         p[t+1] = p[t] - lr * r / (1 - beta1^t) * m[t] / (sqrt(v[t]) + eps * r)
 Conventions
     eps is added outside the root. t counts the updates of each parameter by itself: one that was
-    frozen begins at t = 1 when it is released. An m or v below the smallest normal number becomes
-    0, since processors are slow with smaller ones (see sgd.py).
+    frozen begins at t = 1 when it is released. An m below the smallest normal number becomes 0, and
+    then such a v too, since processors are slow with smaller ones (see sgd.py).
 Source
     Kingma & Ba (2015), Adam: a method for stochastic optimization;
     Loshchilov & Hutter (2019), Decoupled weight decay regularization.
@@ -59,7 +59,7 @@ def _descend(data, grad, m, v, rate, beta1, beta2, eps, penalty, shrink):
         g = grad[i] + penalty * data[i]
         mean, square = beta1 * m[i] + new1 * g, beta2 * v[i] + new2 * (g * g)
         m[i] = zero if abs(mean) < tiny else mean
-        v[i] = zero if square < tiny else square
+        v[i] = zero if square < tiny and m[i] == 0 else square
         data[i] = shrink * data[i] - rate * m[i] / (np.sqrt(v[i]) + eps)
 
 

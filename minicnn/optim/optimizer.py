@@ -138,8 +138,8 @@ class Optimizer(ABC):
             "in the same order."
         )
         step = state.get("step")
-        if step is None:
-            raise ValueError(f"{self.name}: the state dict has no 'step'. {remedy}")
+        if not isinstance(step, np.ndarray):
+            raise ValueError(f"{self.name}: the state dict has no array 'step'. {remedy}")
         if step.shape != (len(self.params),) or step.dtype != np.int64 or (step < 0).any():
             raise ValueError(
                 f"{self.name}: 'step' in the state dict must be {len(self.params)} counts (int64), "

@@ -6,10 +6,13 @@ colour blindness, and in print without colours by their different lightness.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from minicnn.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.colors import LinearSegmentedColormap
@@ -62,10 +65,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(
             f"save: the folder {path.parent} does not exist. Create it before saving {path.name}."
         )
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(part, format="png")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    write_whole(path, picture.getvalue())
     return path

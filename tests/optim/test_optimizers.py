@@ -383,7 +383,7 @@ def test_a_state_dict_that_does_not_fit_is_refused_and_changes_nothing():
     assert "momentum.0 is float32 (2, 3), not float64 (2, 3)" in refusal(
         {**before, "momentum.0": before["momentum.0"].astype(np.float32)}
     )
-    assert "the state dict has no 'step'" in refusal({})
+    assert "the state dict has no array 'step'" in refusal({})
     assert "'step' in the state dict must be 3 counts (int64), one for each" in refusal(
         {**before, "step": np.array([1, 1])}
     )

@@ -330,14 +330,12 @@ def _backward_plan(g: Windows, channels: int, per_group: int) -> _Plan:
     wide = mw + max(g.ow, (g.w - 1 + g.left) // g.sw + 1)
     phases, rows, places, cols, taps = [], [], [], [], []
     filled = taken = 0
-    for a in range(g.sh):
-        i = np.array([i for i in range(g.h) if (i + g.top) % g.sh == a], dtype=np.int64)
+    for a in sorted({(i + g.top) % g.sh for i in range(g.h)}):
+        i = np.array([i for i in range(g.h) if (i + g.top) % g.sh == a])
         reach_h = [r for r in range(g.kh) if r * g.dh % g.sh == a]
-        for b in range(g.sw):
-            j = np.array([j for j in range(g.w) if (j + g.left) % g.sw == b], dtype=np.int64)
+        for b in sorted({(j + g.left) % g.sw for j in range(g.w)}):
+            j = np.array([j for j in range(g.w) if (j + g.left) % g.sw == b])
             reach_w = [s for s in range(g.kw) if s * g.dw % g.sw == b]
-            if not (i.size and j.size):
-                continue
             q = ((i + g.top) // g.sh + mh)[:, None] * wide + (j + g.left) // g.sw + mw
             tap = [(r, s) for r in reach_h for s in reach_w]
             back = [(r * g.dh // g.sh) * wide + s * g.dw // g.sw for r, s in tap]

@@ -1,0 +1,143 @@
+"""The strategies themselves: what they draw is valid, and nothing of interest is left undrawn.
+
+``pytest -s tests/test_geometry.py`` prints how often each case occurs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from minicnn.windows import conv_windows, pool_windows
+from tests import arrays, calls
+from tests import geometry as geo
+from tests.geometry import CONV_TRAITS, TRAITS
+
+EXAMPLES = 300
+AT_LEAST = 0.04  # of the examples
+
+POOL_TRAITS = TRAITS.keys() - {"padding differs before and after"}
+
+
+def census(
+    title: str, strategy: st.SearchStrategy, traits: dict[str, Callable[..., bool]]
+) -> dict[str, float]:
+    """Draw the same EXAMPLES each time, print and return which part of them has each trait."""
+    counts: Counter[str] = Counter()
+
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def draw(drawn: object) -> None:
+        counts["drawn"] += 1
+        counts.update(name for name, has in traits.items() if has(drawn))
+
+    draw()
+    shares = {name: counts[name] / counts["drawn"] for name in traits}
+    print(f"\n{title}: {counts['drawn']} examples")
+    for name, share in sorted(shares.items(), key=lambda item: -item[1]):
+        print(f"  {share:6.1%}  {name}")
+    return shares
+
+
+def options(*names: str) -> dict[str, Callable[[calls.Call], bool]]:
+    """Traits of a call: this option is not off."""
+    return {name: lambda call, name=name: bool(call.options[name]) for name in names}
+
+
+CENSUSES = {
+    "conv2d": (geo.convolutions(), CONV_TRAITS),
+    "unfold and fold": (geo.conv_geometries(named=False), {n: TRAITS[n] for n in POOL_TRAITS}),
+    "max_pool2d": (geo.pool_geometries(dilated=True), {n: TRAITS[n] for n in POOL_TRAITS}),
+    "avg_pool2d": (
+        geo.pool_geometries(),
+        {n: TRAITS[n] for n in POOL_TRAITS - {"dilated"}},
+    ),
+    "calls of max_pool2d": (
+        calls.max_pool2d(),
+        options("ceil_mode")
+        | {
+            "stride by default": lambda call: call.options["stride"] is None,
+            "NaN": lambda call: bool(np.isnan(call.arrays[0]).any()),
+            "minus infinity": lambda call: bool(np.isinf(call.arrays[0]).any()),
+            "ties": lambda call: call.fill.kind == "ties",
+        },
+    ),
+    "calls of avg_pool2d": (
+        calls.avg_pool2d(),
+        options("ceil_mode", "count_include_pad", "divisor_override")
+        | {"padding not counted": lambda call: not call.options["count_include_pad"]},
+    ),
+    "calls of cross_entropy": (
+        calls.cross_entropy(),
+        options("label_smoothing")
+        | {
+            "probabilities": lambda call: call.arrays[1].dtype.kind == "f",
+            "class weights": lambda call: call.arrays[2] is not None,
+            "a class of weight 0": lambda call: call.arrays[2] is not None and 0 in call.arrays[2],
+            "spatial axes": lambda call: call.arrays[0].ndim > 2,
+            "some ignored": lambda call: (ignored := _ignored(call)).any() and not ignored.all(),
+            "all ignored": lambda call: bool(_ignored(call).all()),
+            "ignore_index is a class": lambda call: 0 <= call.options.get("ignore_index", 255) < 17,
+            "mean": lambda call: call.options["reduction"] == "mean",
+            "sum": lambda call: call.options["reduction"] == "sum",
+            "none": lambda call: call.options["reduction"] == "none",
+        },
+    ),
+    "arrays": (
+        arrays.fills(),
+        {
+            "read-only": lambda fill: fill.frozen,
+            "not contiguous": lambda fill: "sliced" in fill.layouts,
+            **{kind: lambda fill, kind=kind: fill.kind == kind for kind in arrays.KINDS},
+            "float32": lambda fill: fill.dtype is np.float32,
+            "float64": lambda fill: fill.dtype is np.float64,
+        },
+    ),
+}  # fmt: skip
+
+
+def _ignored(call: calls.Call) -> np.ndarray:
+    return call.arrays[1] == call.options.get("ignore_index", -1)
+
+
+@pytest.mark.parametrize("title", CENSUSES)
+def test_every_case_of_interest_is_drawn(title: str) -> None:
+    shares = census(title, *CENSUSES[title])
+    rare = {name: share for name, share in shares.items() if share < AT_LEAST}
+    assert not rare
+
+
+def test_the_census_counts_what_is_not_drawn() -> None:
+    shares = census("no padding", geo.conv_axes(padded=False), {"padded": lambda a: a.before > 0})
+    assert shares == {"padded": 0}
+
+
+@given(convolution=geo.convolutions())
+def test_convolutions_are_valid(convolution: geo.Convolution) -> None:
+    g = convolution.geometry
+    options = g.options("kernel_size", "stride", "padding", "dilation")
+    windows = conv_windows("conv2d", g.image, **options)
+    assert (windows.oh, windows.ow) == g.windows
+
+
+@given(g=geo.pool_geometries(dilated=True), ceil_mode=st.booleans())
+def test_pools_are_valid_and_every_window_holds_a_pixel(g: geo.Geometry, ceil_mode: bool) -> None:
+    options = g.pool_options("kernel_size", "stride", "padding", "dilation")
+    windows = pool_windows("max_pool2d", g.image, **options, ceil_mode=ceil_mode)
+    starts = [axis.starts_ceil if ceil_mode else axis.starts for axis in g[:2]]
+    assert (windows.oh, windows.ow) == tuple(map(len, starts))
+    for axis, firsts in zip(g[:2], starts, strict=True):
+        for first in firsts:
+            taps = range(first, first + axis.extent, axis.dilation)
+            assert any(0 <= p < axis.size for p in taps)
