@@ -117,10 +117,15 @@ _keep_freed_memory()
 
 
 class _OneThread:
-    """Holds BLAS to one thread while at least one caller is inside; then restores what was."""
+    """Holds BLAS to one thread while at least one Python thread is inside; then restores it.
+
+    Most builds of BLAS have one number of threads for the process; those on OpenMP have one for
+    each Python thread, which therefore comes and goes by itself.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._own = threading.local()
         self._inside = 0
         self._before: list[int] = []
 
@@ -128,20 +133,38 @@ class _OneThread:
     def _libraries(self) -> list[Any]:
         return ThreadpoolController().select(user_api="blas").lib_controllers
 
+    def _release(self) -> None:
+        """Have threadpoolctl obey any Python thread again, not only the first that called it."""
+        for library in self._libraries:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
+
     def enter(self) -> None:
+        self._own.depth = getattr(self._own, "depth", 0) + 1
+        if self._own.depth > 1:
+            return
         with self._lock:
             if self._inside == 0:
                 self._before = [library.get_num_threads() for library in self._libraries]
-                for library in self._libraries:
-                    library.set_num_threads(1)
+                self._release()
             self._inside += 1
+            for library in self._libraries:
+                library.set_num_threads(1)
 
     def leave(self) -> None:
+        self._own.depth -= 1
+        if self._own.depth:
+            return
         with self._lock:
             self._inside -= 1
-            if self._inside == 0:
-                for library, threads in zip(self._libraries, self._before, strict=True):
+            last = self._inside == 0
+            if last:
+                self._release()
+            for library, threads in zip(self._libraries, self._before, strict=True):
+                if last or getattr(library, "threading_layer", "") == "openmp":
                     library.set_num_threads(threads)
+            if last:
+                self._release()
 
 
 _one_thread = _OneThread()

@@ -182,8 +182,8 @@ def _train(args: argparse.Namespace) -> None:
     print(
         f"{recipe.model} ({parameters:,} parameters) on {recipe.data}: {train_n:,} images to "
         f"train, {validation_n:,} to validate, {test_n:,} to test\n"
-        f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), epochs: {recipe.epochs}, images "
-        f"a batch: {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
+        f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), epochs: {recipe.epochs}, "
+        f"images a batch: {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
     )
     if run.epoch or run.batch:
         print(f"going on in epoch {min(run.epoch + 1, recipe.epochs)} after batch {run.batch}")

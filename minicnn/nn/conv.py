@@ -64,7 +64,10 @@ class Conv2d(Module):
         return dx
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        _, *image = needs_image("Conv2d", shape)
+        channels, *image = needs_image("Conv2d", shape)
+        needed = self.weight.data.shape[1] * self.groups
+        if channels != needed:
+            raise ShapeError(f"Conv2d: {needed} channels are needed, got {channels} in {shape}.")
         kernel = self.weight.data.shape[2:]
         g = conv_windows("Conv2d", image, kernel, self.stride, self.padding, self.dilation)  # type: ignore[arg-type]
         return self.weight.data.shape[0], g.oh, g.ow

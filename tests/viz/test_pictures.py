@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -273,11 +274,10 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     path.write_bytes(b"the old one")
     figure = empty(1, 1)
 
-    def full(part, **options):
-        part.write_bytes(b"half")
+    def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(figure, "savefig", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         save(figure, path)
     assert path.read_bytes() == b"the old one"
