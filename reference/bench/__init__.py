@@ -1,0 +1,32 @@
+"""``python -m reference.bench``: how long minicnn takes, and how long PyTorch eager.
+
+What is compared
+    The same network from the same first weights on the same batches, in float32. A training step
+    is: zero the gradients, forward, cross-entropy, backward, SGD with momentum. Neither side is
+    asked for the gradient of the images. PyTorch is eager as its tutorials write it, no compile
+    and no autocast, in both of its memory formats, each with a model and an optimiser of its own.
+    Its overhead in Python counts, as minicnn's does.
+First right, then fast
+    Before anything is timed, each side takes some steps. Their losses have to agree, and so has
+    the way that every parameter has gone; otherwise the benchmark stops. The objects that were
+    checked are those that are timed.
+How the sides take turns
+    In one process, so that both see the same machine: in each round every side runs one block of
+    steps, in an order drawn anew. Time is that of a block divided by its steps. Ratios are paired,
+    block by block within a round, against the format of PyTorch with the lower median, so that
+    what slows the whole machine for a while touches both terms.
+    Not step by step, though: each side has a pool of threads of its own (PyTorch's OpenMP and
+    Numba's), and a pool that has just worked waits by spinning for some milliseconds. A side that
+    starts meanwhile shares the cores with the other's spinning. So each block begins with a pause,
+    in which the pools of the others fall asleep, and with some steps that do not count, which wake
+    its own.
+Threads
+    The same number on both sides. NumPy's BLAS is left as it is, because minicnn itself holds it
+    to one thread.
+Memory
+    The peak of a process of its own for each side, which imports nothing of the other. How much of
+    it the libraries take is told apart: after the imports, and after a step on a single image.
+A busy machine
+    Spinning threads that have to share a core wait for whole slices of the scheduler: a step can
+    take a hundred times as long. The load that other processes made is measured and printed.
+"""

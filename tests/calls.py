@@ -1,0 +1,278 @@
+"""Valid calls of every operation, drawn by hypothesis; what any test of any operation starts from.
+
+The operations have torch.nn.functional's names and arguments, so a call also says what torch has
+to be asked.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from hypothesis import strategies as st
+
+from minicnn import ops
+from tests import geometry as geo
+from tests.arrays import Fill, fills
+from tests.oracle import value_and_gradients
+
+# Each argument enters as a factor: the sum of the magnitudes of all terms is the same call on
+# absolute values.
+MULTILINEAR = {
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
+    "conv2d",
+    "fold",
+    "linear",
+    "nll_loss",
+    "unfold",
+}
+
+
+class Call:
+    """One call: arrays first, then options by name."""
+
+    def __init__(
+        self,
+        name: str,
+        fill: Fill,
+        arrays: tuple[np.ndarray | None, ...],
+        options: dict[str, Any],
+        differentiable: int = 1,
+    ) -> None:
+        self.name, self.op, self.fill = name, getattr(ops, name), fill
+        self.arrays, self.options, self.differentiable = arrays, options, differentiable
+
+    def __repr__(self) -> str:
+        arrays = ["None" if a is None else f"{a.dtype}{list(a.shape)}" for a in self.arrays]
+        options = [f"{name}={value!r}" for name, value in self.options.items()]
+        return f"{self.name}({', '.join(arrays + options)}) of {self.fill}"
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.arrays[0].dtype
+
+    def forward(self, impl: str) -> tuple[np.ndarray, Any]:
+        options = copy.deepcopy(self.options)  # so that a generator draws the same again
+        return self.op.forward(*self.arrays, **options, impl=impl)
+
+    def backward(self, dy: np.ndarray, cache: Any, impl: str) -> tuple[np.ndarray | None, ...]:
+        """Return the gradients, always as a tuple."""
+        gradients = self.op.backward(dy, cache, impl=impl)
+        return gradients if isinstance(gradients, tuple) else (gradients,)
+
+    def torch(self) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray | None, ...]]:
+        """Return torch's ``(y, dy, gradients)`` for a random dy."""
+        return value_and_gradients(
+            self._torch_function, self.arrays, self.fill.upstream, self.differentiable
+        )
+
+    def scales(self) -> tuple[float, ...]:
+        """Return how large the terms are that y and each gradient are sums of, or ones."""
+        if self.name not in MULTILINEAR:
+            return (1.0,) * (1 + self.differentiable)
+        y, _, gradients = value_and_gradients(
+            self._torch_function,
+            [np.abs(a) if a is not None and a.dtype.kind == "f" else a for a in self.arrays],
+            lambda shape: np.full(shape, 3.0),
+            self.differentiable,
+        )
+        return tuple(
+            0.0 if a is None else np.nan_to_num(np.abs(a)).max(initial=0) for a in (y, *gradients)
+        )
+
+    def _torch_function(self, *tensors: torch.Tensor | None) -> torch.Tensor:
+        function = getattr(torch if self.name in ("sigmoid", "tanh") else F, self.name)
+        return function(*tensors, **self.options)
+
+
+# -------------------------------------------------------------------------------- with windows
+
+
+@st.composite
+def conv2d(draw: st.DrawFn) -> Call:
+    drawn, fill = draw(geo.convolutions()), draw(fills())
+    geo.note(drawn)
+    x, weight = fill(*drawn.x_shape), fill(*drawn.weight_shape)
+    bias = fill(weight.shape[0]) if drawn.bias else None
+    options = drawn.geometry.options("stride", "padding", "dilation")
+    return Call("conv2d", fill, (x, weight, bias), options | {"groups": drawn.groups}, 3)
+
+
+@st.composite
+def unfold(draw: st.DrawFn) -> Call:
+    drawn, fill = draw(geo.conv_geometries(named=False)), draw(fills())
+    geo.note(drawn)
+    x = fill(draw(geo.batches), draw(st.integers(1, 4)), *drawn.image)
+    options = drawn.options("kernel_size", "dilation", "padding", "stride")
+    return Call("unfold", fill, (x,), options)
+
+
+@st.composite
+def fold(draw: st.DrawFn) -> Call:
+    drawn, fill = draw(geo.conv_geometries(named=False)), draw(fills())
+    geo.note(drawn)
+    taps = drawn.high.kernel * drawn.wide.kernel
+    windows = drawn.windows[0] * drawn.windows[1]
+    x = fill(draw(geo.batches), draw(st.integers(1, 4)) * taps, windows)
+    options = drawn.options("kernel_size", "dilation", "padding", "stride")
+    return Call("fold", fill, (x,), {"output_size": drawn.image} | options)
+
+
+@st.composite
+def max_pool2d(draw: st.DrawFn) -> Call:
+    drawn = draw(geo.pool_geometries(dilated=True))
+    fill = draw(fills(("ties", "normal", "zeros", "infinite", "nan")))
+    geo.note(drawn)
+    x = fill(draw(geo.batches), draw(geo.channels), *drawn.image)
+    options = drawn.pool_options("kernel_size", "stride", "padding", "dilation")
+    return Call("max_pool2d", fill, (x,), options | {"ceil_mode": draw(st.booleans())})
+
+
+@st.composite
+def avg_pool2d(draw: st.DrawFn) -> Call:
+    drawn, fill = draw(geo.pool_geometries()), draw(fills())
+    geo.note(drawn)
+    x = fill(draw(geo.batches), draw(geo.channels), *drawn.image)
+    options = drawn.pool_options("kernel_size", "stride", "padding") | {
+        "ceil_mode": draw(st.booleans()),
+        "count_include_pad": draw(st.booleans()),
+        "divisor_override": draw(st.none() | st.integers(1, 9)),
+    }
+    return Call("avg_pool2d", fill, (x,), options)
+
+
+@st.composite
+def adaptive_avg_pool2d(draw: st.DrawFn) -> Call:
+    fill, sides = draw(fills()), st.integers(1, 9)
+    x = fill(draw(geo.batches), draw(geo.channels), draw(sides), draw(sides))
+    kept = st.none() | sides
+    size = draw(sides | st.tuples(kept, kept))
+    return Call("adaptive_avg_pool2d", fill, (x,), {"output_size": size})
+
+
+# ----------------------------------------------------------------------------- with features
+
+
+@st.composite
+def linear(draw: st.DrawFn) -> Call:
+    fill, features = draw(fills()), st.integers(1, 40)
+    batch = draw(st.lists(st.integers(1, 4), max_size=3))
+    inward, outward = draw(features), draw(features)
+    bias = fill(outward) if draw(st.booleans()) else None
+    return Call("linear", fill, (fill(*batch, inward), fill(outward, inward), bias), {}, 3)
+
+
+shapes = st.lists(st.integers(1, 6), min_size=1, max_size=4)
+
+
+def elementwise(name: str) -> Callable[[], st.SearchStrategy[Call]]:
+    @st.composite
+    def call(draw: st.DrawFn) -> Call:
+        fill = draw(fills())
+        options = {}
+        if name == "leaky_relu":
+            options = {"negative_slope": draw(st.sampled_from([0.01, 0.0, 0.5, 1.0, -0.3]))}
+        return Call(name, fill, (fill(*draw(shapes)),), options)
+
+    return call
+
+
+def along_one_axis(name: str) -> Callable[[], st.SearchStrategy[Call]]:
+    @st.composite
+    def call(draw: st.DrawFn) -> Call:
+        fill, shape = draw(fills()), draw(shapes)
+        dim = draw(st.integers(-len(shape), len(shape) - 1))
+        return Call(name, fill, (fill(*shape),), {"dim": dim})
+
+    return call
+
+
+@st.composite
+def dropout(draw: st.DrawFn) -> Call:
+    fill = draw(fills(("normal", "ties", "zeros")))
+    options = {"p": draw(st.sampled_from([0.5, 0.0, 0.1, 0.9, 1.0])), "training": True}
+    options["rng"] = np.random.default_rng(fill.seed)
+    return Call("dropout", fill, (fill(*draw(shapes)),), options)
+
+
+# ------------------------------------------------------------------------------------- losses
+
+
+def class_targets(
+    draw: st.DrawFn, rng: np.random.Generator, shape: tuple[int, ...], classes: int
+) -> tuple[np.ndarray, int]:
+    """Draw targets and ignore_index: a number that is no class, or one that is."""
+    ignore_index = draw(st.sampled_from([-100, 255, 0, classes - 1]))
+    target = rng.integers(0, classes, shape)
+    ignored = draw(st.sampled_from(["as they fall", "some", "all"]))
+    if ignored == "some":
+        target[rng.random(shape) < 0.4] = ignore_index
+    elif ignored == "all":
+        target[...] = ignore_index
+    return target, ignore_index
+
+
+@st.composite
+def weights_of_classes(draw: st.DrawFn, rng: np.random.Generator, classes: int, reduction: str):
+    """Draw None or weights; some are 0 unless they could add up to nothing to divide by."""
+    kind = draw(st.sampled_from(["none", "positive", "some zero"]))
+    weights = rng.uniform(0.1, 2, classes)
+    if kind == "some zero" and reduction != "mean":
+        weights[rng.random(classes) < 0.4] = 0
+    return None if kind == "none" else weights
+
+
+reductions = st.sampled_from(["mean", "sum", "none"])
+
+
+@st.composite
+def loss(draw: st.DrawFn, name: str, probabilities: bool = False) -> Call:
+    fill, reduction = draw(fills()), draw(reductions)
+    n, classes = draw(geo.batches), draw(st.one_of(st.integers(1, 5), st.just(17)))
+    spatial = draw(st.lists(st.integers(1, 3), max_size=2))
+    x = fill(n, classes, *spatial)
+    weight = draw(weights_of_classes(fill.rng, classes, reduction))
+    options: dict[str, Any] = {"reduction": reduction}
+    if probabilities:
+        target = fill.lay(fill.rng.uniform(0, 1, x.shape).astype(fill.dtype))
+    else:
+        target, options["ignore_index"] = class_targets(draw, fill.rng, (n, *spatial), classes)
+    if name == "cross_entropy":
+        options["label_smoothing"] = draw(st.sampled_from([0.0, 0.1, 0.7, 1.0]))
+    arrays = (x, target, None if weight is None else fill.lay(weight.astype(fill.dtype)))
+    return Call(name, fill, arrays, options)
+
+
+def nll_loss() -> st.SearchStrategy[Call]:
+    return loss("nll_loss")
+
+
+def cross_entropy() -> st.SearchStrategy[Call]:
+    return st.booleans().flatmap(lambda probabilities: loss("cross_entropy", probabilities))
+
+
+# ------------------------------------------------------------------------------------ all of them
+
+CALLS: dict[str, Callable[[], st.SearchStrategy[Call]]] = {
+    "adaptive_avg_pool2d": adaptive_avg_pool2d,
+    "avg_pool2d": avg_pool2d,
+    "conv2d": conv2d,
+    "cross_entropy": cross_entropy,
+    "dropout": dropout,
+    "fold": fold,
+    "leaky_relu": elementwise("leaky_relu"),
+    "linear": linear,
+    "log_softmax": along_one_axis("log_softmax"),
+    "max_pool2d": max_pool2d,
+    "nll_loss": nll_loss,
+    "relu": elementwise("relu"),
+    "sigmoid": elementwise("sigmoid"),
+    "softmax": along_one_axis("softmax"),
+    "tanh": elementwise("tanh"),
+    "unfold": unfold,
+}

@@ -1,0 +1,131 @@
+"""What holds for every operation alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import types
+
+from minicnn import ShapeError, ops
+from tests.arrays import assert_close, impls, untouched
+from tests.calls import CALLS, Call
+
+every_operation = pytest.mark.parametrize("name", sorted(CALLS))
+
+
+def run(call: Call, impl: str) -> list[np.ndarray]:
+    """Return y and the gradients that there are."""
+    y, cache = call.forward(impl)
+    dy = np.random.default_rng(call.fill.seed).standard_normal(y.shape).astype(y.dtype)
+    return [y, *[g for g in call.backward(dy, cache, impl) if g is not None]]
+
+
+def test_every_operation_is_drawn() -> None:
+    assert sorted(CALLS) == sorted(ops.__all__)
+
+
+@every_operation
+@given(data=st.data())
+def test_fast_equals_textbook(name: str, data: st.DataObject) -> None:
+    call = data.draw(CALLS[name]())
+    scales = [s for s, a in zip(call.scales(), (True, *call.arrays), strict=False) if a is not None]
+    for fast, textbook, scale in zip(run(call, "fast"), run(call, "textbook"), scales, strict=True):
+        assert fast.dtype == textbook.dtype
+        assert_close(fast, textbook, str(call), scale)
+
+
+@impls
+@every_operation
+@given(data=st.data())
+def test_a_cache_serves_more_than_once(name: str, impl: str, data: st.DataObject) -> None:
+    call = data.draw(CALLS[name]())
+    y, cache = call.forward(impl)
+    dy = call.fill.upstream(y.shape)
+    first = [g.copy() for g in call.backward(dy, cache, impl) if g is not None]
+    with untouched(y):
+        again = [g for g in call.backward(dy, cache, impl) if g is not None]
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@every_operation
+@given(data=st.data())
+def test_results_do_not_depend_on_the_number_of_threads(name: str, data: st.DataObject) -> None:
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("one core")
+    call = data.draw(CALLS[name]())
+    results, before = [], numba.get_num_threads()
+    for threads in (1, 2):
+        numba.set_num_threads(threads)
+        results.append([a.tobytes() for a in run(call, "fast")])
+    numba.set_num_threads(before)
+    assert results[0] == results[1]
+
+
+@every_operation
+@settings(max_examples=2)
+@given(data=st.data())
+def test_an_unknown_implementation_is_rejected(name: str, data: st.DataObject) -> None:
+    message = f"^{name}: impl must be one of fast, textbook, got 'slow'.$"
+    call = data.draw(CALLS[name]())
+    with pytest.raises(ValueError, match=message):
+        call.forward("slow")
+    y, cache = call.forward("textbook")
+    with pytest.raises(ValueError, match=message):
+        call.backward(y, cache, "slow")
+
+
+@impls
+@every_operation
+@given(data=st.data())
+def test_a_gradient_of_another_shape_is_rejected(name: str, impl: str, data: st.DataObject) -> None:
+    call = data.draw(CALLS[name]())
+    y, cache = call.forward(impl)
+    for wrong in (np.zeros((*y.shape, 1), y.dtype), np.zeros((2, *y.shape), y.dtype)):
+        with pytest.raises(ShapeError, match=f"^{name}: dy must have the shape"):
+            call.backward(wrong, cache, impl)
+
+
+WITH_PARAMETERS = {"conv2d": CALLS["conv2d"], "linear": CALLS["linear"]}
+
+
+@impls
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
+@given(data=st.data())
+def test_a_gradient_not_asked_for_is_none(name: str, impl: str, data: st.DataObject) -> None:
+    call = data.draw(WITH_PARAMETERS[name]())
+    y, cache = call.forward(impl)
+    everything = call.op.backward(y, cache, impl=impl)
+    for input_grad in (True, False):
+        for param_grad in (True, False):
+            some = call.op.backward(
+                y, cache, input_grad=input_grad, param_grad=param_grad, impl=impl
+            )
+            asked = [input_grad, param_grad, param_grad and everything[2] is not None]
+            for gradient, whole, wanted in zip(some, everything, asked, strict=True):
+                assert (gradient is not None) == wanted
+                if wanted:
+                    np.testing.assert_array_equal(gradient, whole)
+
+
+def arrays_in(signature: Any) -> list[types.Array]:
+    return [t for t in signature if isinstance(t, types.Array)]
+
+
+@every_operation
+@given(data=st.data())
+def test_kernels_are_given_writeable_contiguous_arrays_only(name: str, data: st.DataObject) -> None:
+    """To Numba, others are another type: a user would wait for the compiler again."""
+    run(data.draw(CALLS[name]()), "fast")
+    op = getattr(ops, name)
+    for module in (op, getattr(op, "fast", op)):
+        for kernel in vars(module).values():
+            for signature in getattr(kernel, "signatures", []):
+                for array in arrays_in(signature):
+                    assert array.mutable, f"{kernel.__name__}: {array}"
+                    assert array.layout == "C", f"{kernel.__name__}: {array}"

@@ -1,0 +1,259 @@
+"""Convolution against loops over its definition, and what is special to the fast implementation."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minicnn.ops import conv2d
+from minicnn.ops.conv2d import fast
+from minicnn.windows import Windows, conv_windows
+from tests import calls
+from tests import geometry as geo
+from tests.arrays import assert_close, dtypes, impls, seeds
+
+compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled in this run")
+
+
+# ------------------------------------------------------------------------------ the definition
+
+
+def terms(x: np.ndarray, weight: np.ndarray, g: Windows, groups: int) -> Iterator[tuple]:
+    """Yield the indices into y, weight and x of every product in the definition."""
+    o, per_group = weight.shape[:2]
+    for n, out, i, j in itertools.product(*map(range, (x.shape[0], o, g.oh, g.ow))):
+        first = out // (o // groups) * per_group
+        for c, r, s in itertools.product(range(per_group), range(g.kh), range(g.kw)):
+            p, q = i * g.sh + r * g.dh - g.top, j * g.sw + s * g.dw - g.left
+            if 0 <= p < g.h and 0 <= q < g.w:
+                yield (n, out, i, j), (out, c, r, s), (n, first + c, p, q)
+
+
+@st.composite
+def tiny(draw: st.DrawFn) -> calls.Call:
+    """Draw few channels and one or two images: the loops are slow."""
+    drawn, fill = draw(geo.conv_geometries()), draw(calls.fills(("normal", "ties")))
+    groups, inward, outward = draw(st.tuples(*[st.integers(1, 2)] * 3))
+    x = fill(draw(st.integers(1, 2)), groups * inward, *drawn.image)
+    weight = fill(groups * outward, inward, *drawn.kernel)
+    options = drawn.options("stride", "padding", "dilation") | {"groups": groups}
+    return calls.Call("conv2d", fill, (x, weight, fill(groups * outward)), options, 3)
+
+
+@impls
+@given(call=tiny())
+def test_equals_loops_over_the_definition(impl: str, call: calls.Call) -> None:
+    x, weight, bias = (a.astype(np.float64) for a in call.arrays)
+    options = dict(call.options)
+    groups = options.pop("groups")
+    g = conv_windows("conv2d", x.shape[2:], weight.shape[2:], **options)
+    y, cache = call.forward(impl)
+    dy = call.fill.upstream(y.shape)
+    dx, dweight, dbias = call.backward(dy, cache, impl)
+    sums = [np.zeros(a.shape) for a in (y, x, weight)]
+    for at_y, at_w, at_x in terms(x, weight, g, groups):
+        sums[0][at_y] += weight[at_w] * x[at_x]
+        sums[1][at_x] += weight[at_w] * dy[at_y]
+        sums[2][at_w] += x[at_x] * dy[at_y]
+    assert_close(y, sums[0] + bias[:, None, None], "y", 100)
+    assert_close(dx, sums[1], "dx", 100)
+    assert_close(dweight, sums[2], "dweight", 100)
+    assert_close(dbias, np.array([dy[:, o].sum() for o in range(bias.size)]), "dbias", 100)
+
+
+# ------------------------------------------------------- sizes at which the fast side cuts work
+
+
+def both_ways(x: np.ndarray, weight: np.ndarray, **options: Any) -> Iterator[tuple]:
+    """Yield each result of the two implementations."""
+    results = []
+    for impl in ("fast", "textbook"):
+        y, cache = conv2d.forward(x, weight, **options, impl=impl)
+        results.append((y, *conv2d.backward(np.sin(y), cache, impl=impl)[:2]))
+    return zip(*results, strict=True)
+
+
+@dtypes
+@pytest.mark.parametrize("side", [15, 16, 17, 33])
+def test_more_pixels_than_the_weight_gradient_takes_at_a_time(side: int, dtype: type) -> None:
+    rng = np.random.default_rng(side)
+    x = rng.standard_normal((3, 2, side, side)).astype(dtype)
+    weight = rng.standard_normal((4, 2, 1, 1)).astype(dtype)
+    assert 15 * 15 < fast.PIXELS <= 16 * 16
+    for ours, formula in both_ways(x, weight):
+        assert_close(ours, formula, f"side {side}", 10 * side)
+
+
+@pytest.mark.parametrize(("o", "c"), [(2048, 1200), (2900, 2900)])
+def test_weights_so_large_that_fewer_sums_are_kept(o: int, c: int) -> None:
+    rng = np.random.default_rng(o)
+    x, dy = (rng.standard_normal((9, size)).astype(np.float32) for size in (c, o))
+    weight = np.zeros((o, c, 1, 1), np.float32)
+    _, cache = conv2d.forward(x[:, :, None, None], weight)
+    _, dweight, dbias = conv2d.backward(dy[:, :, None, None], cache, input_grad=False)
+    assert dbias is None
+    assert_close(dweight[:, :, 0, 0], dy.T.astype(np.float64) @ x, f"{o} x {c}")
+
+
+@dtypes
+@pytest.mark.parametrize("n", [1, 3])
+def test_the_same_call_gives_the_same_bits_each_time(n: int, dtype: type) -> None:
+    """A single image is cut into pieces that run at once: none may disturb another's sums."""
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, 1, 6, 5)).astype(dtype)
+    weight, bias = rng.standard_normal((3, 1, 3, 1)).astype(dtype), np.ones(3, dtype)
+    y, cache = conv2d.forward(x, weight, bias)
+    dy = rng.standard_normal(y.shape).astype(dtype)
+    results = {tuple(array.tobytes() for array in conv2d.backward(dy, cache)) for _ in range(300)}
+    assert len(results) == 1
+
+
+# -------------------------------------------------------------------------- the tile of registers
+
+
+@compiled
+@dtypes
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_the_compiled_tile_equals_the_one_in_python(vectors: int, dtype: type) -> None:
+    tile = (fast._tile1, fast._tile2)[vectors - 1]
+
+    @numba.njit
+    def run(c, c0, cs, start, s0, ss, a, a0, rows, r0, cols, k0, count, b, b0, bs):
+        tile(c, c0, cs, start, s0, ss, a, a0, rows, r0, cols, k0, count, b, b0, bs)
+
+    rng = np.random.default_rng(vectors)
+    lanes = vectors * fast.VECTOR_BYTES // np.dtype(dtype).itemsize
+    for count in (0, 1, 7):
+        # Small integers, so that a sum is exact in whatever order and however it is rounded.
+        c, start, a, b = (rng.integers(-9, 9, 2000).astype(dtype) for _ in range(4))
+        rows, cols = rng.integers(0, 500, 30), rng.integers(0, 500, 30)
+        c0, s0, a0, r0, k0, b0 = rng.integers(0, 20, 6).tolist()
+        cs, ss, bs = lanes + 3, lanes + 5, lanes + 7
+        compiled, plain = c.copy(), c.copy()
+        rest = (start, s0, ss, a, a0, rows, r0, cols, k0, count, b, b0, bs)
+        run(compiled, c0, cs, *rest)
+        fast._tile_in_python(plain, c0, cs, *rest, vectors=vectors)
+        np.testing.assert_array_equal(compiled, plain)
+        assert (compiled != c).any() or count == 0
+
+
+# ------------------------------------------------------------- nothing is written out of bounds
+
+GUARD = 64  # elements on either side of every array
+
+
+class GuardedNumpy(SimpleNamespace):
+    """NumPy, but what ``empty`` and ``zeros`` return lies between two bands of NaN."""
+
+    def __init__(self) -> None:
+        super().__init__(bases=[])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def guarded(self, array: np.ndarray) -> np.ndarray:
+        """Return a copy of ``array``, contiguous, between two bands of NaN."""
+        base = np.full(array.size + 2 * GUARD, np.nan, array.dtype)
+        self.bases.append(base)
+        inside = base[GUARD:-GUARD].reshape(array.shape)
+        inside[...] = array
+        return inside
+
+    def empty(self, shape: Any, dtype: Any = float) -> np.ndarray:
+        return self.guarded(np.full(shape, np.nan, dtype))
+
+    def zeros(self, shape: Any, dtype: Any = float) -> np.ndarray:
+        return self.guarded(np.zeros(shape, dtype))
+
+    def assert_untouched(self) -> None:
+        for base in self.bases:
+            bands = np.concatenate([base[:GUARD], base[-GUARD:]])
+            assert np.isnan(bands).all(), "a kernel has written out of bounds"
+
+
+@contextmanager
+def guarded_numpy() -> Iterator[GuardedNumpy]:
+    guarded = GuardedNumpy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "np", guarded)
+        yield guarded
+    guarded.assert_untouched()
+
+
+@pytest.fixture(scope="module")
+def _compiled_before() -> None:
+    """Kernels that are compiled while NumPy is replaced would not find it."""
+    for dtype in (np.float32, np.float64):
+        x = np.ones((1, 1, 3, 3), dtype)
+        y, cache = conv2d.forward(x, x)
+        conv2d.backward(y, cache)
+
+
+@compiled
+@pytest.mark.usefixtures("_compiled_before")
+@given(call=calls.conv2d())
+def test_memory_around_every_array_stays_untouched(call: calls.Call) -> None:
+    expected, cache = call.forward("textbook")
+    dy = call.fill.upstream(expected.shape)
+    gradients = call.backward(dy, cache, "textbook")
+    scales = call.scales()
+    with guarded_numpy() as memory:
+        x, weight, dy = (
+            np.moveaxis(memory.guarded(np.moveaxis(a, 1, -1)), -1, 1)
+            for a in (call.arrays[0], call.arrays[1], dy)
+        )
+        bias = None if call.arrays[2] is None else memory.guarded(call.arrays[2])
+        y, cache = conv2d.forward(x, weight, bias, **call.options)
+        ours = conv2d.backward(dy, cache)
+    assert len(memory.bases) >= 10
+    for array, other, scale in zip((y, *ours), (expected, *gradients), scales, strict=True):
+        if other is not None:  # what was read out of bounds would show as NaN
+            assert_close(array, other, str(call), scale)
+
+
+@compiled
+@given(
+    dtype=st.sampled_from([np.float32, np.float64]),
+    width=st.integers(1, 40),
+    tiles=st.integers(1, 3),
+    count=st.integers(0, 5),
+    seed=seeds,
+)
+def test_the_product_writes_only_its_rows_and_the_spare_lanes(
+    dtype: type, width: int, tiles: int, count: int, seed: int
+) -> None:
+    """Every array is as large as the kernel was promised, to the element."""
+    memory, rng = GuardedNumpy(), np.random.default_rng(seed)
+    lanes = fast.VECTOR_BYTES // np.dtype(dtype).itemsize
+    pixels, stride = tiles * fast.ROWS, -(-width // lanes) * lanes
+    out = memory.empty(pixels * width + lanes, dtype)
+    image = memory.guarded(rng.integers(-9, 9, 50).astype(dtype))
+    bias = memory.guarded(rng.integers(-9, 9, stride).astype(dtype))
+    weights = memory.zeros((1, max(count, 1), stride), dtype)
+    weights[..., :width] = rng.integers(-9, 9, (1, max(count, 1), width))
+    rows, cols = rng.integers(0, 25, pixels), rng.integers(0, 25, max(count, 1))
+    fast._product(
+        out, width, bias, 0, image, 0, rows, 0, tiles, cols, 0, count, weights, 0, lanes
+    )  # fmt: skip
+    memory.assert_untouched()
+    taken = image[rows[:, None] + cols[:count]]
+    expected = bias[:width] + taken @ weights[0, :count, :width]
+    np.testing.assert_array_equal(out[: pixels * width].reshape(pixels, width), expected)
+
+
+def test_the_guard_bands_notice_a_stray_write() -> None:
+    memory = GuardedNumpy()
+    inside = memory.zeros((2, 3), np.float32)
+    memory.assert_untouched()
+    np.lib.stride_tricks.as_strided(inside, (7,), (4,))[6] = 0
+    with pytest.raises(AssertionError, match="out of bounds"):
+        memory.assert_untouched()

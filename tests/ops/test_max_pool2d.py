@@ -1,0 +1,86 @@
+"""Max pooling against loops, also where windows hold no pixel, on which torch is silent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minicnn.ops import max_pool2d
+from minicnn.windows import Windows, pool_windows
+from tests.arrays import impls, seeds
+
+
+def by_loops(x: np.ndarray, dy: np.ndarray, g: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Return y and dx of one channel by the definition: of equals the first, of NaN the last."""
+    y, dx = np.full((g.oh, g.ow), -np.inf), np.zeros(x.shape)
+    for i, j in np.ndindex(y.shape):
+        winner = None
+        for r, s in np.ndindex(g.kh, g.kw):
+            p, q = i * g.sh + r * g.dh - g.top, j * g.sw + s * g.dw - g.left
+            if 0 <= p < g.h and 0 <= q < g.w:
+                v = x[p, q]
+                if winner is None or v > y[i, j] or np.isnan(v):
+                    winner, y[i, j] = (p, q), v
+        if winner is not None:
+            dx[winner] += dy[i, j]
+    return y, dx
+
+
+@impls
+@given(
+    image=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    kernel=st.integers(2, 3),
+    stride=st.integers(1, 4),
+    dilation=st.integers(1, 4),
+    ceil_mode=st.booleans(),
+    seed=seeds,
+)
+def test_equals_loops_even_where_a_window_lies_between_all_pixels(
+    impl: str, image, kernel: int, stride: int, dilation: int, ceil_mode: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    # As much padding as is allowed, and the pixels that it takes for the kernel to fit.
+    padding = kernel // 2
+    least = max(1, dilation * (kernel - 1) + 1 - 2 * padding)
+    h, w = (max(side, least) for side in image)
+    x = rng.choice([-np.inf, -1.0, 0.0, 1.0, np.nan], (2, 3, h, w), p=[0.3, 0.2, 0.2, 0.2, 0.1])
+    options = (kernel, stride, padding, dilation, ceil_mode)
+    y, cache = max_pool2d.forward(x, *options, impl=impl)
+    dy = rng.standard_normal(y.shape)
+    dx = max_pool2d.backward(dy, cache, impl=impl)
+    g = pool_windows("max_pool2d", (h, w), *options)
+    for n, c in np.ndindex(2, 3):
+        expected, gradient = by_loops(x[n, c], dy[n, c], g)
+        np.testing.assert_array_equal(y[n, c], expected)
+        np.testing.assert_allclose(dx[n, c], gradient, rtol=0, atol=1e-12)
+
+
+@impls
+def test_a_window_between_all_pixels_is_minus_infinity_and_passes_no_gradient(impl: str) -> None:
+    x = np.ones((1, 1, 1, 1))
+    y, cache = max_pool2d.forward(x, 2, 1, 1, 2, impl=impl)
+    assert y.item() == -np.inf
+    assert max_pool2d.backward(np.ones_like(y), cache, impl=impl).item() == 0
+
+
+@impls
+def test_padding_loses_even_against_minus_infinity(impl: str) -> None:
+    x = np.full((1, 1, 2, 2), -np.inf)
+    y, cache = max_pool2d.forward(x, 2, 2, 1, impl=impl)
+    assert (y == -np.inf).all()
+    dx = max_pool2d.backward(np.ones_like(y), cache, impl=impl)
+    np.testing.assert_array_equal(dx, np.ones_like(x))  # each corner is alone in its window
+
+
+@impls
+@pytest.mark.parametrize("overlap", [1, 2])
+def test_a_pixel_that_wins_several_windows_receives_the_sum(overlap: int, impl: str) -> None:
+    x = np.zeros((1, 1, 3, 3))
+    x[0, 0, 1, 1] = 5
+    y, cache = max_pool2d.forward(x, 2, 3 - overlap, impl=impl)
+    dx = max_pool2d.backward(np.ones_like(y), cache, impl=impl)
+    expected = np.zeros_like(x)
+    expected[0, 0, 1, 1] = y.size
+    np.testing.assert_array_equal(dx, expected)
