@@ -6,6 +6,7 @@ What can be foreseen to go wrong ends with one line on stderr and exit code 2; C
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,10 @@ from typing import Any
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = _parser().parse_args(argv)
+    # Threads that wait for others spin for a while, then sleep. libgomp's default is to spin for
+    # milliseconds, which is for nothing where another process has taken the core: two of them made
+    # a step 60 times slower, with this count 3 times. It must be set before the first kernel runs.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from minicnn.checkpoint import CheckpointError
     from minicnn.data import DataError
     from minicnn.train import Interrupted, TrainError
