@@ -144,7 +144,7 @@ class Recipe:
 _BY_MODEL: dict[str, dict[str, Any]] = {
     "lenet5": {"epochs": 12, "batch_size": 64, "lr": 4e-3},
     "lenet5-1998": {"epochs": 12, "batch_size": 64, "lr": 4e-3},
-    "cnn3": {"epochs": 5, "batch_size": 64, "lr": 2e-3},
+    "cnn3": {"epochs": 3, "batch_size": 64, "lr": 2e-3},
     "convnet": {"epochs": 10, "batch_size": 64, "lr": 4e-3},
 }
 _BY_DATA: dict[str, dict[str, Any]] = {

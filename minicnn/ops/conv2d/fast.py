@@ -206,11 +206,15 @@ def _product(
 
 
 @kernel(parallel=True)
-def _correlate(x, y, plan, phases, rows, places, cols, weights, bias, lanes, parts):
-    """Convolve x (n, h, w, c) into y (n, pixels, o); see _Plan. ``parts`` cuts each image."""
+def _correlate(x, y, place, phases, rows, places, cols, weights, bias, lanes, parts):
+    """Convolve x (n, h, w, c) into y (n, pixels, o) by the tables of a _Plan.
+
+    weights is (groups, taps, o/groups) and bias (groups * o/groups,), o/groups filled to whole
+    vectors. The pixels of each image are cut into ``parts``.
+    """
     groups = weights.shape[0]
     c, o = x.shape[3] // groups, y.shape[2] // groups
-    top, left, high, wide = plan
+    top, left, high, wide = place
     for task in prange(x.shape[0] * parts):
         m, part = task // parts, task % parts
         image = np.zeros(high * wide * x.shape[3], x.dtype)
@@ -237,7 +241,7 @@ def _correlate(x, y, plan, phases, rows, places, cols, weights, bias, lanes, par
 
 
 @kernel(parallel=True)
-def _correlate_weights(x, dy, dweight, dbias, plan, pixels, ow, taps, lanes):
+def _correlate_weights(x, dy, dweight, dbias, place, pixels, ow, taps, lanes):
     """Add x (n, h, w, c) times dy (n, pixels, o) into the sums of each range of images.
 
     dweight is (ranges, groups, taps, o/groups), taps filled to whole tiles and o/groups to whole
@@ -245,7 +249,7 @@ def _correlate_weights(x, dy, dweight, dbias, plan, pixels, ow, taps, lanes):
     """
     ranges, groups, rows, stride = dweight.shape
     n, c, o = x.shape[0], x.shape[3] // groups, dy.shape[2]
-    top, left, high, wide = plan
+    top, left, high, wide = place
     parts = (TASKS + ranges - 1) // ranges
     tiles = rows // ROWS
     for task in prange(ranges * parts):
@@ -283,8 +287,9 @@ def _correlate_weights(x, dy, dweight, dbias, plan, pixels, ow, taps, lanes):
                                     t * ROWS, pixels, k0, count, gradient, k0 * o + g0 + v, o,
                                 )  # fmt: skip
                         v += 2 * lanes if pair else lanes
-        for e in range(sums.size):
-            dbias[r, e % o] += sums[e]
+        if part == 0:  # the other parts of this range must not write here
+            for e in range(sums.size):
+                dbias[r, e % o] += sums[e]
 
 
 # ----------------------------------------------------------------------------------------- tables
