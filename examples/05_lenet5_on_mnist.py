@@ -38,10 +38,14 @@ print(f"{len(train)} images to train, {len(validation)} to validate, {len(test)}
 
 # %% [markdown]
 # ## Network, loss, optimiser
+#
+# With label smoothing the target is 0.91 for the digit and 0.01 for each of the others, so the
+# network need not be certain, and the few digits are not learnt by heart so fast. Its least
+# possible loss is not 0 then, but the entropy of that target, 0.50.
 
 # %%
 model = models.lenet5(rng=np.random.default_rng(0))
-loss_function = nn.CrossEntropyLoss()
+loss_function = nn.CrossEntropyLoss(label_smoothing=0.1)
 optimizer = optim.Adam(model.parameters())
 schedule = optim.OneCycleLR(max_lr=2e-3, total_steps=epochs * len(loader))
 print(model)
@@ -92,8 +96,9 @@ for epoch in range(epochs):
 # %% [markdown]
 # ## What came out
 #
-# In `curves.png` the training loss falls on while the validation loss levels off: from there on the
-# network learns the training images by heart. On the digits expect about 98 % on the test images.
+# In `curves.png` the training loss comes near its floor of 0.50 while the validation loss levels
+# off above it: from there on the network learns the training images by heart. On the digits expect
+# about 99 % on the test images.
 
 # %%
 folder = Path("runs/05_lenet5_on_mnist")
