@@ -165,7 +165,7 @@ _NOT_OF_THE_RECIPE = ("command", "run", "model", "data", "data_dir", "out", "res
 def _train(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from minicnn import train
+    from minicnn import evaluation, train
     from minicnn.recipes import recipe_for
 
     options = {k: v for k, v in vars(args).items() if k not in _NOT_OF_THE_RECIPE}
@@ -229,7 +229,7 @@ def _train(args: argparse.Namespace) -> None:
     scores = run.finish()
     seconds = sum(row["seconds"] for row in run.history)
     print(
-        f"test accuracy {scores.accuracy:.2%} (top-{train.TOP_K} {scores.top_k:.2%}, loss "
+        f"test accuracy {scores.accuracy:.2%} (top-{evaluation.TOP_K} {scores.top_k:.2%}, loss "
         f"{scores.loss:.4f}) on {test_n:,} images, with the weights of epoch "
         f"{int(run.best['epoch'])}; {seconds:.1f} s of training"
     )
@@ -261,7 +261,7 @@ def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> No
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from minicnn import data, train
+    from minicnn import data, evaluation, train
 
     model, config = train.load_model(args.folder)
     name = config.recipe.data if args.data is None else _whole_name(args.data)
@@ -279,10 +279,10 @@ def _evaluate(args: argparse.Namespace) -> None:
             f"{name} has images of (channels, height, width) {(c, h, w)}, the run {args.folder} "
             f"learned on {config.image}. Resize them first."
         )
-    scores = train.evaluate(model, dataset, config.normalization)
+    scores = evaluation.evaluate(model, dataset, config.normalization)
     print(
         f"{config.recipe.model} on the {args.split} split of {name}, {len(dataset):,} images: "
-        f"accuracy {scores.accuracy:.2%}, top-{train.TOP_K} {scores.top_k:.2%}, "
+        f"accuracy {scores.accuracy:.2%}, top-{evaluation.TOP_K} {scores.top_k:.2%}, "
         f"loss {scores.loss:.4f}"
     )
     worst = _confusions(dataset.labels, scores.predictions, config.classes)

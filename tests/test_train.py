@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import pytest
 
-from minicnn import checkpoint, data, nn, train
+from minicnn import checkpoint, data, evaluation, nn, train
 from minicnn.checkpoint import CheckpointError
 from minicnn.recipes import Recipe, recipe_for
 from minicnn.train import Interrupted, TrainError
@@ -84,7 +84,7 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
     run = finished(tmp_path / "run", epochs=4, lr=0.02, schedule="constant")
     best = max(run.history, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
     model, config = train.load_model(run.folder)
-    scores = train.evaluate(model, run.splits.validation, config.normalization)
+    scores = evaluation.evaluate(model, run.splits.validation, config.normalization)
     assert scores.accuracy == best["validation_accuracy"]
     assert scores.loss == best["validation_loss"]
 
@@ -94,12 +94,12 @@ def test_scores_are_those_of_sklearn(tmp_path):
 
     run = finished(tmp_path / "run", epochs=1)
     test = run.splits.test
-    scores = train.evaluate(run.model, test, run.normalization)
+    scores = evaluation.evaluate(run.model, test, run.normalization)
     logits = run.model(data.normalize(test.images, run.normalization)).astype(np.float64)
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     assert scores.accuracy == (p.argmax(axis=1) == test.labels).mean()
-    assert scores.top_k == top_k_accuracy_score(test.labels, p, k=train.TOP_K)
+    assert scores.top_k == top_k_accuracy_score(test.labels, p, k=evaluation.TOP_K)
     assert scores.loss == pytest.approx(log_loss(test.labels, p), rel=1e-5)
 
 
@@ -109,7 +109,7 @@ def test_equal_logits_are_ranked_as_argmax_ranks_them():
     model = nn.Sequential(nn.Flatten(), nn.Linear(1, 10, rng=np.random.default_rng(0)))
     for param in model.parameters():
         param.data[...] = 0
-    scores = train.evaluate(model, dataset, data.Normalization((0.0,), (1.0,)))
+    scores = evaluation.evaluate(model, dataset, data.Normalization((0.0,), (1.0,)))
     assert scores.accuracy == 0.1
     assert scores.top_k == 0.5
 
@@ -234,14 +234,14 @@ def test_the_first_layer_that_is_not_finite_is_found():
         a=nn.Linear(2, 2, rng=rng), inner=nn.Sequential(nn.ReLU(), nn.Linear(2, 2, rng=rng))
     )
     x = np.ones((1, 2), np.float32)
-    assert train.first_nonfinite(model, x) == "the loss"
-    assert train.first_nonfinite(model, x * np.float32(np.inf)) == "the input"
+    assert evaluation.first_nonfinite(model, x) == "the loss"
+    assert evaluation.first_nonfinite(model, x * np.float32(np.inf)) == "the input"
     model.inner[1].weight.data[...] = 3e38
     model.a.weight.data[...] = 1
     model.a.bias.data[...] = 5
-    assert train.first_nonfinite(model, x) == "the output of layer inner.1"
+    assert evaluation.first_nonfinite(model, x) == "the output of layer inner.1"
     model.a.bias.data[0] = np.nan
-    assert train.first_nonfinite(model, x) == "bias of layer a"
+    assert evaluation.first_nonfinite(model, x) == "bias of layer a"
 
 
 def test_an_exploding_run_stops(tmp_path):

@@ -18,8 +18,7 @@ CHECKED_STEPS = 10
 LOSS_TOLERANCE = 1e-4  # relative
 WAY_TOLERANCE = 1e-3  # relative to the length of the way that a parameter has gone
 
-PAUSE = 0.05  # seconds, in which the other sides' threads fall asleep
-SETTLING = 0.01  # seconds of steps that do not count, after the pause
+SETTLING = 0.01  # seconds of steps that do not count, in which the other sides' threads fall asleep
 BLOCK = 0.03  # seconds, of the fastest side at least
 MOST_STEPS = 50  # in a block
 
@@ -138,7 +137,6 @@ def time_in_turns(sides: Mapping[str, Side], rounds: int) -> Timing:
 
 
 def _settle(side: Side) -> None:
-    time.sleep(PAUSE)
     end = time.perf_counter() + SETTLING
     while True:
         side.step()

@@ -27,15 +27,15 @@ def sides():
 
 
 @pytest.fixture
-def fewer_pauses(monkeypatch):
-    monkeypatch.setattr(measure, "PAUSE", 0.0)
+def short_blocks(monkeypatch):
+    monkeypatch.setattr(measure, "SETTLING", 0.0)
     monkeypatch.setattr(measure, "MOST_STEPS", 2)
 
 
 # ------------------------------------------------------------------------------------ end to end
 
 
-def test_it_runs_from_end_to_end(tmp_path, capsys, fewer_pauses):
+def test_it_runs_from_end_to_end(tmp_path, capsys, short_blocks):
     before = numba.get_num_threads(), torch.get_num_threads()
     path = tmp_path / "bench.json"
     options = ["--batch", "4", "--repeat", "2", "--threads", "1", "--json", str(path)]
@@ -151,7 +151,7 @@ def test_statistics():
     assert timing.ratio("a", "b") == Quartiles(1.0, 0.75, 2.0)
 
 
-def test_every_side_has_one_time_for_each_round(sides, fewer_pauses):
+def test_every_side_has_one_time_for_each_round(sides, short_blocks):
     timing = measure.time_in_turns(sides, rounds=3)
     assert {name: len(seconds) for name, seconds in timing.seconds.items()} == dict.fromkeys(
         TRAINING, 3

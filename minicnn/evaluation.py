@@ -1,0 +1,77 @@
+"""What a trained network is worth: loss, accuracy, top-k, confusions, and where it breaks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minicnn import data
+from minicnn.backend import Impl
+from minicnn.nn import Module, Sequential
+from minicnn.ops import cross_entropy
+
+EVALUATION_BATCH = 500
+TOP_K = 5
+
+
+class Scores(NamedTuple):
+    """What a model reaches on a data set."""
+
+    loss: float
+    accuracy: float
+    top_k: float  # part of the images whose class is among the TOP_K most probable
+    predictions: np.ndarray  # (n,) classes
+
+
+def evaluate(
+    model: Module,
+    dataset: data.Dataset,
+    normalization: data.Normalization,
+    *,
+    impl: Impl = "fast",
+) -> Scores:
+    """Return the scores of ``model`` on ``dataset``."""
+    loader = data.Loader(dataset, EVALUATION_BATCH, normalization=normalization)
+    losses, hits, predictions = 0.0, 0, []
+    for x, target in loader.batches():
+        logits = model(x)
+        losses += float(cross_entropy.forward(logits, target, reduction="sum", impl=impl)[0])
+        # Of equal logits the lower class counts as the more probable, as argmax has it.
+        own = np.take_along_axis(logits, target[:, None], axis=1)
+        before = np.arange(logits.shape[1]) < target[:, None]
+        rank = ((logits > own) | ((logits == own) & before)).sum(axis=1)
+        hits += int((rank < TOP_K).sum())
+        predictions.append(logits.argmax(axis=1))
+    predicted = np.concatenate(predictions)
+    n = len(dataset)
+    return Scores(losses / n, float((predicted == dataset.labels).mean()), hits / n, predicted)
+
+
+def first_nonfinite(model: Module, x: np.ndarray) -> str:
+    """Return where in a forward pass the first number that is not finite appears."""
+    if not np.isfinite(x).all():
+        return "the input"
+    return _first_nonfinite(model, x, "") or "the loss"
+
+
+def _first_nonfinite(model: Module, x: np.ndarray, path: str) -> str:
+    if isinstance(model, Sequential):
+        for name, child in model.named_children():
+            found = _first_nonfinite(child, x, f"{path}.{name}" if path else name)
+            if found:
+                return found
+            x = child.forward(x, training=True)[0]
+        return ""
+    for name, param in model.named_parameters():
+        if not np.isfinite(param.data).all():
+            return f"{name} of layer {path or type(model).__name__}"
+    with np.errstate(all="ignore"):
+        y = model.forward(x, training=True)[0]
+    return "" if np.isfinite(y).all() else f"the output of layer {path or type(model).__name__}"
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Return (classes, classes) counts: a row for each true class, a column for each predicted."""
+    pairs = np.bincount(labels * classes + predictions, minlength=classes * classes)
+    return pairs.reshape(classes, classes)
