@@ -47,6 +47,10 @@ def test_the_gain_of_leaky_relu_is_torchs(a: float) -> None:
     assert init.gain("leaky_relu", a) == pytest.approx(theirs, rel=1e-15)
 
 
+def test_the_slope_of_leaky_relu_is_torchs_by_default() -> None:
+    assert init.gain("leaky_relu") == pytest.approx(torch.nn.init.calculate_gain("leaky_relu"))
+
+
 def test_an_unknown_gain_lists_the_known_ones() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011, the text is compared below
         init.gain("swish")

@@ -234,6 +234,15 @@ def test_astype_and_back_keeps_the_values() -> None:
         np.testing.assert_array_equal(array, before[name])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.int32])
+def test_astype_takes_float32_and_float64_only(dtype: type) -> None:
+    model = small()
+    message = f"^astype: float32 or float64 is needed, got {np.dtype(dtype)}.$"
+    with pytest.raises(TypeError, match=message):
+        model.astype(dtype)
+    assert {p.data.dtype for p in model.parameters()} == {np.dtype(np.float32)}
+
+
 # ------------------------------------------------------------------------------------------ state
 
 

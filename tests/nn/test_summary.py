@@ -58,6 +58,13 @@ def test_a_layer_by_itself_is_a_row() -> None:
     assert row.name == "model"
 
 
+def test_a_layer_used_twice_has_its_parameters_once() -> None:
+    layer = nn.Linear(3, 3, rng=rng())
+    rows = summarize(nn.Sequential(layer, nn.ReLU(), layer), (3,))
+    assert [row.parameters for row in rows] == [12, 0, 0]
+    assert [row.multiply_adds for row in rows] == [9, 0, 9]
+
+
 def test_an_image_that_the_network_is_not_made_for_is_rejected() -> None:
     with pytest.raises(ShapeError, match="18 features are needed on the last axis, got"):
         summarize(network(), (1, 9, 12))

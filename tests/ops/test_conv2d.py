@@ -70,6 +70,17 @@ def test_equals_loops_over_the_definition(impl: str, call: calls.Call) -> None:
     assert_close(dbias, np.array([dy[:, o].sum() for o in range(bias.size)]), "dbias", 100)
 
 
+@impls
+def test_a_pixel_that_no_window_reaches_moves_nothing(impl: str) -> None:
+    x = np.ones((1, 2, 5, 5))
+    x[:, :, 4, :] = x[:, :, :, 4] = np.nan  # two windows of two: the fifth is left over
+    y, cache = conv2d.forward(x, np.ones((3, 2, 2, 2)), stride=2, impl=impl)
+    dx, dweight, _ = conv2d.backward(np.ones_like(y), cache, impl=impl)
+    np.testing.assert_array_equal(y, np.full((1, 3, 2, 2), 8.0))
+    np.testing.assert_array_equal(dweight, np.full((3, 2, 2, 2), 4.0))
+    np.testing.assert_array_equal(dx, np.where(np.isnan(x), 0, 3))
+
+
 # ------------------------------------------------------- sizes at which the fast side cuts work
 
 

@@ -98,6 +98,14 @@ def test_conv2d_of_any_geometry(impl: str, drawn: geo.Convolution, seed: int) ->
     assert_same_passes(ours, torch.nn.Conv2d(*channels, **options), x, 100)
 
 
+@pytest.mark.parametrize("options", [{"stride": 2, "padding": "same"}, {"padding": "full"}])
+def test_conv2d_rejects_at_once_what_torch_rejects_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="padding"):
+        torch.nn.Conv2d(1, 1, 3, **options)
+    with pytest.raises(ValueError, match="^Conv2d: padding"):
+        nn.Conv2d(1, 1, 3, **options, rng=rng())
+
+
 def test_dropout_in_inference() -> None:
     ours, theirs = nn.Dropout(0.3, rng=rng()), torch.nn.Dropout(0.3).eval()
     assert_same_passes(ours, theirs, rng().standard_normal((3, 4)))
