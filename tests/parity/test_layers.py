@@ -102,7 +102,7 @@ def test_conv2d_of_any_geometry(impl: str, drawn: geo.Convolution, seed: int) ->
 def test_conv2d_rejects_at_once_what_torch_rejects_at_once(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="padding"):
         torch.nn.Conv2d(1, 1, 3, **options)
-    with pytest.raises(ValueError, match="^Conv2d: padding"):
+    with pytest.raises(ValueError, match=r"^Conv2d: padding"):
         nn.Conv2d(1, 1, 3, **options, rng=rng())
 
 
