@@ -37,7 +37,7 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file. Raises CheckpointError that names it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"{path}: there is no such file. Is this the folder of a run?") from (
             error
         )

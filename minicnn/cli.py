@@ -12,28 +12,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from minicnn.version import __version__
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = _parser().parse_args(argv)
-    # Threads that wait for others spin for a while, then sleep. libgomp's default is to spin for
-    # milliseconds, which is for nothing where another process has taken the core: two of them made
-    # a step 60 times slower, with this count 3 times. It must be set before the first kernel runs.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        print(f"minicnn {args.command}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(args: argparse.Namespace) -> int:
     from minicnn.checkpoint import CheckpointError
     from minicnn.data import DataError
     from minicnn.train import Interrupted, TrainError
 
     try:
         args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
     except (CheckpointError, DataError, TrainError, ValueError, OSError, MemoryError) as error:
         print(f"minicnn {args.command}: {error}", file=sys.stderr)
         return 2
     except Interrupted as error:
         print(f"minicnn {args.command}: {error}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        print(f"minicnn {args.command}: stopped", file=sys.stderr)
         return 130
     return 0
 
@@ -47,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train and use small convolutional networks, written from scratch.",
         epilog="Begin with: minicnn train lenet5",
     )
+    parser.add_argument("--version", action="version", version=f"minicnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
 
@@ -77,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     summary = commands.add_parser(
         "summary", help="a network's layers, shapes, parameters, fields", formatter_class=_Help
     )
-    summary.add_argument("model", metavar="MODEL", help="its name, such as lenet5")
+    summary.add_argument("model", metavar="MODEL", help="lenet5, lenet5-1998, cnn3 or convnet")
     summary.add_argument("--classes", type=int, default=10, help="how many it tells apart")
     summary.set_defaults(run=_summary)
 
@@ -113,7 +123,9 @@ def _add_train(commands: Any) -> None:
         description="Train a network and leave a folder with weights, metrics and pictures.",
         epilog="Options that are not given come from the recipe of the model and the data set.",
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="its name, such as lenet5")
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="lenet5, lenet5-1998, cnn3 or convnet"
+    )
     parser.add_argument(
         "--data",
         metavar="NAME",
@@ -179,8 +191,8 @@ def _train(args: argparse.Namespace) -> None:
             raise ValueError(f"which model? Known: {_models()}.")
         name = _whole_name(args.data or "digits")
         recipe = recipe_for(args.model, name, **options)
-        folder = args.out or _new_folder(Path("runs"), args.model, name)
-        run = train.start(recipe, folder, args.data_dir)
+        folder = args.out or Path("runs", _folder_name(args.model, name))
+        run = train.start(recipe, folder, args.data_dir, numbered=args.out is None)
     recipe = run.recipe
     train_n, validation_n, test_n = (len(part) for part in run.splits)
     parameters = sum(param.data.size for param in run.model.parameters())
@@ -190,7 +202,9 @@ def _train(args: argparse.Namespace) -> None:
         f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), epochs: {recipe.epochs}, "
         f"images a batch: {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
     )
-    if run.epoch or run.batch:
+    if run.done:
+        print("all epochs are done; here is the result again")
+    elif run.epoch or run.batch:
         print(f"going on in epoch {min(run.epoch + 1, recipe.epochs)} after batch {run.batch}")
     # The bar counts images over the whole run, so its rate is images a second and its estimate
     # the time left until the end.
@@ -266,7 +280,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     model, config = train.load_model(args.folder)
     name = config.recipe.data if args.data is None else _whole_name(args.data)
     own = config.recipe.validation if name == config.recipe.data else None
-    splits = data.load(name, args.data_dir, validation=own)
+    splits = data.load(name, args.data_dir or config.data_dir, validation=own)
     dataset = getattr(splits, args.split)
     if dataset.classes != tuple(config.classes):
         raise train.TrainError(
@@ -348,15 +362,9 @@ def _whole_name(data: str) -> str:
     return f"{kind}:{Path(path).expanduser().absolute()}" if path else data
 
 
-def _new_folder(parent: Path, model: str, data: str) -> Path:
-    """Return the first of model-data, model-data-2, ... that does not exist."""
+def _folder_name(model: str, data: str) -> str:
     kind, _, path = data.partition(":")
-    name = f"{model}-{Path(path).name if path else kind}"
-    folder, number = parent / name, 1
-    while folder.exists():
-        number += 1
-        folder = parent / f"{name}-{number}"
-    return folder
+    return f"{model}-{Path(path).name if path else kind}"
 
 
 def _models() -> str:

@@ -51,7 +51,7 @@ def torch_pair(python: str = sys.executable) -> str:
             f"torch {metadata.version('torch')}, torchvision {metadata.version('torchvision')}"
         )
     except metadata.PackageNotFoundError as error:
-        return f'{error.name} is not installed; pip install "minicnn[reference]" brings the pair'
+        return f'{error.name} is not installed; pip install -e ".[reference]" brings the pair'
     code = "import torch, torchvision; print('cuda' if torch.cuda.is_available() else 'cpu')"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode == 0:

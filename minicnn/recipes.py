@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,8 +71,8 @@ class Recipe:
         check_choice("recipe", "schedule", self.schedule, SCHEDULES)
         check_choice("recipe", "init", self.init, ("default", *SCHEMES))
         check_choice("recipe", "impl", self.impl, IMPLS)
-        if not self.lr > 0:
-            raise ValueError(f"recipe: lr must be greater than 0, got {self.lr}.")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"recipe: lr must be greater than 0 and finite, got {self.lr}.")
         if not 0 <= self.label_smoothing <= 1:
             raise ValueError(
                 f"recipe: label_smoothing must be from 0 to 1, got {self.label_smoothing}."

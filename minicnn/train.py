@@ -161,6 +161,7 @@ class Run:
         return {
             "minicnn": __version__,
             "recipe": self.recipe.as_json(),
+            "data_dir": None if self.data_dir is None else str(Path(self.data_dir).absolute()),
             "data": {
                 "classes": list(train.classes),
                 "image": list(self.image),
@@ -190,11 +191,9 @@ class Run:
                     self.seconds = time.perf_counter() - start
                     if stopped.is_set():
                         self.save_last()
-                        place = "" if self.data_dir is None else f" --data-dir {self.data_dir}"
                         raise Interrupted(
                             f"stopped in epoch {self.epoch + 1} after batch {self.batch} of "
                             f"{len(self.loader)}. Go on with: minicnn train --resume {self.folder}"
-                            + place
                         )
                 self._end_epoch()
                 on_epoch(self.history[-1])
@@ -228,8 +227,8 @@ class Run:
             kept = f"The checkpoints up to epoch {self.epoch} are kept in {self.folder}."
         raise TrainError(
             f"the loss is {loss} in epoch {self.epoch + 1}, batch {self.batch + 1}; first not "
-            f"finite: {where}. The steps are probably too large: lower --lr (now "
-            f"{self.optimizer.lr:.3g}). {kept}"
+            f"finite: {where}. The steps are probably too large: lower --lr (it is "
+            f"{self.recipe.lr:g}). {kept}"
         )
 
     def _end_epoch(self) -> None:
@@ -289,28 +288,48 @@ class Run:
         return scores
 
 
-def start(recipe: Recipe, folder: Path, data_dir: Path | str | None = None) -> Run:
-    """Return a new run in a new folder. Raises TrainError where the folder holds a run already."""
-    if (folder / "config.json").exists():
+def start(
+    recipe: Recipe, folder: Path, data_dir: Path | str | None = None, *, numbered: bool = False
+) -> Run:
+    """Return a new run in ``folder``; with ``numbered``, in folder-2, folder-3, ... if it exists.
+
+    Raises TrainError where the folder holds a checkpoint already.
+    """
+    if not numbered and (folder / "last.safetensors").exists():
         raise TrainError(
             f"{folder}: there is a run already. Go on with it by --resume {folder}, or choose "
             "another folder with --out."
         )
     run = Run(recipe, folder, data_dir)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        run.folder = _make_folder(folder, numbered)
     except OSError as error:
         raise TrainError(
             f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out."
         ) from error
-    checkpoint.write_json(folder / "config.json", run.config())
+    checkpoint.write_json(run.folder / "config.json", run.config())
     return run
+
+
+def _make_folder(folder: Path, numbered: bool) -> Path:
+    """Make the folder and return it. Of two runs that ask at once, each gets its own number."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made, number = folder, 1
+    while True:
+        try:
+            made.mkdir(exist_ok=not numbered)
+            return made
+        except FileExistsError:
+            if not numbered:
+                raise
+            number += 1
+            made = folder.with_name(f"{folder.name}-{number}")
 
 
 def resume(folder: Path, data_dir: Path | str | None = None) -> Run:
     """Return the run of ``folder`` where it stopped."""
     config = read_config(folder)
-    run = Run(config.recipe, folder, data_dir)
+    run = Run(config.recipe, folder, data_dir or config.data_dir)
     if run.config()["data"] != config.content["data"]:
         raise TrainError(
             f"{folder}: the data set {config.recipe.data} is not the one this run began with "
@@ -329,6 +348,7 @@ class Config(NamedTuple):
     classes: list[str]
     image: tuple[int, int, int]
     normalization: data.Normalization
+    data_dir: str | None  # where the run was told to find its data
     content: dict[str, Any]
 
 
@@ -338,15 +358,26 @@ def read_config(folder: Path) -> Config:
     content = checkpoint.read_json(path)
     try:
         of_data = content["data"]
+        channels, height, width = map(int, of_data["image"])
+        mean, std = (tuple(map(float, of_data[name])) for name in ("mean", "std"))
+        if not (
+            len(mean) == len(std) == channels and min(std) > 0 and np.isfinite(mean + std).all()
+        ):
+            raise ValueError(f"mean {mean} and std {std} do not fit {channels} channels")
         return Config(
             Recipe.from_json(content["recipe"]),
             list(of_data["classes"]),
-            tuple(of_data["image"]),
-            data.Normalization(tuple(of_data["mean"]), tuple(of_data["std"])),
+            (channels, height, width),
+            data.Normalization(mean, std),
+            content["data_dir"],
             content,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: is not the configuration of a run ({error!r}).") from error
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise CheckpointError(
+            f"{path}: is not the configuration that a run wrote: {what}. Put the original back, or "
+            "train anew."
+        ) from error
 
 
 def load_model(folder: Path) -> tuple[Module, Config]:
@@ -354,6 +385,11 @@ def load_model(folder: Path) -> tuple[Module, Config]:
     config = read_config(folder)
     model = models.create(config.recipe.model, len(config.classes))
     path = folder / "model.safetensors"
+    if not path.exists():
+        raise CheckpointError(
+            f"{folder}: no epoch of this run was finished, so there is no model yet. Go on with it "
+            f"by: minicnn train --resume {folder}"
+        )
     tensors, _ = checkpoint.load(path)
     try:
         model.load_state_dict(tensors)

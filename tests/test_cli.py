@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import minicnn
 from minicnn import data
 from minicnn.cli import main
 
@@ -288,3 +289,32 @@ def test_a_run_on_a_folder_goes_on_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert run("evaluate", tmp_path / "runs" / "lenet5-pets") == 0
     assert run("train", "--resume", tmp_path / "runs" / "lenet5-pets") == 0
+
+
+def test_a_reader_that_has_had_enough_is_no_error():
+    command = f"{sys.executable} -m minicnn summary lenet5 | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("input 1 x 28 x 28")
+    assert done.stderr == ""
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("--version")
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"minicnn {minicnn.__version__}\n"
+
+
+def test_ink_on_a_transparent_ground_is_ink_on_paper(trained, tmp_path, capsys):
+    test = data.load("digits").test
+    digit = test.images[int(np.flatnonzero(test.labels == 0)[0]), :, :, 0]
+    clear = np.zeros((28, 28, 4), np.uint8)  # black, and opaque where there is ink
+    clear[..., 3] = digit
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    Image.fromarray(255 - digit).save(tmp_path / "paper.png")
+    answers = []
+    for name in ("clear.png", "paper.png"):
+        assert run("predict", trained, tmp_path / name, "--invert") == 0
+        answers.append(capsys.readouterr().out.split()[1:])
+    assert answers[0] == answers[1]
+    assert answers[0][0] == "0"

@@ -252,12 +252,32 @@ def test_an_exploding_run_stops(tmp_path):
         run.fit()
 
 
-def test_a_folder_with_a_run_is_not_written_into(tmp_path):
-    folder = tmp_path / "run"
-    run = train.start(tiny(), folder)
+def test_a_folder_with_a_checkpoint_is_not_written_into(tmp_path):
+    run = finished(tmp_path / "run", epochs=1)
     with pytest.raises(TrainError, match="there is a run already"):
-        train.start(tiny(), folder)
-    assert train.resume(run.folder).recipe == run.recipe  # no checkpoint yet: from the beginning
+        train.start(tiny(), run.folder)
+
+
+def test_a_run_without_a_checkpoint_begins_anew(tmp_path):
+    run = train.start(tiny(), tmp_path / "run")
+    assert train.resume(run.folder).recipe == run.recipe
+    assert train.start(tiny(seed=1), run.folder).recipe.seed == 1
+
+
+def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path):
+    first, second = (train.start(tiny(), tmp_path / "run", numbered=True) for _ in range(2))
+    assert (first.folder.name, second.folder.name) == ("run", "run-2")
+
+
+def test_a_run_remembers_where_its_data_lie(tmp_path):
+    run = train.start(tiny(), tmp_path / "run", tmp_path)
+    assert train.resume(run.folder).data_dir == str(tmp_path)
+
+
+def test_a_run_of_which_no_epoch_is_finished_has_no_model(tmp_path):
+    run = train.start(tiny(), tmp_path / "run")
+    with pytest.raises(CheckpointError, match="no epoch of this run was finished"):
+        train.load_model(run.folder)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
@@ -288,8 +308,22 @@ def test_other_data_than_the_run_began_with_are_refused(tmp_path):
 
 def test_a_configuration_that_is_none_is_named(tmp_path):
     checkpoint.write_json(tmp_path / "config.json", {"recipe": {}})
-    with pytest.raises(CheckpointError, match="is not the configuration of a run"):
+    with pytest.raises(CheckpointError, match="configuration that a run wrote: 'data' is missing"):
         train.read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("std", [0]), ("mean", []), ("mean", ["x"]), ("image", "x"), ("std", [float("nan")])],
+)
+def test_a_configuration_edited_to_nonsense_is_named(tmp_path, name, value):
+    run = train.start(tiny(), tmp_path / "run")
+    path = run.folder / "config.json"
+    content = json.loads(path.read_text())
+    content["data"][name] = value
+    checkpoint.write_json(path, content)
+    with pytest.raises(CheckpointError, match=r"config\.json: is not the configuration that a run"):
+        train.read_config(run.folder)
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):

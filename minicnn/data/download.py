@@ -40,7 +40,8 @@ def download(name: str, file: str, mirrors: Sequence[str], sha256: str, folder: 
             [
                 f"{name}: {file} cannot be downloaded:",
                 *reasons,
-                f"Nothing was kept. Try again later, or put the file into {folder} by hand.",
+                f"Nothing was kept. Try again later, put the file into {folder} by hand, or name "
+                "the folder that has it by --data-dir or MINICNN_DATA.",
             ]
         )
     )

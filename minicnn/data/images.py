@@ -149,7 +149,12 @@ def _opened(name: str, path: Path) -> Iterator[Image]:
 
 
 def _pixels(image: Image, channels: int) -> np.ndarray:
-    """Return (h, w, c)."""
+    """Return (h, w, c). What is transparent shows white paper, as it does in most programs."""
+    if image.has_transparency_data:
+        from PIL import Image as images
+
+        paper = images.new("RGBA", image.size, "white")
+        image = images.alpha_composite(paper, image.convert("RGBA"))
     pixels = np.array(image.convert(MODES[channels]))
     return pixels.reshape(image.height, image.width, channels)
 

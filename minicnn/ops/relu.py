@@ -6,7 +6,7 @@ Derivation
     y moves with x where x > 0 and not at all elsewhere, so dx = dy * [x > 0].
 Conventions
     At x = 0 the derivative does not exist; like torch, 0 is taken. NaN stays NaN and lets the
-    gradient pass, as in torch.
+    gradient pass, as in torch: hence the question y <= 0, which NaN answers with no.
 Source
     Nair & Hinton (2010), Rectified linear units improve restricted Boltzmann machines.
 """

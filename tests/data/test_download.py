@@ -60,7 +60,8 @@ def test_each_mirror_is_listed_with_its_reason(mirrors, folder):
         f"    {urls[0]}file.gz: cannot be reached (ConnectionError)",
         f"    {urls[1]}file.gz: answers 403 Forbidden",
         f"    {urls[2]}file.gz: breaks off before the end of the file",
-        f"Nothing was kept. Try again later, or put the file into {folder} by hand.",
+        f"Nothing was kept. Try again later, put the file into {folder} by hand, or name the "
+        "folder that has it by --data-dir or MINICNN_DATA.",
     ]
     assert kept(folder) == []
 
