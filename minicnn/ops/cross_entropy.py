@@ -150,7 +150,9 @@ def _target_weights(
 def _forward(z, q, log_p, losses):
     for n in prange(z.shape[0]):
         row, target, out = z[n], q[n], log_p[n]
-        top = row.max()
+        top = row[0]
+        for k in range(row.size):
+            top = max(top, row[k])
         total = z.dtype.type(0)
         for k in range(row.size):
             out[k] = row[k] - top

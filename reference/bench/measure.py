@@ -19,7 +19,7 @@ LOSS_TOLERANCE = 1e-4  # relative
 WAY_TOLERANCE = 1e-3  # relative to the length of the way that a parameter has gone
 
 SETTLING = 0.01  # seconds of steps that do not count, in which the other sides' threads fall asleep
-BLOCK = 0.03  # seconds, of the fastest side at least
+BLOCK = 0.05  # seconds, of the fastest side at least
 MOST_STEPS = 50  # in a block
 
 

@@ -173,7 +173,14 @@ def _place(x, image, top, left, wide):
     h, w, c = x.shape
     for i in range(h):
         at = ((top + i) * wide + left) * c
-        image[at : at + w * c] = x[i].reshape(-1)
+        _copy(x[i].reshape(-1), image[at : at + w * c])
+
+
+@kernel
+def _copy(source, target):
+    """Copy a vector. (An assignment of slices would compile two seconds longer.)"""
+    for e in range(target.size):
+        target[e] = source[e]
 
 
 @kernel
@@ -232,12 +239,10 @@ def _correlate(x, y, place, phases, rows, places, cols, weights, bias, lanes, pa
                 )  # fmt: skip
                 end = min(hi, pixels)
                 if groups == 1 and phases.shape[0] == 1:  # pixels lie in a row in y too
-                    y[m, lo:end].reshape(-1)[:] = out[: (end - lo) * o]
+                    _copy(out, y[m, lo:end].reshape(-1))
                 else:
                     for p in range(lo, end):
-                        y[m, places[first + p], g * o : (g + 1) * o] = out[
-                            (p - lo) * o : (p - lo + 1) * o
-                        ]
+                        _copy(out[(p - lo) * o :], y[m, places[first + p], g * o : (g + 1) * o])
 
 
 @kernel(parallel=True)
@@ -261,7 +266,7 @@ def _correlate_weights(x, dy, dweight, dbias, place, pixels, ow, taps, lanes):
         sums = np.zeros(o * ow, x.dtype)
         for m in range(r * n // ranges, (r + 1) * n // ranges):
             _place(x[m], image, top, left, wide)
-            gradient[: pixels.size * o] = dy[m].reshape(-1)
+            _copy(dy[m].reshape(-1), gradient[: pixels.size * o])
             if part == 0:
                 for i in range(0, pixels.size * o, sums.size):
                     row = gradient[i : i + sums.size]
