@@ -1,111 +1,19 @@
-"""Arrays to feed: what they hold, how they lie in memory, and how results are compared."""
+"""How results are compared, and what most tests are run over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import strategies as st
 
 from minicnn.backend import IMPLS
 
 impls = pytest.mark.parametrize("impl", IMPLS)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-seeds = st.integers(0, 2**32 - 1)
 
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}  # relative to the scale of the result
-
-KINDS = ("normal", "ties", "zeros", "huge", "offset")
-LAYOUTS = ("contiguous", "unaligned", "transposed", "channels last", "sliced", "reversed")
-
-
-def numbers(kind: str, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """Return float64 numbers of one of KINDS."""
-    normal = rng.standard_normal(shape)
-    match kind:
-        case "normal":
-            return normal
-        case "ties":
-            return rng.integers(-2, 3, shape).astype(np.float64)
-        case "zeros":  # of both signs
-            return np.where(rng.random(shape) < 0.7, np.copysign(0.0, normal), normal)
-        case "huge":
-            return 1e4 * normal
-        case "offset":  # small differences of large numbers
-            return 1e3 + normal
-        case "infinite":
-            return np.where(rng.random(shape) < 0.5, -np.inf, normal)
-        case "nan":
-            return np.where(rng.random(shape) < 0.2, np.nan, normal)
-    raise ValueError(kind)
-
-
-def arranged(array: np.ndarray, layout: str) -> np.ndarray:
-    """Return equal values that lie in memory as one of LAYOUTS says; what lies between is NaN."""
-    poison = np.nan if array.dtype.kind == "f" else 0
-    if array.ndim == 0:
-        return array.copy()
-    match layout:
-        case "contiguous":
-            return array.copy(order="C")
-        case "unaligned":
-            base = np.full(array.size + 3, poison, array.dtype)
-            view = base[1 : 1 + array.size].reshape(array.shape)
-        case "transposed":
-            return array.copy(order="F")
-        case "channels last":
-            axis = min(1, array.ndim - 1)
-            return np.moveaxis(np.moveaxis(array, axis, -1).copy(order="C"), -1, axis)
-        case "sliced":
-            base = np.full([2 * size + 1 for size in array.shape], poison, array.dtype)
-            view = base[(slice(1, None, 2),) * array.ndim]
-        case "reversed":
-            return np.flip(np.flip(array).copy(order="C"))
-        case _:
-            raise ValueError(layout)
-    view[...] = array
-    return view
-
-
-class Fill:
-    """Makes arrays, one after the other, of one kind of numbers; the same seed, the same arrays."""
-
-    def __init__(self, dtype: type, kind: str, layouts: Sequence[str], frozen: bool, seed: int):
-        self.dtype, self.kind, self.layouts, self.frozen = dtype, kind, layouts, frozen
-        self.seed, self.rng = seed, np.random.default_rng(seed)
-
-    def __repr__(self) -> str:
-        return (
-            f"Fill({self.dtype.__name__}, {self.kind!r}, {self.layouts!r}, "
-            f"frozen={self.frozen}, seed={self.seed})"
-        )
-
-    def lay(self, array: np.ndarray) -> np.ndarray:
-        """Return ``array`` in one of the layouts, read-only if the fill is frozen."""
-        laid = arranged(array, self.layouts[self.rng.integers(len(self.layouts))])
-        if self.frozen:
-            laid.setflags(write=False)
-        return laid
-
-    def __call__(self, *shape: int) -> np.ndarray:
-        return self.lay(np.asarray(numbers(self.kind, shape, self.rng), self.dtype))
-
-    def upstream(self, shape: Sequence[int]) -> np.ndarray:
-        """Return a gradient: ordinary numbers, whatever the kind."""
-        return self.lay(np.asarray(self.rng.standard_normal(shape), self.dtype))
-
-
-def fills(kinds: Sequence[str] = KINDS) -> st.SearchStrategy[Fill]:
-    return st.builds(
-        Fill,
-        dtype=st.sampled_from([np.float64, np.float32]),
-        kind=st.sampled_from(kinds),
-        layouts=st.sampled_from([("contiguous",), LAYOUTS, ("channels last",)]),
-        frozen=st.booleans(),
-        seed=seeds,
-    )
 
 
 def assert_close(actual: np.ndarray, expected: np.ndarray, what: str, scale: float = 1.0) -> None:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+
+from minicnn.testing.strategies import Call
 
 
 def prepare() -> None:
@@ -71,3 +74,44 @@ def value_and_gradients(
     y.backward(to_torch(dy))
     gradients = tuple(None if t is None else to_numpy(t.grad) for t in tensors[:differentiable])
     return to_numpy(y), dy, gradients
+
+
+# Each argument enters as a factor: the sum of the magnitudes of all terms is the same call on
+# absolute values.
+MULTILINEAR = {
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
+    "conv2d",
+    "fold",
+    "linear",
+    "nll_loss",
+    "unfold",
+}
+
+
+def function_of(call: Call) -> Callable[..., torch.Tensor]:
+    """Return torch's function of tensors that does what ``call`` does with its options."""
+    function = getattr(torch if call.name in ("sigmoid", "tanh") else F, call.name)
+    return lambda *tensors: function(*tensors, **call.options)
+
+
+def answer(call: Call) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray | None, ...]]:
+    """Return torch's ``(y, dy, gradients)`` of the call, for a random dy."""
+    return value_and_gradients(
+        function_of(call), call.arrays, call.fill.upstream, call.differentiable
+    )
+
+
+def scales(call: Call) -> tuple[float, ...]:
+    """Return how large the terms are that y and each gradient are sums of, or ones."""
+    if call.name not in MULTILINEAR:
+        return (1.0,) * (1 + call.differentiable)
+    y, _, gradients = value_and_gradients(
+        function_of(call),
+        [np.abs(a) if a is not None and a.dtype.kind == "f" else a for a in call.arrays],
+        lambda shape: np.full(shape, 3.0),
+        call.differentiable,
+    )
+    return tuple(
+        0.0 if a is None else np.nan_to_num(np.abs(a)).max(initial=0) for a in (y, *gradients)
+    )

@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 from minicnn import backend
 from minicnn.backend import flat, flat_like, kernel, nchw, nhwc, single_threaded_blas
-from tests.arrays import LAYOUTS, arranged
+from minicnn.testing.strategies import LAYOUTS, arranged
 
 compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled in this run")
 layouts = st.sampled_from(LAYOUTS)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from minicnn import ShapeError
 from minicnn.reduction import check_classes, check_reduction, class_weights, reduce, spread
-from tests.arrays import dtypes, seeds
+from minicnn.testing.strategies import seeds
+from tests.arrays import dtypes
 
 
 @dtypes

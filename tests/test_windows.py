@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn import ShapeError
+from minicnn.testing.strategies import WIDE, seeds
+from minicnn.testing.strategies import geometry as geo
 from minicnn.windows import Windows, conv_windows, padded, pool_windows, scatter, view
-from tests import geometry as geo
-from tests.arrays import seeds
 
 CONV = ("kernel_size", "stride", "padding", "dilation")
 
@@ -24,12 +24,12 @@ def pool_of(g: geo.Geometry, ceil_mode: bool) -> Windows:
 
 
 any_windows = st.one_of(
-    geo.conv_geometries().map(conv_of),
-    st.builds(pool_of, geo.pool_geometries(dilated=True), st.booleans()),
+    geo.conv_geometries(WIDE).map(conv_of),
+    st.builds(pool_of, geo.pool_geometries(WIDE, dilated=True), st.booleans()),
 )
 
 
-@given(g=geo.conv_geometries())
+@given(g=geo.conv_geometries(WIDE))
 def test_fields_are_the_options(g: geo.Geometry) -> None:
     high, wide = g[:2]
     assert conv_of(g) == Windows(
@@ -40,7 +40,7 @@ def test_fields_are_the_options(g: geo.Geometry) -> None:
     )  # fmt: skip
 
 
-@given(g=geo.pool_geometries(dilated=True))
+@given(g=geo.pool_geometries(WIDE, dilated=True))
 def test_ceil_mode_counts_a_last_window_that_starts_inside(g: geo.Geometry) -> None:
     floor, ceil = pool_of(g, False), pool_of(g, True)
     assert (floor.oh, floor.ow) == g.windows

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn import ShapeError, nn
-from tests import geometry as geo
-from tests.arrays import impls, seeds
+from minicnn.testing.strategies import WIDE, seeds
+from minicnn.testing.strategies import geometry as geo
+from tests.arrays import impls
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -23,7 +24,7 @@ CONV = ("kernel_size", "stride", "padding", "dilation")
 
 @st.composite
 def convs(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, ...]]:
-    drawn = draw(geo.convolutions())
+    drawn = draw(geo.convolutions(WIDE))
     channels = drawn.x_shape[1], drawn.weight_shape[0]
     options = drawn.geometry.options(*CONV) | {"groups": drawn.groups, "bias": drawn.bias}
     return nn.Conv2d(*channels, **options, rng=rng()), drawn.x_shape[1:]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numba import types
 
 from minicnn import ShapeError, ops
+from minicnn.testing.strategies import CALLS, WIDE, Call
+from tests import oracle
 from tests.arrays import assert_close, impls, untouched
-from tests.calls import CALLS, Call
 
 every_operation = pytest.mark.parametrize("name", sorted(CALLS))
 
@@ -32,8 +33,10 @@ def test_every_operation_is_drawn() -> None:
 @every_operation
 @given(data=st.data())
 def test_fast_equals_textbook(name: str, data: st.DataObject) -> None:
-    call = data.draw(CALLS[name]())
-    scales = [s for s, a in zip(call.scales(), (True, *call.arrays), strict=False) if a is not None]
+    call = data.draw(CALLS[name](WIDE))
+    scales = [
+        s for s, a in zip(oracle.scales(call), (True, *call.arrays), strict=False) if a is not None
+    ]
     for fast, textbook, scale in zip(run(call, "fast"), run(call, "textbook"), scales, strict=True):
         assert fast.dtype == textbook.dtype
         assert_close(fast, textbook, str(call), scale)
@@ -43,7 +46,7 @@ def test_fast_equals_textbook(name: str, data: st.DataObject) -> None:
 @every_operation
 @given(data=st.data())
 def test_a_cache_serves_more_than_once(name: str, impl: str, data: st.DataObject) -> None:
-    call = data.draw(CALLS[name]())
+    call = data.draw(CALLS[name](WIDE))
     y, cache = call.forward(impl)
     dy = call.fill.upstream(y.shape)
     first = [g.copy() for g in call.backward(dy, cache, impl) if g is not None]
@@ -58,7 +61,7 @@ def test_a_cache_serves_more_than_once(name: str, impl: str, data: st.DataObject
 def test_results_do_not_depend_on_the_number_of_threads(name: str, data: st.DataObject) -> None:
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("one core")
-    call = data.draw(CALLS[name]())
+    call = data.draw(CALLS[name](WIDE))
     results, before = [], numba.get_num_threads()
     for threads in (1, 2):
         numba.set_num_threads(threads)
@@ -72,7 +75,7 @@ def test_results_do_not_depend_on_the_number_of_threads(name: str, data: st.Data
 @given(data=st.data())
 def test_an_unknown_implementation_is_rejected(name: str, data: st.DataObject) -> None:
     message = f"^{name}: impl must be one of fast, textbook, got 'slow'.$"
-    call = data.draw(CALLS[name]())
+    call = data.draw(CALLS[name](WIDE))
     with pytest.raises(ValueError, match=message):
         call.forward("slow")
     y, cache = call.forward("textbook")
@@ -84,7 +87,7 @@ def test_an_unknown_implementation_is_rejected(name: str, data: st.DataObject) -
 @every_operation
 @given(data=st.data())
 def test_a_gradient_of_another_shape_is_rejected(name: str, impl: str, data: st.DataObject) -> None:
-    call = data.draw(CALLS[name]())
+    call = data.draw(CALLS[name](WIDE))
     y, cache = call.forward(impl)
     for wrong in (np.zeros((*y.shape, 1), y.dtype), np.zeros((2, *y.shape), y.dtype)):
         with pytest.raises(ShapeError, match=f"^{name}: dy must have the shape"):
@@ -98,7 +101,7 @@ WITH_PARAMETERS = {"conv2d": CALLS["conv2d"], "linear": CALLS["linear"]}
 @pytest.mark.parametrize("name", WITH_PARAMETERS)
 @given(data=st.data())
 def test_a_gradient_not_asked_for_is_none(name: str, impl: str, data: st.DataObject) -> None:
-    call = data.draw(WITH_PARAMETERS[name]())
+    call = data.draw(WITH_PARAMETERS[name](WIDE))
     y, cache = call.forward(impl)
     everything = call.op.backward(y, cache, impl=impl)
     for input_grad in (True, False):
@@ -121,7 +124,7 @@ def arrays_in(signature: Any) -> list[types.Array]:
 @given(data=st.data())
 def test_kernels_are_given_writeable_contiguous_arrays_only(name: str, data: st.DataObject) -> None:
     """To Numba, others are another type: a user would wait for the compiler again."""
-    run(data.draw(CALLS[name]()), "fast")
+    run(data.draw(CALLS[name](WIDE)), "fast")
     op = getattr(ops, name)
     for module in (op, getattr(op, "fast", op)):
         for kernel in vars(module).values():

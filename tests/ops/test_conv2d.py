@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from minicnn.ops import conv2d
 from minicnn.ops.conv2d import fast
+from minicnn.testing.strategies import WIDE, calls, fills, seeds
+from minicnn.testing.strategies import geometry as geo
 from minicnn.windows import Windows, conv_windows
-from tests import calls
-from tests import geometry as geo
-from tests.arrays import assert_close, dtypes, impls, seeds
+from tests import oracle
+from tests.arrays import assert_close, dtypes, impls
 
 compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled in this run")
 
@@ -41,7 +42,7 @@ def terms(x: np.ndarray, weight: np.ndarray, g: Windows, groups: int) -> Iterato
 @st.composite
 def tiny(draw: st.DrawFn) -> calls.Call:
     """Draw few channels and one or two images: the loops are slow."""
-    drawn, fill = draw(geo.conv_geometries()), draw(calls.fills(("normal", "ties")))
+    drawn, fill = draw(geo.conv_geometries(WIDE)), draw(fills(("normal", "ties")))
     groups, inward, outward = draw(st.tuples(*[st.integers(1, 2)] * 3))
     x = fill(draw(st.integers(1, 2)), groups * inward, *drawn.image)
     weight = fill(groups * outward, inward, *drawn.kernel)
@@ -211,12 +212,12 @@ def _compiled_before() -> None:
 
 @compiled
 @pytest.mark.usefixtures("_compiled_before")
-@given(call=calls.conv2d())
+@given(call=calls.conv2d(WIDE))
 def test_memory_around_every_array_stays_untouched(call: calls.Call) -> None:
     expected, cache = call.forward("textbook")
     dy = call.fill.upstream(expected.shape)
     gradients = call.backward(dy, cache, "textbook")
-    scales = call.scales()
+    scales = oracle.scales(call)
     with guarded_numpy() as memory:
         x, weight, dy = (
             np.moveaxis(memory.guarded(np.moveaxis(a, 1, -1)), -1, 1)

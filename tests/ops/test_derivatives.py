@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.arrays import Fill, impls
-from tests.calls import CALLS, MULTILINEAR, Call
+from minicnn.testing.strategies import CALLS, WIDE, Call, Fill
+from tests.arrays import impls
+from tests.oracle import MULTILINEAR
 
 LINEAR = sorted(MULTILINEAR | {"dropout"})
 SMOOTH = ["cross_entropy", "log_softmax", "sigmoid", "softmax", "tanh"]
@@ -51,7 +52,7 @@ def assert_transpose(
 
 
 def drawn(data: st.DataObject, name: str) -> Call:
-    return widened(data.draw(CALLS[name]()))
+    return widened(data.draw(CALLS[name](WIDE)))
 
 
 @impls

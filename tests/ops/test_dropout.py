@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn.ops import dropout
-from tests.arrays import LAYOUTS, arranged, dtypes, impls, seeds
+from minicnn.testing.strategies import LAYOUTS, arranged, seeds
+from tests.arrays import dtypes, impls
 
 shares = st.floats(0, 1)
 

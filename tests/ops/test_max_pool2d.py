@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn.ops import max_pool2d
+from minicnn.testing.strategies import seeds
 from minicnn.windows import Windows, pool_windows
-from tests.arrays import impls, seeds
+from tests.arrays import impls
 
 
 def by_loops(x: np.ndarray, dy: np.ndarray, g: Windows) -> tuple[np.ndarray, np.ndarray]:

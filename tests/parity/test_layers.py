@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn import nn
-from tests import geometry as geo
-from tests.arrays import assert_close, dtypes, impls, seeds
+from minicnn.testing.strategies import WIDE, seeds
+from minicnn.testing.strategies import geometry as geo
+from tests.arrays import assert_close, dtypes, impls
 from tests.oracle import device, quietly, to_numpy, to_torch
 
 
@@ -88,7 +89,7 @@ def test_layer(name, args, options, shape, dtype: type, impl: str) -> None:
 
 
 @impls
-@given(drawn=geo.convolutions(), seed=seeds)
+@given(drawn=geo.convolutions(WIDE), seed=seeds)
 def test_conv2d_of_any_geometry(impl: str, drawn: geo.Convolution, seed: int) -> None:
     names = ("kernel_size", "stride", "padding", "dilation")
     options = drawn.geometry.options(*names) | {"groups": drawn.groups, "bias": drawn.bias}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 
 from minicnn.ops import max_pool2d
-from tests import calls
+from minicnn.testing.strategies import WIDE, calls
 from tests.arrays import impls
 from tests.oracle import to_numpy, to_torch
 
@@ -27,7 +27,7 @@ def torchs_places(x: np.ndarray, *args, **options) -> np.ndarray:
 
 
 @impls
-@given(call=calls.max_pool2d())
+@given(call=calls.max_pool2d(WIDE))
 def test_winners_are_torchs(impl: str, call: calls.Call) -> None:
     _, cache = call.forward(impl)
     np.testing.assert_array_equal(places(cache), torchs_places(call.arrays[0], **call.options))

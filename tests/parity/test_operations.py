@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minicnn.testing.strategies import CALLS, WIDE
+from tests import oracle
 from tests.arrays import assert_close, impls, untouched
-from tests.calls import CALLS
 
 COMPARABLE = sorted(CALLS.keys() - {"dropout"})  # torch draws other masks
 
@@ -17,9 +18,9 @@ COMPARABLE = sorted(CALLS.keys() - {"dropout"})  # torch draws other masks
 @pytest.mark.parametrize("name", COMPARABLE)
 @given(data=st.data())
 def test_value_and_gradients_equal_torchs(name: str, impl: str, data: st.DataObject) -> None:
-    call = data.draw(CALLS[name]())
-    expected, dy, gradients = call.torch()
-    scale, *scales = call.scales()
+    call = data.draw(CALLS[name](WIDE))
+    expected, dy, gradients = oracle.answer(call)
+    scale, *scales = oracle.scales(call)
     with untouched(*call.arrays, dy):
         y, cache = call.forward(impl)
         ours = call.backward(dy, cache, impl)

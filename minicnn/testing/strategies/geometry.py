@@ -104,77 +104,111 @@ class Convolution(NamedTuple):
 # ------------------------------------------------------------------------------------- strategies
 
 
+class Sizes(NamedTuple):
+    """How large what is drawn may be: numbers of things as strategies, geometry as maxima."""
+
+    batches: st.SearchStrategy[int]
+    channels: st.SearchStrategy[int]
+    features: st.SearchStrategy[int]
+    kernel: int
+    stride: int
+    dilation: int
+    windows: int
+
+
+# Small enough to differentiate every element by differences.
+SMALL = Sizes(
+    batches=st.integers(1, 3), channels=st.integers(1, 3), features=st.integers(1, 5),
+    kernel=3, stride=4, dilation=2, windows=3,
+)  # fmt: skip
+# Large enough that code for vectors and for several cores takes every path it has: batches of one,
+# of few, and of more than are cut into parallel pieces; channels within one vector of the
+# processor, just past one, and past two with a rest.
+WIDE = Sizes(
+    batches=st.sampled_from([1, 2, 3, 9, 11]),
+    channels=st.one_of(st.integers(1, 5), st.sampled_from([8, 15, 16, 17, 33, 40])),
+    features=st.integers(1, 40),
+    kernel=5, stride=6, dilation=3, windows=4,
+)  # fmt: skip
+
+
 @st.composite
-def conv_axes(draw: st.DrawFn, padded: bool = True) -> Axis:
+def conv_axes(draw: st.DrawFn, sizes: Sizes = SMALL, padded: bool = True) -> Axis:
     """Any padding up to the window's extent, so that a window may hold nothing else."""
-    kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 5))
-    dilation = draw(st.integers(1, 3))
+    kernel, stride = draw(st.integers(1, sizes.kernel)), draw(st.integers(1, sizes.stride))
+    dilation = draw(st.integers(1, sizes.dilation))
     extent = dilation * (kernel - 1) + 1
     padding = draw(st.integers(0, extent)) if padded else 0
-    return _axis(draw, kernel, stride, dilation, padding)
+    return _axis(draw, sizes, kernel, stride, dilation, padding)
 
 
 @st.composite
-def same_axes(draw: st.DrawFn) -> Axis:
+def same_axes(draw: st.DrawFn, sizes: Sizes = SMALL) -> Axis:
     """padding="same": an odd pixel of padding comes after."""
-    kernel, dilation = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    kernel, dilation = draw(st.integers(1, sizes.kernel)), draw(st.integers(1, sizes.dilation))
     total = dilation * (kernel - 1)
     return Axis(draw(st.integers(1, 7)), kernel, 1, dilation, total // 2, total - total // 2)
 
 
 @st.composite
-def pool_axes(draw: st.DrawFn, dilated: bool) -> Axis:
+def pool_axes(draw: st.DrawFn, sizes: Sizes = SMALL, dilated: bool = False) -> Axis:
     """Padding up to half the kernel; every window holds a pixel."""
-    kernel, stride = draw(st.integers(1, 5)), draw(st.integers(1, 6))
-    dilation = draw(st.integers(1, 3)) if dilated else 1
+    kernel, stride = draw(st.integers(1, sizes.kernel)), draw(st.integers(1, sizes.stride))
+    dilation = draw(st.integers(1, sizes.dilation)) if dilated else 1
     padding = draw(st.integers(0, kernel // 2))
     # The taps of a window lie `dilation` apart: as many pixels, and it cannot step over them all.
-    return _axis(draw, kernel, stride, dilation, padding, least=dilation)
+    return _axis(draw, sizes, kernel, stride, dilation, padding, least=dilation)
 
 
 def _axis(
-    draw: st.DrawFn, kernel: int, stride: int, dilation: int, padding: int, least: int = 1
+    draw: st.DrawFn,
+    sizes: Sizes,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    padding: int,
+    least: int = 1,
 ) -> Axis:
     extent = dilation * (kernel - 1) + 1
-    windows, left_over = draw(st.integers(1, 4)), draw(st.integers(0, stride - 1))
+    windows, left_over = draw(st.integers(1, sizes.windows)), draw(st.integers(0, stride - 1))
     size = extent + (windows - 1) * stride + left_over - 2 * padding
     return Axis(max(size, least), kernel, stride, dilation, padding, padding)
 
 
 @st.composite
-def conv_geometries(draw: st.DrawFn, named: bool = True) -> Geometry:
+def conv_geometries(draw: st.DrawFn, sizes: Sizes = SMALL, named: bool = True) -> Geometry:
+    """Draw windows of a convolution; with ``named``, padding may also be "same" or "valid"."""
     kinds = ["integers", "integers", "integers", "valid", "same"] if named else ["integers"]
     kind = draw(st.sampled_from(kinds))
     if kind == "same":
-        return Geometry(draw(same_axes()), draw(same_axes()), kind)
-    axes = conv_axes(padded=kind == "integers")
+        return Geometry(draw(same_axes(sizes)), draw(same_axes(sizes)), kind)
+    axes = conv_axes(sizes, padded=kind == "integers")
     return Geometry(draw(axes), draw(axes), None if kind == "integers" else kind)
 
 
 @st.composite
-def pool_geometries(draw: st.DrawFn, dilated: bool = False) -> Geometry:
-    axes = pool_axes(dilated)
+def pool_geometries(draw: st.DrawFn, sizes: Sizes = SMALL, dilated: bool = False) -> Geometry:
+    """Draw windows of a pool, in a third of the cases with the stride's default."""
+    axes = pool_axes(sizes, dilated)
     geometry = Geometry(draw(axes), draw(axes))
     if draw(st.sampled_from([False, False, True])):  # the stride's default is the kernel's size
         return Geometry(*[axis._replace(stride=axis.kernel) for axis in geometry[:2]])
     return geometry
 
 
-# Batches of one, of few, and of more than are cut into parallel pieces.
-batches = st.sampled_from([1, 2, 3, 9, 11])
-# Channels within one vector of the processor, just past one, and past two with a rest.
-channels = st.one_of(st.integers(1, 5), st.sampled_from([8, 15, 16, 17, 33, 40]))
-
-
 @st.composite
-def convolutions(draw: st.DrawFn, named: bool = True) -> Convolution:
-    geometry = draw(conv_geometries(named))
+def convolutions(draw: st.DrawFn, sizes: Sizes = SMALL, named: bool = True) -> Convolution:
+    """Draw a geometry, a batch, groups, and channels that the groups divide."""
+    geometry = draw(conv_geometries(sizes, named))
     groups = draw(st.sampled_from([1, 1, 2, 3]))
-    inward = draw(st.just(1) if groups > 1 and draw(st.booleans()) else channels)
-    outward = draw(channels)
+    depthwise = groups > 1 and draw(st.booleans())
+    inward = 1 if depthwise else draw(sizes.channels)
+    outward = draw(sizes.channels)
     if groups > 1:  # many channels in each of many groups only cost time
         inward, outward = min(inward, 9), min(outward, 17)
-    return Convolution(geometry, draw(batches), groups, inward, outward, draw(st.booleans()))
+    return Convolution(
+        geometry, draw(sizes.batches), groups, inward, outward, draw(st.booleans())
+    )  # fmt: skip
 
 
 # -------------------------------------------------------------------------- what has been covered

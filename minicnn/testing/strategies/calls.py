@@ -1,7 +1,7 @@
-"""Valid calls of every operation, drawn by hypothesis; what any test of any operation starts from.
+"""Valid calls of every operation: its arrays, and its options by name.
 
-The operations have torch.nn.functional's names and arguments, so a call also says what torch has
-to be asked.
+A strategy has the name of its operation. Names and arguments are torch.nn.functional's, so that
+what is drawn also calls torch, or an operation of your own with the same arguments.
 """
 
 from __future__ import annotations
@@ -11,30 +11,23 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from hypothesis import strategies as st
 
 from minicnn import ops
-from tests import geometry as geo
-from tests.arrays import Fill, fills
-from tests.oracle import value_and_gradients
-
-# Each argument enters as a factor: the sum of the magnitudes of all terms is the same call on
-# absolute values.
-MULTILINEAR = {
-    "adaptive_avg_pool2d",
-    "avg_pool2d",
-    "conv2d",
-    "fold",
-    "linear",
-    "nll_loss",
-    "unfold",
-}
+from minicnn.testing.strategies import geometry as geo
+from minicnn.testing.strategies.arrays import Fill, fills
+from minicnn.testing.strategies.geometry import SMALL, Sizes
 
 
 class Call:
-    """One call: arrays first, then options by name."""
+    """One call of an operation: arrays first, then options by name.
+
+    Attributes
+        arrays          what forward takes by position; None for an optional array not given
+        options         what it takes by name
+        differentiable  of how many of the arrays backward returns gradients
+        fill            what the arrays were filled with
+    """
 
     def __init__(
         self,
@@ -65,37 +58,16 @@ class Call:
         gradients = self.op.backward(dy, cache, impl=impl)
         return gradients if isinstance(gradients, tuple) else (gradients,)
 
-    def torch(self) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray | None, ...]]:
-        """Return torch's ``(y, dy, gradients)`` for a random dy."""
-        return value_and_gradients(
-            self._torch_function, self.arrays, self.fill.upstream, self.differentiable
-        )
 
-    def scales(self) -> tuple[float, ...]:
-        """Return how large the terms are that y and each gradient are sums of, or ones."""
-        if self.name not in MULTILINEAR:
-            return (1.0,) * (1 + self.differentiable)
-        y, _, gradients = value_and_gradients(
-            self._torch_function,
-            [np.abs(a) if a is not None and a.dtype.kind == "f" else a for a in self.arrays],
-            lambda shape: np.full(shape, 3.0),
-            self.differentiable,
-        )
-        return tuple(
-            0.0 if a is None else np.nan_to_num(np.abs(a)).max(initial=0) for a in (y, *gradients)
-        )
-
-    def _torch_function(self, *tensors: torch.Tensor | None) -> torch.Tensor:
-        function = getattr(torch if self.name in ("sigmoid", "tanh") else F, self.name)
-        return function(*tensors, **self.options)
+Strategy = Callable[..., st.SearchStrategy[Call]]  # takes sizes, SMALL unless given
 
 
 # -------------------------------------------------------------------------------- with windows
 
 
 @st.composite
-def conv2d(draw: st.DrawFn) -> Call:
-    drawn, fill = draw(geo.convolutions()), draw(fills())
+def conv2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
+    drawn, fill = draw(geo.convolutions(sizes)), draw(fills())
     geo.note(drawn)
     x, weight = fill(*drawn.x_shape), fill(*drawn.weight_shape)
     bias = fill(weight.shape[0]) if drawn.bias else None
@@ -104,40 +76,40 @@ def conv2d(draw: st.DrawFn) -> Call:
 
 
 @st.composite
-def unfold(draw: st.DrawFn) -> Call:
-    drawn, fill = draw(geo.conv_geometries(named=False)), draw(fills())
+def unfold(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
+    drawn, fill = draw(geo.conv_geometries(sizes, named=False)), draw(fills())
     geo.note(drawn)
-    x = fill(draw(geo.batches), draw(st.integers(1, 4)), *drawn.image)
+    x = fill(draw(sizes.batches), draw(st.integers(1, 4)), *drawn.image)
     options = drawn.options("kernel_size", "dilation", "padding", "stride")
     return Call("unfold", fill, (x,), options)
 
 
 @st.composite
-def fold(draw: st.DrawFn) -> Call:
-    drawn, fill = draw(geo.conv_geometries(named=False)), draw(fills())
+def fold(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
+    drawn, fill = draw(geo.conv_geometries(sizes, named=False)), draw(fills())
     geo.note(drawn)
     taps = drawn.high.kernel * drawn.wide.kernel
     windows = drawn.windows[0] * drawn.windows[1]
-    x = fill(draw(geo.batches), draw(st.integers(1, 4)) * taps, windows)
+    x = fill(draw(sizes.batches), draw(st.integers(1, 4)) * taps, windows)
     options = drawn.options("kernel_size", "dilation", "padding", "stride")
     return Call("fold", fill, (x,), {"output_size": drawn.image} | options)
 
 
 @st.composite
-def max_pool2d(draw: st.DrawFn) -> Call:
-    drawn = draw(geo.pool_geometries(dilated=True))
+def max_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
+    drawn = draw(geo.pool_geometries(sizes, dilated=True))
     fill = draw(fills(("ties", "normal", "zeros", "infinite", "nan")))
     geo.note(drawn)
-    x = fill(draw(geo.batches), draw(geo.channels), *drawn.image)
+    x = fill(draw(sizes.batches), draw(sizes.channels), *drawn.image)
     options = drawn.pool_options("kernel_size", "stride", "padding", "dilation")
     return Call("max_pool2d", fill, (x,), options | {"ceil_mode": draw(st.booleans())})
 
 
 @st.composite
-def avg_pool2d(draw: st.DrawFn) -> Call:
-    drawn, fill = draw(geo.pool_geometries()), draw(fills())
+def avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
+    drawn, fill = draw(geo.pool_geometries(sizes)), draw(fills())
     geo.note(drawn)
-    x = fill(draw(geo.batches), draw(geo.channels), *drawn.image)
+    x = fill(draw(sizes.batches), draw(sizes.channels), *drawn.image)
     options = drawn.pool_options("kernel_size", "stride", "padding") | {
         "ceil_mode": draw(st.booleans()),
         "count_include_pad": draw(st.booleans()),
@@ -147,9 +119,9 @@ def avg_pool2d(draw: st.DrawFn) -> Call:
 
 
 @st.composite
-def adaptive_avg_pool2d(draw: st.DrawFn) -> Call:
+def adaptive_avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
     fill, sides = draw(fills()), st.integers(1, 9)
-    x = fill(draw(geo.batches), draw(geo.channels), draw(sides), draw(sides))
+    x = fill(draw(sizes.batches), draw(sizes.channels), draw(sides), draw(sides))
     kept = st.none() | sides
     size = draw(sides | st.tuples(kept, kept))
     return Call("adaptive_avg_pool2d", fill, (x,), {"output_size": size})
@@ -159,8 +131,8 @@ def adaptive_avg_pool2d(draw: st.DrawFn) -> Call:
 
 
 @st.composite
-def linear(draw: st.DrawFn) -> Call:
-    fill, features = draw(fills()), st.integers(1, 40)
+def linear(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
+    fill, features = draw(fills()), sizes.features
     batch = draw(st.lists(st.integers(1, 4), max_size=3))
     inward, outward = draw(features), draw(features)
     bias = fill(outward) if draw(st.booleans()) else None
@@ -170,21 +142,18 @@ def linear(draw: st.DrawFn) -> Call:
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
-def elementwise(name: str) -> Callable[[], st.SearchStrategy[Call]]:
+def _elementwise(name: str, options: st.SearchStrategy[dict]) -> Strategy:
     @st.composite
-    def call(draw: st.DrawFn) -> Call:
+    def call(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
         fill = draw(fills())
-        options = {}
-        if name == "leaky_relu":
-            options = {"negative_slope": draw(st.sampled_from([0.01, 0.0, 0.5, 1.0, -0.3]))}
-        return Call(name, fill, (fill(*draw(shapes)),), options)
+        return Call(name, fill, (fill(*draw(shapes)),), draw(options))
 
     return call
 
 
-def along_one_axis(name: str) -> Callable[[], st.SearchStrategy[Call]]:
+def _along_one_axis(name: str) -> Strategy:
     @st.composite
-    def call(draw: st.DrawFn) -> Call:
+    def call(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
         fill, shape = draw(fills()), draw(shapes)
         dim = draw(st.integers(-len(shape), len(shape) - 1))
         return Call(name, fill, (fill(*shape),), {"dim": dim})
@@ -192,8 +161,19 @@ def along_one_axis(name: str) -> Callable[[], st.SearchStrategy[Call]]:
     return call
 
 
+relu = _elementwise("relu", st.just({}))
+sigmoid = _elementwise("sigmoid", st.just({}))
+tanh = _elementwise("tanh", st.just({}))
+leaky_relu = _elementwise(
+    "leaky_relu",
+    st.fixed_dictionaries({"negative_slope": st.sampled_from([0.01, 0.0, 0.5, 1.0, -0.3])}),
+)
+softmax = _along_one_axis("softmax")
+log_softmax = _along_one_axis("log_softmax")
+
+
 @st.composite
-def dropout(draw: st.DrawFn) -> Call:
+def dropout(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
     fill = draw(fills(("normal", "ties", "zeros")))
     options = {"p": draw(st.sampled_from([0.5, 0.0, 0.1, 0.9, 1.0])), "training": True}
     options["rng"] = np.random.default_rng(fill.seed)
@@ -231,9 +211,9 @@ reductions = st.sampled_from(["mean", "sum", "none"])
 
 
 @st.composite
-def loss(draw: st.DrawFn, name: str, probabilities: bool = False) -> Call:
+def _loss(draw: st.DrawFn, name: str, sizes: Sizes, probabilities: bool = False) -> Call:
     fill, reduction = draw(fills()), draw(reductions)
-    n, classes = draw(geo.batches), draw(st.one_of(st.integers(1, 5), st.just(17)))
+    n, classes = draw(sizes.batches), draw(st.one_of(sizes.features, st.just(17)))
     spatial = draw(st.lists(st.integers(1, 3), max_size=2))
     x = fill(n, classes, *spatial)
     weight = draw(weights_of_classes(fill.rng, classes, reduction))
@@ -248,31 +228,32 @@ def loss(draw: st.DrawFn, name: str, probabilities: bool = False) -> Call:
     return Call(name, fill, arrays, options)
 
 
-def nll_loss() -> st.SearchStrategy[Call]:
-    return loss("nll_loss")
+def nll_loss(sizes: Sizes = SMALL) -> st.SearchStrategy[Call]:
+    return _loss("nll_loss", sizes)
 
 
-def cross_entropy() -> st.SearchStrategy[Call]:
-    return st.booleans().flatmap(lambda probabilities: loss("cross_entropy", probabilities))
+def cross_entropy(sizes: Sizes = SMALL) -> st.SearchStrategy[Call]:
+    """Draw a call with targets of classes, or of probabilities."""
+    return st.booleans().flatmap(lambda p: _loss("cross_entropy", sizes, probabilities=p))
 
 
 # ------------------------------------------------------------------------------------ all of them
 
-CALLS: dict[str, Callable[[], st.SearchStrategy[Call]]] = {
+CALLS: dict[str, Strategy] = {
     "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "avg_pool2d": avg_pool2d,
     "conv2d": conv2d,
     "cross_entropy": cross_entropy,
     "dropout": dropout,
     "fold": fold,
-    "leaky_relu": elementwise("leaky_relu"),
+    "leaky_relu": leaky_relu,
     "linear": linear,
-    "log_softmax": along_one_axis("log_softmax"),
+    "log_softmax": log_softmax,
     "max_pool2d": max_pool2d,
     "nll_loss": nll_loss,
-    "relu": elementwise("relu"),
-    "sigmoid": elementwise("sigmoid"),
-    "softmax": along_one_axis("softmax"),
-    "tanh": elementwise("tanh"),
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "softmax": softmax,
+    "tanh": tanh,
     "unfold": unfold,
 }

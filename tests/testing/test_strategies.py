@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from minicnn.testing.strategies import WIDE, arrays, calls
+from minicnn.testing.strategies import geometry as geo
+from minicnn.testing.strategies.geometry import CONV_TRAITS, TRAITS
 from minicnn.windows import conv_windows, pool_windows
-from tests import arrays, calls
-from tests import geometry as geo
-from tests.geometry import CONV_TRAITS, TRAITS
 
 EXAMPLES = 300
 AT_LEAST = 0.04  # of the examples
@@ -56,15 +56,15 @@ def options(*names: str) -> dict[str, Callable[[calls.Call], bool]]:
 
 
 CENSUSES = {
-    "conv2d": (geo.convolutions(), CONV_TRAITS),
-    "unfold and fold": (geo.conv_geometries(named=False), {n: TRAITS[n] for n in POOL_TRAITS}),
-    "max_pool2d": (geo.pool_geometries(dilated=True), {n: TRAITS[n] for n in POOL_TRAITS}),
+    "conv2d": (geo.convolutions(WIDE), CONV_TRAITS),
+    "unfold and fold": (geo.conv_geometries(WIDE, named=False), {n: TRAITS[n] for n in POOL_TRAITS}),
+    "max_pool2d": (geo.pool_geometries(WIDE, dilated=True), {n: TRAITS[n] for n in POOL_TRAITS}),
     "avg_pool2d": (
-        geo.pool_geometries(),
+        geo.pool_geometries(WIDE),
         {n: TRAITS[n] for n in POOL_TRAITS - {"dilated"}},
     ),
     "calls of max_pool2d": (
-        calls.max_pool2d(),
+        calls.max_pool2d(WIDE),
         options("ceil_mode")
         | {
             "stride by default": lambda call: call.options["stride"] is None,
@@ -74,12 +74,12 @@ CENSUSES = {
         },
     ),
     "calls of avg_pool2d": (
-        calls.avg_pool2d(),
+        calls.avg_pool2d(WIDE),
         options("ceil_mode", "count_include_pad", "divisor_override")
         | {"padding not counted": lambda call: not call.options["count_include_pad"]},
     ),
     "calls of cross_entropy": (
-        calls.cross_entropy(),
+        calls.cross_entropy(WIDE),
         options("label_smoothing")
         | {
             "probabilities": lambda call: call.arrays[1].dtype.kind == "f",
@@ -119,11 +119,13 @@ def test_every_case_of_interest_is_drawn(title: str) -> None:
 
 
 def test_the_census_counts_what_is_not_drawn() -> None:
-    shares = census("no padding", geo.conv_axes(padded=False), {"padded": lambda a: a.before > 0})
+    shares = census(
+        "no padding", geo.conv_axes(WIDE, padded=False), {"padded": lambda a: a.before > 0}
+    )
     assert shares == {"padded": 0}
 
 
-@given(convolution=geo.convolutions())
+@given(convolution=geo.convolutions(WIDE))
 def test_convolutions_are_valid(convolution: geo.Convolution) -> None:
     g = convolution.geometry
     options = g.options("kernel_size", "stride", "padding", "dilation")
@@ -131,7 +133,7 @@ def test_convolutions_are_valid(convolution: geo.Convolution) -> None:
     assert (windows.oh, windows.ow) == g.windows
 
 
-@given(g=geo.pool_geometries(dilated=True), ceil_mode=st.booleans())
+@given(g=geo.pool_geometries(WIDE, dilated=True), ceil_mode=st.booleans())
 def test_pools_are_valid_and_every_window_holds_a_pixel(g: geo.Geometry, ceil_mode: bool) -> None:
     options = g.pool_options("kernel_size", "stride", "padding", "dilation")
     windows = pool_windows("max_pool2d", g.image, **options, ceil_mode=ceil_mode)

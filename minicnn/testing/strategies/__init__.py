@@ -1,0 +1,55 @@
+"""What to feed an operation, a layer or a network, drawn by hypothesis.
+
+All that is drawn is valid by construction, and shrinks to small cases: images, kernels and batches
+of a pixel or two. A strategy that has the name of an operation draws calls of it: arrays and
+options together. Arrays hold ties, zeros of both signs, huge numbers and small differences of large
+ones, are contiguous or not, and some are read-only.
+
+    from minicnn.testing import strategies as mst
+
+    @given(call=mst.max_pool2d())
+    def test_my_pool(call):
+        y, cache = my_pool.forward(*call.arrays, **call.options)
+"""
+
+from minicnn.testing.strategies.arrays import (
+    KINDS,
+    LAYOUTS,
+    NOT_FINITE,
+    Fill,
+    arranged,
+    fills,
+    numbers,
+    seeds,
+)
+from minicnn.testing.strategies.calls import (
+    CALLS,
+    Call,
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    conv2d,
+    cross_entropy,
+    dropout,
+    fold,
+    leaky_relu,
+    linear,
+    log_softmax,
+    max_pool2d,
+    nll_loss,
+    relu,
+    sigmoid,
+    softmax,
+    tanh,
+    unfold,
+)
+from minicnn.testing.strategies.geometry import (
+    SMALL,
+    WIDE,
+    Axis,
+    Convolution,
+    Geometry,
+    Sizes,
+    conv_geometries,
+    convolutions,
+    pool_geometries,
+)
