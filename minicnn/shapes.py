@@ -56,7 +56,7 @@ def check_shape(op: str, name: str, array: np.ndarray, axes: str, *sizes: int | 
 
 
 def check_image(op: str, name: str, array: np.ndarray, axes: str = "n c h w") -> None:
-    """Raise unless ``array`` has these four axes, and pixels and channels in it."""
+    """Raise unless ``array`` has these axes, and none but the batch is empty."""
     check_shape(op, name, array, axes)
     for axis, word in enumerate(axes.split()):
         if word != "n" and not array.shape[axis]:

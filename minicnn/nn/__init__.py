@@ -8,6 +8,7 @@ from minicnn.nn.flatten import Flatten
 from minicnn.nn.linear import Linear
 from minicnn.nn.loss import CrossEntropyLoss, NLLLoss
 from minicnn.nn.module import Module, Param, StateDictError
+from minicnn.nn.normalization import BatchNorm1d, BatchNorm2d, LocalResponseNorm
 from minicnn.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from minicnn.nn.sequential import Sequential
 from minicnn.nn.summary import summarize
@@ -15,12 +16,15 @@ from minicnn.nn.summary import summarize
 __all__ = [
     "AdaptiveAvgPool2d",
     "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSoftmax",
     "MaxPool2d",
     "Module",

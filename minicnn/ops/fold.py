@@ -28,7 +28,7 @@ from minicnn.shapes import (
     check_choice,
     check_float,
     check_gradient,
-    check_shape,
+    check_image,
     pair,
 )
 from minicnn.windows import (
@@ -63,7 +63,7 @@ def forward(
     """
     check_choice("fold", "impl", impl, IMPLS)
     dtype = check_float("fold", x=x)
-    check_shape("fold", "x", x, "n c*kh*kw windows")
+    check_image("fold", "x", x, "n c*kh*kw windows")
     image = pair("fold", "output_size", output_size, 1)
     g = conv_windows("fold", image, kernel_size, stride, padding, dilation)
     n, rows, windows = x.shape

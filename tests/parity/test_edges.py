@@ -128,3 +128,14 @@ def test_the_mean_over_classes_that_all_weigh_nothing_is_nan(smoothing: float, i
     call = Call("cross_entropy", fill, arrays, {"label_smoothing": smoothing})
     assert np.isnan(oracle.answer(call)[0])
     assert np.isnan(call.forward(impl)[0])
+
+
+@impls
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_the_mean_over_targets_that_are_all_ignored_is_nan(
+    name: str, smoothing: float, impl: str
+) -> None:
+    fill = Fill(np.float64, "normal", ("contiguous",), frozen=True, seed=0)
+    options = {"label_smoothing": smoothing} if name == "cross_entropy" else {}
+    assert_like_torch(Call(name, fill, (fill(2, 3), np.array([-100, -100])), options), impl)

@@ -18,6 +18,7 @@ from minicnn.testing.strategies.arrays import (
     NOT_FINITE,
     Fill,
     arranged,
+    digits,
     fills,
     numbers,
     seeds,
@@ -53,3 +54,4 @@ from minicnn.testing.strategies.geometry import (
     convolutions,
     pool_geometries,
 )
+from minicnn.testing.strategies.networks import images, networks

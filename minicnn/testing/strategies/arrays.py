@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 KINDS = ("normal", "ties", "zeros", "huge", "offset")
 NOT_FINITE = ("nan", "infinite")
@@ -105,3 +106,34 @@ def fills(
         frozen=st.booleans(),
         seed=seeds,
     )
+
+
+Values = st.SearchStrategy[Fill]
+FINITE: Values = fills()
+
+
+class Digits(Fill):
+    """Makes float64 arrays of small integers, each drawn by hypothesis, so that they shrink to 1.
+
+    To 1, because a weight of 0 would hide most of what is wrong. Ties, zeros and negative numbers
+    are frequent, and counterexamples become small enough to be read.
+    """
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        super().__init__(np.float64, "digits", ("contiguous",), frozen=False, seed=0)
+        self._draw = draw
+
+    def __repr__(self) -> str:
+        return "Digits()"
+
+    def __call__(self, *shape: int) -> np.ndarray:
+        return self._draw(hnp.arrays(np.float64, shape, elements=_digits, fill=st.nothing()))
+
+
+_digits = st.sampled_from([1.0, 0.0, -1.0, 2.0, -2.0, 3.0, -3.0])
+
+
+@st.composite
+def digits(draw: st.DrawFn) -> Fill:
+    """Draw a fill of small integers, for counterexamples that can be read."""
+    return Digits(draw)

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from minicnn import ops
 from minicnn.testing.strategies import geometry as geo
-from minicnn.testing.strategies.arrays import Fill, fills
+from minicnn.testing.strategies.arrays import (
+    FINITE,
+    KINDS,
+    NOT_FINITE,
+    Fill,
+    Values,
+    fills,
+)
 from minicnn.testing.strategies.geometry import SMALL, Sizes
 
 
@@ -59,15 +66,16 @@ class Call:
         return gradients if isinstance(gradients, tuple) else (gradients,)
 
 
-Strategy = Callable[..., st.SearchStrategy[Call]]  # takes sizes, SMALL unless given
+WITH_NAN: Values = fills((*KINDS[:3], *NOT_FINITE))
+Strategy = Callable[..., st.SearchStrategy[Call]]  # takes sizes and values
 
 
 # -------------------------------------------------------------------------------- with windows
 
 
 @st.composite
-def conv2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
-    drawn, fill = draw(geo.convolutions(sizes)), draw(fills())
+def conv2d(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+    drawn, fill = draw(geo.convolutions(sizes)), draw(values)
     geo.note(drawn)
     x, weight = fill(*drawn.x_shape), fill(*drawn.weight_shape)
     bias = fill(weight.shape[0]) if drawn.bias else None
@@ -76,8 +84,8 @@ def conv2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
 
 
 @st.composite
-def unfold(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
-    drawn, fill = draw(geo.conv_geometries(sizes, named=False)), draw(fills())
+def unfold(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+    drawn, fill = draw(geo.conv_geometries(sizes, named=False)), draw(values)
     geo.note(drawn)
     x = fill(draw(sizes.batches), draw(st.integers(1, 4)), *drawn.image)
     options = drawn.options("kernel_size", "dilation", "padding", "stride")
@@ -85,8 +93,8 @@ def unfold(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
 
 
 @st.composite
-def fold(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
-    drawn, fill = draw(geo.conv_geometries(sizes, named=False)), draw(fills())
+def fold(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+    drawn, fill = draw(geo.conv_geometries(sizes, named=False)), draw(values)
     geo.note(drawn)
     taps = drawn.high.kernel * drawn.wide.kernel
     windows = drawn.windows[0] * drawn.windows[1]
@@ -96,9 +104,9 @@ def fold(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
 
 
 @st.composite
-def max_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
+def max_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = WITH_NAN) -> Call:
     drawn = draw(geo.pool_geometries(sizes, dilated=True))
-    fill = draw(fills(("ties", "normal", "zeros", "infinite", "nan")))
+    fill = draw(values)
     geo.note(drawn)
     x = fill(draw(sizes.batches), draw(sizes.channels), *drawn.image)
     options = drawn.pool_options("kernel_size", "stride", "padding", "dilation")
@@ -106,8 +114,8 @@ def max_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
 
 
 @st.composite
-def avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
-    drawn, fill = draw(geo.pool_geometries(sizes)), draw(fills())
+def avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+    drawn, fill = draw(geo.pool_geometries(sizes)), draw(values)
     geo.note(drawn)
     x = fill(draw(sizes.batches), draw(sizes.channels), *drawn.image)
     options = drawn.pool_options("kernel_size", "stride", "padding") | {
@@ -119,8 +127,8 @@ def avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
 
 
 @st.composite
-def adaptive_avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
-    fill, sides = draw(fills()), st.integers(1, 9)
+def adaptive_avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+    fill, sides = draw(values), st.integers(1, 9)
     x = fill(draw(sizes.batches), draw(sizes.channels), draw(sides), draw(sides))
     kept = st.none() | sides
     size = draw(sides | st.tuples(kept, kept))
@@ -131,8 +139,8 @@ def adaptive_avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
 
 
 @st.composite
-def linear(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
-    fill, features = draw(fills()), sizes.features
+def linear(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+    fill, features = draw(values), sizes.features
     batch = draw(st.lists(st.integers(1, 4), max_size=3))
     inward, outward = draw(features), draw(features)
     bias = fill(outward) if draw(st.booleans()) else None
@@ -144,8 +152,8 @@ shapes = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 def _elementwise(name: str, options: st.SearchStrategy[dict]) -> Strategy:
     @st.composite
-    def call(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
-        fill = draw(fills())
+    def call(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+        fill = draw(values)
         return Call(name, fill, (fill(*draw(shapes)),), draw(options))
 
     return call
@@ -153,8 +161,8 @@ def _elementwise(name: str, options: st.SearchStrategy[dict]) -> Strategy:
 
 def _along_one_axis(name: str) -> Strategy:
     @st.composite
-    def call(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
-        fill, shape = draw(fills()), draw(shapes)
+    def call(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+        fill, shape = draw(values), draw(shapes)
         dim = draw(st.integers(-len(shape), len(shape) - 1))
         return Call(name, fill, (fill(*shape),), {"dim": dim})
 
@@ -173,8 +181,8 @@ log_softmax = _along_one_axis("log_softmax")
 
 
 @st.composite
-def dropout(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
-    fill = draw(fills(("normal", "ties", "zeros")))
+def dropout(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+    fill = draw(values)
     options = {"p": draw(st.sampled_from([0.5, 0.0, 0.1, 0.9, 1.0])), "training": True}
     options["rng"] = np.random.default_rng(fill.seed)
     return Call("dropout", fill, (fill(*draw(shapes)),), options)
@@ -184,9 +192,12 @@ def dropout(draw: st.DrawFn, sizes: Sizes = SMALL) -> Call:
 
 
 def class_targets(
-    draw: st.DrawFn, rng: np.random.Generator, shape: tuple[int, ...], classes: int
+    draw: st.DrawFn, rng: np.random.Generator, shape: tuple[int, ...], classes: int, reduction: str
 ) -> tuple[np.ndarray, int]:
-    """Draw targets and ignore_index: a number that is no class, or one that is."""
+    """Draw targets and ignore_index: a number that is no class, or one that is.
+
+    Of a mean, one target counts at least: that of nothing is NaN.
+    """
     ignore_index = draw(st.sampled_from([-100, 255, 0, classes - 1]))
     target = rng.integers(0, classes, shape)
     ignored = draw(st.sampled_from(["as they fall", "some", "all"]))
@@ -194,6 +205,10 @@ def class_targets(
         target[rng.random(shape) < 0.4] = ignore_index
     elif ignored == "all":
         target[...] = ignore_index
+    if reduction == "mean" and (target == ignore_index).all():
+        if classes == 1:
+            return np.zeros(shape, np.int64), -100
+        target.reshape(-1)[0] = (ignore_index + 1) % classes
     return target, ignore_index
 
 
@@ -211,8 +226,10 @@ reductions = st.sampled_from(["mean", "sum", "none"])
 
 
 @st.composite
-def _loss(draw: st.DrawFn, name: str, sizes: Sizes, probabilities: bool = False) -> Call:
-    fill, reduction = draw(fills()), draw(reductions)
+def _loss(
+    draw: st.DrawFn, name: str, sizes: Sizes, values: Values, probabilities: bool = False
+) -> Call:
+    fill, reduction = draw(values), draw(reductions)
     n, classes = draw(sizes.batches), draw(st.one_of(sizes.features, st.just(17)))
     spatial = draw(st.lists(st.integers(1, 3), max_size=2))
     x = fill(n, classes, *spatial)
@@ -221,20 +238,22 @@ def _loss(draw: st.DrawFn, name: str, sizes: Sizes, probabilities: bool = False)
     if probabilities:
         target = fill.lay(fill.rng.uniform(0, 1, x.shape).astype(fill.dtype))
     else:
-        target, options["ignore_index"] = class_targets(draw, fill.rng, (n, *spatial), classes)
+        target, options["ignore_index"] = class_targets(
+            draw, fill.rng, (n, *spatial), classes, reduction
+        )
     if name == "cross_entropy":
         options["label_smoothing"] = draw(st.sampled_from([0.0, 0.1, 0.7, 1.0]))
     arrays = (x, target, None if weight is None else fill.lay(weight.astype(fill.dtype)))
     return Call(name, fill, arrays, options)
 
 
-def nll_loss(sizes: Sizes = SMALL) -> st.SearchStrategy[Call]:
-    return _loss("nll_loss", sizes)
+def nll_loss(sizes: Sizes = SMALL, values: Values = FINITE) -> st.SearchStrategy[Call]:
+    return _loss("nll_loss", sizes, values)
 
 
-def cross_entropy(sizes: Sizes = SMALL) -> st.SearchStrategy[Call]:
+def cross_entropy(sizes: Sizes = SMALL, values: Values = FINITE) -> st.SearchStrategy[Call]:
     """Draw a call with targets of classes, or of probabilities."""
-    return st.booleans().flatmap(lambda p: _loss("cross_entropy", sizes, probabilities=p))
+    return st.booleans().flatmap(lambda p: _loss("cross_entropy", sizes, values, probabilities=p))
 
 
 # ------------------------------------------------------------------------------------ all of them

@@ -1,0 +1,14 @@
+"""The bug zoo: classic mistakes of hand-written backprop beside the sound way.
+
+Each file is a house of the zoo. It shows an operation done right, then the mistakes, each with the
+reason for which one falls for it. ``python -m examples.bug_zoo`` catches them all.
+"""
+
+from examples.bug_zoo import convolution, losses, memory, normalization, pooling, training
+from examples.bug_zoo.animal import Animal
+
+ANIMALS: dict[str, Animal] = {
+    animal.name: animal
+    for house in (pooling, convolution, losses, normalization, memory, training)
+    for animal in house.ANIMALS
+}

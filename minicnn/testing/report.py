@@ -1,0 +1,95 @@
+"""What a gradient check found, and how it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Fault:
+    """One thing that is wrong."""
+
+    what: str  # the argument, or "forward", "backward"
+    text: str
+    cause: str | None = None  # the likely one, where the pattern is known
+
+    def __str__(self) -> str:
+        likely = f"\n    Likely cause: {self.cause}" if self.cause else ""
+        return f"{self.what}: {self.text}{likely}"
+
+
+@dataclass
+class Argument:
+    """What was measured of the gradient of one argument."""
+
+    name: str
+    shape: tuple[int, ...]
+    checked: int = 0  # elements compared with differences
+    wrong: int = 0
+    kinks: int = 0  # elements at which there is no derivative
+    error: float = 0.0  # the greatest, relative to the greatest element of the gradient
+    worst: tuple[int, ...] | None = None  # where
+    backward: float = np.nan  # the two numbers there
+    differences: float = np.nan
+    adjoint: float = np.nan  # the greatest relative error along the directions
+    complex_step: float = np.nan  # nan: forward does not take complex numbers
+
+
+@dataclass
+class Report:
+    """The outcome of ``gradcheck``. ``ok`` tells it, ``str`` shows it."""
+
+    subject: str
+    arguments: list[Argument] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.faults
+
+    @property
+    def causes(self) -> list[str]:
+        """The likely causes that were named, the most telling first."""
+        return [fault.cause for fault in self.faults if fault.cause]
+
+    def __str__(self) -> str:
+        lines = [f"{self.subject}: {'the gradients are right' if self.ok else 'WRONG'}"]
+        if self.arguments:
+            lines += ["", *_table(self.arguments)]
+        if self.faults:
+            lines += ["", *map(str, self.faults)]
+        if self.notes:
+            lines += ["", *self.notes]
+        return "\n".join(lines)
+
+
+class GradientError(AssertionError):
+    """A gradient, or the way of computing it, is wrong. The text is the report's."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(str(report))
+        self.report = report
+
+
+def _table(arguments: list[Argument]) -> list[str]:
+    rows = [("gradient of", "elements", "kinks", "greatest error", "at", "backward", "differences",
+             "adjoint", "complex step")]  # fmt: skip
+    for a in arguments:
+        worst = "" if a.worst is None else "[" + ", ".join(map(str, a.worst)) + "]"
+        rows.append(
+            (
+                a.name,
+                f"{a.checked} of {int(np.prod(a.shape))}",
+                str(a.kinks or ""),
+                f"{a.error:.1e}",
+                worst,
+                *("" if np.isnan(v) else f"{v:.6g}" for v in (a.backward, a.differences)),
+                *("" if np.isnan(v) else f"{v:.1e}" for v in (a.adjoint, a.complex_step)),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    used = [i for i, column in enumerate(zip(*rows, strict=True)) if any(column[1:])]
+    return ["  " + "  ".join(row[i].ljust(widths[i]) for i in used).rstrip() for row in rows]
