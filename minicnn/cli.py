@@ -1,4 +1,4 @@
-"""The command ``minicnn``: train, evaluate, predict, summary, doctor.
+"""The command ``minicnn``: train, evaluate, predict, summary, gradcheck, doctor.
 
 What can be foreseen to go wrong ends with one line on stderr and exit code 2; Ctrl-C with 130.
 """
@@ -34,7 +34,7 @@ def _run(args: argparse.Namespace) -> int:
     from minicnn.train import Interrupted, TrainError
 
     try:
-        args.run(args)
+        code = args.run(args) or 0
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -44,7 +44,7 @@ def _run(args: argparse.Namespace) -> int:
     except Interrupted as error:
         print(f"minicnn {args.command}: {error}", file=sys.stderr)
         return 130
-    return 0
+    return code
 
 
 # ---------------------------------------------------------------------------------------- options
@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("--classes", type=int, default=10, help="how many it tells apart")
     summary.set_defaults(run=_summary)
 
+    _add_gradcheck(commands)
     doctor = commands.add_parser("doctor", help="what is installed, found and compiled")
     _add_data_dir(doctor)
     doctor.set_defaults(run=_doctor)
@@ -166,6 +167,46 @@ def _add_train(commands: Any) -> None:
     ]:
         parser.add_argument(flag, action="store_true", help=text, default=argparse.SUPPRESS)
     parser.set_defaults(run=_train)
+
+
+def _add_gradcheck(commands: Any) -> None:
+    parser = commands.add_parser(
+        "gradcheck",
+        help="check the gradients of an operation, a layer or a network, ours or yours",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Check gradients by differences of forward, and name the likely mistake.",
+        epilog=(
+            "examples:\n"
+            "  minicnn gradcheck minicnn.ops:conv2d            (calls are drawn at random)\n"
+            '  minicnn gradcheck "minicnn.nn:Conv2d(3, 4, 3, rng=rng)" --input 2,3,6,5\n'
+            '  minicnn gradcheck "layers.py:Scale(3)" --input 2,3,4,4\n'
+            "  minicnn gradcheck minicnn.ops:cross_entropy --input 4,3 --input 4:3\n"
+            "exit code: 0 if the gradients are right, 1 if not, 2 if they could not be checked"
+        ),
+    )
+    parser.add_argument(
+        "target", metavar="MODULE:OBJECT",
+        help="an object, or an expression such as Scale(3); np and rng are known in it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="SHAPE", dest="inputs",
+        help="shape of an array that forward takes, 2,3,6,5; of labels with the number of classes, "
+        '4:3; "none" for one that is not given. Once for each array.',
+    )  # fmt: skip
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", dest="options",
+        help="an option of forward, stride=2",
+    )  # fmt: skip
+    parser.add_argument(
+        "--torch", metavar="MODULE:OBJECT",
+        help="a function of torch, or a torch.nn.Module, that computes the same",
+    )  # fmt: skip
+    parser.add_argument("--inference", action="store_true", help="call layers with training=False")
+    parser.add_argument(
+        "--examples", type=int, default=100, help="how many calls to draw without --input (100)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (0)")
+    parser.set_defaults(run=_gradcheck)
 
 
 _NOT_OF_THE_RECIPE = ("command", "run", "model", "data", "data_dir", "out", "resume", "quiet")
@@ -354,6 +395,19 @@ def _doctor(args: argparse.Namespace) -> None:
     from minicnn.doctor import report
 
     print(report(args.data_dir))
+
+
+def _gradcheck(args: argparse.Namespace) -> int:
+    from minicnn.testing import command
+
+    if args.examples < 1:
+        raise ValueError(f"--examples must be at least 1, got {args.examples}.")
+    right, report = command.run(
+        args.target, args.inputs, args.options, args.torch, not args.inference, args.examples,
+        args.seed,
+    )  # fmt: skip
+    print(report)
+    return 0 if right else 1
 
 
 def _whole_name(data: str) -> str:

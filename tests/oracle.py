@@ -91,6 +91,8 @@ MULTILINEAR = {
 
 def function_of(call: Call) -> Callable[..., torch.Tensor]:
     """Return torch's function of tensors that does what ``call`` does with its options."""
+    if call.name == "batch_norm":  # torch has the running arrays first
+        return lambda x, w, b, *running: F.batch_norm(x, *running, w, b, **call.options)
     function = getattr(torch if call.name in ("sigmoid", "tanh") else F, call.name)
     return lambda *tensors: function(*tensors, **call.options)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.shapes import ShapeError
 from minicnn.testing.equivalents import Equivalent
 from minicnn.testing.subjects import Arrays, Subject
 
@@ -300,6 +301,9 @@ def of_shapes(got: tuple[int, ...], needed: tuple[int, ...]) -> str | None:
 
 
 def of_exception(error: Exception) -> str | None:
+    """Return the likely cause of an error raised by forward or backward."""
+    if isinstance(error, ShapeError):
+        return None  # it says itself what to do
     text = str(error)
     if "read-only" in text:
         return INPUT_WRITTEN

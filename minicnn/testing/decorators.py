@@ -33,7 +33,10 @@ def check_op(inputs: st.SearchStrategy[Any], **how: Any) -> Callable[[Make], Tes
         @given(drawn=inputs)
         def test(drawn: Any) -> None:
             arrays, options = split(drawn)
-            gradcheck(make(), *arrays, **{**how, "options": {**options, **how.get("options", {})}})
+            own = {"options": {**options, **how.get("options", {})}}
+            if isinstance(drawn, Call):
+                own["updates"] = drawn.updates
+            gradcheck(make(), *arrays, **{**how, **own})
 
         return _named_like(make, test)
 

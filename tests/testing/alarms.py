@@ -27,7 +27,7 @@ def check_call(call: mst.Call, impl: str) -> None:
     """Check one call of an operation; at kinks it has to choose one side, as torch does."""
     gradcheck(
         getattr(ops, call.name), *call.arrays, options={**call.options, "impl": impl},
-        kinks="one side", elements=30,
+        kinks="one side", updates=call.updates, elements=30,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ what is drawn also calls torch, or an operation of your own with the same argume
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Call:
         options         what it takes by name
         differentiable  of how many of the arrays backward returns gradients
         fill            what the arrays were filled with
+        updates         arrays that forward writes to on purpose: name and position
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class Call:
         arrays: tuple[np.ndarray | None, ...],
         options: dict[str, Any],
         differentiable: int = 1,
+        updates: Mapping[str, int] | None = None,
     ) -> None:
         self.name, self.op, self.fill = name, getattr(ops, name), fill
         self.arrays, self.options, self.differentiable = arrays, options, differentiable
+        self.updates = updates or {}
 
     def __repr__(self) -> str:
         arrays = ["None" if a is None else f"{a.dtype}{list(a.shape)}" for a in self.arrays]
@@ -57,8 +60,12 @@ class Call:
         return self.arrays[0].dtype
 
     def forward(self, impl: str) -> tuple[np.ndarray, Any]:
-        options = copy.deepcopy(self.options)  # so that a generator draws the same again
-        return self.op.forward(*self.arrays, **options, impl=impl)
+        """Return ``(y, cache)``; nothing of the call changes, so that it can be run again."""
+        options = copy.deepcopy(self.options)  # a generator would go on
+        arrays = list(self.arrays)
+        for i in self.updates.values():
+            arrays[i] = None if arrays[i] is None else arrays[i].copy()
+        return self.op.forward(*arrays, **options, impl=impl)
 
     def backward(self, dy: np.ndarray, cache: Any, impl: str) -> tuple[np.ndarray | None, ...]:
         """Return the gradients, always as a tuple."""
@@ -188,6 +195,47 @@ def dropout(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> C
     return Call("dropout", fill, (fill(*draw(shapes)),), options)
 
 
+# ------------------------------------------------------------------------------ normalisation
+
+
+@st.composite
+def batch_norm(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+    """Draw x with two values of each channel or more; in inference there are running arrays."""
+    fill, training = draw(values), draw(st.booleans())
+    n, c = draw(sizes.batches), draw(sizes.channels)
+    rest = draw(st.lists(st.integers(1, 4), max_size=3))
+    if n == 1 and np.prod(rest) == 1:
+        n = 2
+    weight, bias = (fill(c) if draw(st.booleans()) else None for _ in range(2))
+    mean = var = None
+    if not training or draw(st.booleans()):
+        mean, var = fill(c), fill.lay(fill.rng.uniform(0.1, 2, c).astype(fill.dtype))
+        if training:  # they are written to
+            mean, var = mean.copy(), var.copy()
+    options = {
+        "training": training,
+        "momentum": draw(st.sampled_from([0.1, 0.0, 0.7, 1.0])),
+        "eps": draw(st.sampled_from([1e-5, 1e-3, 0.1])),
+    }
+    updates = {"running_mean": 3, "running_var": 4}
+    arrays = (fill(n, c, *rest), weight, bias, mean, var)
+    return Call("batch_norm", fill, arrays, options, 3, updates)
+
+
+@st.composite
+def local_response_norm(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+    fill = draw(values)
+    rest = draw(st.lists(st.integers(1, 4), min_size=1, max_size=2))
+    options = {
+        "size": draw(st.integers(1, 7)),
+        "alpha": draw(st.sampled_from([1e-4, 0.0, 0.5])),
+        "beta": draw(st.sampled_from([0.75, 0.5, 1.0])),
+        "k": draw(st.sampled_from([1.0, 2.0])),
+    }
+    x = fill(draw(sizes.batches), draw(sizes.channels), *rest)
+    return Call("local_response_norm", fill, (x,), options)
+
+
 # ------------------------------------------------------------------------------------- losses
 
 
@@ -261,12 +309,14 @@ def cross_entropy(sizes: Sizes = SMALL, values: Values = FINITE) -> st.SearchStr
 CALLS: dict[str, Strategy] = {
     "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "avg_pool2d": avg_pool2d,
+    "batch_norm": batch_norm,
     "conv2d": conv2d,
     "cross_entropy": cross_entropy,
     "dropout": dropout,
     "fold": fold,
     "leaky_relu": leaky_relu,
     "linear": linear,
+    "local_response_norm": local_response_norm,
     "log_softmax": log_softmax,
     "max_pool2d": max_pool2d,
     "nll_loss": nll_loss,

@@ -32,10 +32,11 @@ def networks(
 ) -> tuple[nn.Sequential, np.ndarray]:
     """Draw a network of up to four layers and a classifier, and a batch that it takes.
 
-    Every layer is chosen to fit on what the one before it leaves.
+    Every layer is chosen to fit on what the one before it leaves; there are two images or more,
+    for batch norm to have a variance.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    n, *shape = draw(sizes.batches), draw(sizes.channels), *draw(_sides)
+    n, *shape = 1 + draw(sizes.batches), draw(sizes.channels), *draw(_sides)
     x = rng.standard_normal((n, *shape)).astype(dtype)
     layers: list[nn.Module] = []
     for kind in draw(st.lists(st.sampled_from(KINDS_OF_LAYER), max_size=4)):
@@ -48,7 +49,7 @@ def networks(
 
 _sides = st.tuples(st.integers(1, 8), st.integers(1, 8))
 
-KINDS_OF_LAYER = ("activation", "conv", "max pool", "avg pool", "dropout")
+KINDS_OF_LAYER = ("activation", "conv", "max pool", "avg pool", "dropout", "batch norm")
 
 
 @st.composite
@@ -61,6 +62,8 @@ def _layer(
         return draw(st.sampled_from([nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh]))()
     if kind == "dropout":
         return nn.Dropout(draw(st.sampled_from([0.1, 0.5])), rng=rng)
+    if kind == "batch norm":
+        return nn.BatchNorm2d(c, dtype=dtype)
     kernel = tuple(draw(st.integers(1, min(side, sizes.kernel))) for side in image)
     stride = draw(st.integers(1, 2))
     if kind == "conv":
