@@ -99,8 +99,8 @@ ANIMALS = [
     ),
     Animal(
         "height and width swapped",
-        "`o, c, kw, kh = weight.shape` reads as well as the other way round, and every square "
-        "kernel agrees.",
+        "`o, c, kw, kh = weight.shape` reads as well as the other way round, and with the square "
+        "kernels that everybody tests it makes no difference at all.",
         SOUND, (width_first, width_first_backward), cases, causes.SWAPPED, compare=True,
     ),
     Animal(

@@ -82,7 +82,8 @@ ANIMALS = [
     ),
     Animal(
         "batch norm, variance as a constant",
-        "The mean was thought of; the variance, which depends on x twice over, was not.",
+        "The mean was thought of; the variance was not, although every x moves it. What is "
+        "missing is the part of the gradient that would stretch x, which changes nothing in y.",
         LAYER, (batch_norm, variance_as_a_constant), images_and_weights(), "a variance or a norm",
     ),
     Animal(

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from minicnn.nn.module import Module
+
+
+def forward_chain(
+    modules: Sequence[Module], x: np.ndarray, training: bool
+) -> tuple[np.ndarray, list[Any]]:
+    """Return what comes out of the last module, and the caches of all."""
+    caches = []
+    for module in modules:
+        x, cache = module.forward(x, training=training)
+        caches.append(cache)
+    return x, caches
+
+
+def backward_chain(
+    modules: Sequence[Module], dy: np.ndarray, caches: list[Any], input_grad: bool
+) -> np.ndarray | None:
+    """Return the gradient of the first module's input, or None without ``input_grad``."""
+    first = 0  # the module down to which the gradient is asked for
+    if not input_grad:
+        learn = [i for i, module in enumerate(modules) if module.learns]
+        first = learn[0] if learn else len(modules)
+    dx: np.ndarray | None = dy
+    for i in reversed(range(first, len(modules))):
+        assert dx is not None
+        dx = modules[i].backward(dx, caches[i], input_grad=input_grad or i > first)
+    return dx if input_grad else None
 
 
 class Sequential(Module):
@@ -26,40 +53,30 @@ class Sequential(Module):
             setattr(self, name, module)
 
     def __getitem__(self, index: int) -> Module:
-        return [module for _, module in self.named_children()][index]
+        return list(self)[index]
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for _, module in self.named_children())
 
     def __len__(self) -> int:
         return sum(1 for _ in self.named_children())
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, list[Any]]:
-        caches = []
-        for _, module in self.named_children():
-            x, cache = module.forward(x, training=training)
-            caches.append(cache)
-        return x, caches
+        return forward_chain(list(self), x, training)
 
     def backward(
         self, dy: np.ndarray, cache: list[Any], *, input_grad: bool = True
     ) -> np.ndarray | None:
-        modules = [module for _, module in self.named_children()]
-        first = 0  # the module down to which the gradient is asked for
-        if not input_grad:
-            learn = [i for i, module in enumerate(modules) if module.learns]
-            first = learn[0] if learn else len(modules)
-        dx: np.ndarray | None = dy
-        for i in reversed(range(first, len(modules))):
-            assert dx is not None
-            dx = modules[i].backward(dx, cache[i], input_grad=input_grad or i > first)
-        return dx if input_grad else None
+        return backward_chain(list(self), dy, cache, input_grad)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        for _, module in self.named_children():
+        for module in self:
             shape = module.output_shape(shape)
         return shape
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
         total = 0
-        for _, module in self.named_children():
+        for module in self:
             total += module.multiply_adds(shape)
             shape = module.output_shape(shape)
         return total

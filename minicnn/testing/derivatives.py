@@ -82,5 +82,5 @@ def complex_step(along: Along) -> np.ndarray | None:
 
 def directions(shape: tuple[int, ...], count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Return ``count`` directions: all ones, which keeps ties tied, then random ones."""
-    drawn = [np.round(16 * rng.standard_normal(shape)) / 16 for _ in range(count - 1)]
+    drawn = [np.asarray(np.round(16 * rng.standard_normal(shape)) / 16) for _ in range(count - 1)]
     return [np.ones(shape), *drawn]

@@ -1,0 +1,50 @@
+"""The page "Checking gradients" says nothing that does not run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from minicnn import cli, testing
+
+PAGE = (Path(testing.__file__).parent / "README.md").read_text()
+CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SESSION = re.search(r"```\n\$ (minicnn gradcheck .*?)\n(.*?)```", PAGE, re.DOTALL)
+SLIP = "(dy * x).sum(axis=(2, 3))[0]"
+
+
+def test_the_code_of_the_page_runs_and_its_tests_pass() -> None:
+    names: dict = {"__name__": "page"}
+    for block in CODE:
+        exec(compile(block, "README.md", "exec"), names)
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        test()
+
+
+def test_the_wrong_layer_of_the_page_gives_the_output_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert SESSION
+    assert SLIP in PAGE
+    wrong = CODE[0].replace("(dy * x).sum(axis=(0, 2, 3))", SLIP)
+    assert wrong != CODE[0]
+    (tmp_path / "scale.py").write_text(wrong)
+    monkeypatch.chdir(tmp_path)
+    command, shown = SESSION.groups()
+    assert cli.main(shlex.split(command)[1:]) == 1
+    assert _rounded(capsys.readouterr().out) == _rounded(shown)
+
+
+def _rounded(text: str) -> str:
+    """Errors of 1e-12 and below are noise, and differ between machines."""
+    return re.sub(r"\s+", " ", re.sub(r"\d\.\de-1\d", "tiny", text.replace("0.0e+00", "tiny")))
+
+
+def test_the_layer_of_the_page_takes_ten_lines() -> None:
+    layer = CODE[0].split("from minicnn.testing.strategies import images\n")[1]
+    assert len([line for line in layer.splitlines() if line.strip()]) <= 13
