@@ -91,10 +91,11 @@ MULTILINEAR = {
 
 def function_of(call: Call) -> Callable[..., torch.Tensor]:
     """Return torch's function of tensors that does what ``call`` does with its options."""
+    options = {name: value for name, value in call.options.items() if name != "rng"}
     if call.name == "batch_norm":  # torch has the running arrays first
-        return lambda x, w, b, *running: F.batch_norm(x, *running, w, b, **call.options)
+        return lambda x, w, b, *running: F.batch_norm(x, *running, w, b, **options)
     function = getattr(torch if call.name in ("sigmoid", "tanh") else F, call.name)
-    return lambda *tensors: function(*tensors, **call.options)
+    return lambda *tensors: function(*tensors, **options)
 
 
 def answer(call: Call) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray | None, ...]]:

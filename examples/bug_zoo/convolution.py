@@ -26,7 +26,7 @@ def conv_backward(dy, cache):
 
 
 def conv_input_gradient(dy, cache):
-    windows, weights, _, _, g = cache
+    _, weights, _, _, g = cache
     n = dy.shape[0]
     dwindows = np.einsum("ngoij,gocrs->ngcijrs", _grouped(dy, weights), weights)
     return scatter(dwindows.reshape(n, -1, g.oh, g.ow, g.kh, g.kw), g)
@@ -74,7 +74,7 @@ def dilation_forgotten(dy, cache):
 
 
 def groups_mixed(dy, cache):
-    windows, weights, _, _, g = cache
+    _, weights, _, _, g = cache
     n = dy.shape[0]
     dwindows = np.einsum("ngoij,gocrs->ncgijrs", _grouped(dy, weights), weights)  # c before g
     dx = scatter(dwindows.reshape(n, -1, g.oh, g.ow, g.kh, g.kw), g)

@@ -86,7 +86,8 @@ ANIMALS = [
         "normaliser treated as a constant",
         "exp is its own derivative, so dx = p * dy looks complete. But the sum below the fraction "
         "moves with every logit.",
-        (softmax, softmax_backward), (softmax, normaliser_as_a_constant), logits(), "a mean, a maximum or a normaliser",
+        (softmax, softmax_backward), (softmax, normaliser_as_a_constant), logits(),
+        "a mean, a maximum or a normaliser",
     ),
     Animal(
         "log(p + eps)",

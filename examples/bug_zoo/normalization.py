@@ -6,7 +6,6 @@ import numpy as np
 from hypothesis import strategies as st
 
 from examples.bug_zoo.animal import Animal
-from minicnn.testing import causes
 from minicnn.testing import strategies as mst
 
 AXES, EPS = (0, 2, 3), 1e-5
@@ -88,8 +87,8 @@ ANIMALS = [
     ),
     Animal(
         "running variance biased",
-        "Training divides by the biased variance, so one keeps that. What runs is the unbiased one, "
-        "in every framework. With thousands of pixels nobody sees it, with small batches "
+        "Training divides by the biased variance, so one keeps that. What runs is the unbiased "
+        "one, in every framework. With thousands of pixels nobody sees it, with small batches "
         "everybody does. There is no wrong gradient here; only a comparison shows it.",
         (running_variance, no_gradients), (biased_running_variance, no_gradients),
         updates, "- 1) /", compare=True, how={"dtypes": ()},

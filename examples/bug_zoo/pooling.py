@@ -71,7 +71,7 @@ def shared(dy, cache):
 
 
 def size_from_the_windows(dy, cache):
-    winner, g = cache
+    _, g = cache
     dx = max_pool_backward(dy, cache)
     high, wide = (g.oh - 1) * g.sh + g.kh, (g.ow - 1) * g.sw + g.kw  # what the windows cover
     return dx[:, :, :high, :wide]

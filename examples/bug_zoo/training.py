@@ -62,8 +62,8 @@ ANIMALS = [
     Animal(
         "Adam without bias correction",
         "The moments begin at 0 and are too small at first; the correction only matters for some "
-        "steps. In the first it is a factor of (1 - beta1) / sqrt(1 - beta2) = 3.16, and the second "
-        "moment stays too small for a thousand more.",
+        "steps. In the first it is a factor of (1 - beta1) / sqrt(1 - beta2) = 3.16, and the "
+        "second moment stays too small for a thousand more.",
         (adam, no_gradients), (adam_without_correction, no_gradients), parameters_and_gradients(),
         None, compare=True, how={"dtypes": ()},
     ),

@@ -51,7 +51,10 @@ TIES_TO_ALL = (
     "at ties the gradient is given to all equals, so that it counts several times. It belongs to "
     "one of them, the first."
 )
-TIES_SHARED = "at ties the gradient is shared among the equals; like torch, give it to one of them, the first."
+TIES_SHARED = (
+    "at ties the gradient is shared among the equals; like torch, give it to one of them, the "
+    "first."
+)
 ACCUMULATION = (
     "a missing accumulation: where windows overlap (or an index occurs twice) only one of the "
     "contributions arrives. Use += , or np.add.at for index arrays."
@@ -333,9 +336,9 @@ def of_values(
             continue
     if ours.shape != true.shape:
         return of_shapes(ours.shape, true.shape)
-    cause = factor(ours, true, numbers)
-    if cause:
-        return cause
+    too_large = factor(ours, true, numbers)
+    if too_large:
+        return too_large
     wrong = ~np.isclose(ours, true, rtol=1e-9, atol=1e-12)
     padded = np.any(against.options.get("padding", 0)) or against.options.get("ceil_mode")
     if ours.ndim == 4 and padded and not wrong[:, :, 1:-1, 1:-1].any():

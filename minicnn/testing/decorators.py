@@ -25,15 +25,15 @@ def check_op(inputs: st.SearchStrategy[Any], **how: Any) -> Callable[[Make], Tes
 
     The function returns an operation, a loss, or a pair (forward, backward). ``inputs`` draws an
     array; a tuple of arrays, at its end perhaps a dict of options; or a call such as
-    ``strategies.conv2d()``. ``how`` is what ``gradcheck`` takes by name. Put ``hypothesis.settings`` above for
-    more examples.
+    ``strategies.conv2d()``. ``how`` is what ``gradcheck`` takes by name. Put
+    ``hypothesis.settings`` above for more examples.
     """
 
     def decorate(make: Make) -> Test:
         @given(drawn=inputs)
         def test(drawn: Any) -> None:
             arrays, options = split(drawn)
-            own = {"options": {**options, **how.get("options", {})}}
+            own: dict[str, Any] = {"options": {**options, **how.get("options", {})}}
             if isinstance(drawn, Call):
                 own["updates"] = drawn.updates
             gradcheck(make(), *arrays, **{**how, **own})

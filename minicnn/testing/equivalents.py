@@ -84,7 +84,7 @@ class _Torch(Equivalent):
         self, function: Any, subject: Subject, options: Mapping[str, Any], training: bool
     ) -> None:
         # minicnn imports no torch. Whoever has an equivalent of torch's has imported it already.
-        self.torch = sys.modules.get("torch")
+        self.torch: Any = sys.modules.get("torch")
         if self.torch is None:
             raise TypeError("gradcheck: torch= needs a function of tensors; torch is not imported.")
         self.name, self.options = "torch", {k: v for k, v in options.items() if k != "impl"}

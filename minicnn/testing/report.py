@@ -75,8 +75,9 @@ class GradientError(AssertionError):
 
 
 def _table(arguments: list[Argument]) -> list[str]:
-    rows = [("gradient of", "elements", "kinks", "greatest error", "at", "backward", "differences",
-             "adjoint", "complex step")]  # fmt: skip
+    head = ("gradient of", "elements", "kinks", "greatest error", "at", "backward", "differences",
+            "adjoint", "complex step")  # fmt: skip
+    rows: list[tuple[str, ...]] = [head]
     for a in arguments:
         worst = "" if a.worst is None else "[" + ", ".join(map(str, a.worst)) + "]"
         rows.append(

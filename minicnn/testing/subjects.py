@@ -32,6 +32,8 @@ class Subject:
     ) -> None:
         self.name, self.names, self.arrays = name, tuple(names), arrays
         self.options = dict(options)
+        self.inputs = len(arrays)  # the arrays before those that are parameters
+        self.answered = len(arrays)  # of how many, from the first, backward returned something
 
     def begin(self) -> None:
         """Go back to the state of before the first pass: generators, running statistics."""
@@ -88,6 +90,7 @@ class FunctionSubject(Subject):
                 f"backward returned {len(gradients)} gradients, but forward was given "
                 f"{len(self.arrays)} arrays. Return them in the order of forward's arguments."
             )
+        self.answered = len(gradients)
         # Arrays at the end without a gradient are data: targets, class weights.
         return gradients + (None,) * (len(self.arrays) - len(gradients))
 
@@ -102,10 +105,10 @@ class LayerSubject(Subject):
         if hasattr(layer, "astype"):
             self._pristine.astype(np.float64)
         params = _params(self._pristine)
-        self.inputs = len(arrays)
         names = _positional(layer.forward)[: len(arrays)] + list(params)
         data = tuple(param.data.copy() for param in params.values())
         super().__init__(_name(layer), names, arrays + data, {**options, "training": training})
+        self.inputs = len(arrays)
         self.begin()
 
     def begin(self) -> None:
@@ -127,6 +130,7 @@ class LayerSubject(Subject):
             param.grad = np.zeros_like(param.data)
         dx = self.layer.backward(dy, cache)
         dx = dx if isinstance(dx, tuple) else (dx,)
+        self.answered = len(dx)
         dx += (None,) * (self.inputs - len(dx))
         return (*dx, *(param.grad for param in params.values()))
 
@@ -197,7 +201,9 @@ def _positional(function: Callable) -> list[str]:
 
 
 def _keywords(function: Callable, keyword_only: bool = False) -> set[str]:
-    kinds = [inspect.Parameter.KEYWORD_ONLY]
-    if not keyword_only:
-        kinds.append(inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return {p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds}
+    parameters = inspect.signature(function).parameters.values()
+    return {
+        p.name
+        for p in parameters
+        if p.kind == p.KEYWORD_ONLY or (p.kind == p.POSITIONAL_OR_KEYWORD and not keyword_only)
+    }

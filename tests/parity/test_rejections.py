@@ -70,6 +70,8 @@ REJECTED: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("fold", (zeros(2, 10, 4), 3, 2), {}),
     ("fold", (zeros(2, 12, 5), 3, 2), {}),
     ("fold", (zeros(2, 12, 1), 1, 2), {}),
+    ("fold", (zeros(2, 0, 4), 3, 2), {}),
+    ("fold", (zeros(0, 0, 4), 3, 2), {}),
     ("fold", (zeros(2, 12, 4), 3, 2), {"stride": 0}),
     ("fold", (zeros(2, 12, 4), 3, 2), {"dilation": 0}),
     ("fold", (zeros(2, 12, 4), 3, 2), {"padding": -1}),

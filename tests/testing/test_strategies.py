@@ -55,13 +55,19 @@ def options(*names: str) -> dict[str, Callable[[calls.Call], bool]]:
     return {name: lambda call, name=name: bool(call.options[name]) for name in names}
 
 
+def remarkable(names: set[str]) -> dict[str, Callable[..., bool]]:
+    return {name: lambda drawn, name=name: name in geo.traits(drawn) for name in names}
+
+
 CENSUSES = {
-    "conv2d": (geo.convolutions(WIDE), CONV_TRAITS),
-    "unfold and fold": (geo.conv_geometries(WIDE, named=False), {n: TRAITS[n] for n in POOL_TRAITS}),
-    "max_pool2d": (geo.pool_geometries(WIDE, dilated=True), {n: TRAITS[n] for n in POOL_TRAITS}),
-    "avg_pool2d": (
-        geo.pool_geometries(WIDE),
-        {n: TRAITS[n] for n in POOL_TRAITS - {"dilated"}},
+    "conv2d": (geo.convolutions(WIDE), remarkable({*TRAITS, *CONV_TRAITS})),
+    "unfold and fold": (geo.conv_geometries(WIDE, named=False), remarkable(POOL_TRAITS)),
+    "max_pool2d": (geo.pool_geometries(WIDE, dilated=True), remarkable(POOL_TRAITS)),
+    "avg_pool2d": (geo.pool_geometries(WIDE), remarkable(POOL_TRAITS - {"dilated"})),
+    "small ones": (
+        geo.convolutions(),
+        remarkable({*TRAITS, *CONV_TRAITS} - {"padding differs before and after", "batch of more than eight",
+                                              "more than two vectors of channels"}),
     ),
     "calls of max_pool2d": (
         calls.max_pool2d(WIDE),

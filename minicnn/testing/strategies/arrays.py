@@ -81,7 +81,7 @@ class Fill:
 
     def lay(self, array: np.ndarray) -> np.ndarray:
         """Return ``array`` in one of the layouts, read-only if the fill is frozen."""
-        laid = arranged(array, self.layouts[self.rng.integers(len(self.layouts))])
+        laid = arranged(array, self.layouts[int(self.rng.integers(len(self.layouts)))])
         if self.frozen:
             laid.setflags(write=False)
         return laid

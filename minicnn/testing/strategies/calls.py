@@ -57,14 +57,17 @@ class Call:
 
     @property
     def dtype(self) -> np.dtype:
-        return self.arrays[0].dtype
+        x = self.arrays[0]
+        assert x is not None
+        return x.dtype
 
     def forward(self, impl: str) -> tuple[np.ndarray, Any]:
         """Return ``(y, cache)``; nothing of the call changes, so that it can be run again."""
         options = copy.deepcopy(self.options)  # a generator would go on
         arrays = list(self.arrays)
         for i in self.updates.values():
-            arrays[i] = None if arrays[i] is None else arrays[i].copy()
+            array = arrays[i]
+            arrays[i] = None if array is None else array.copy()
         return self.op.forward(*arrays, **options, impl=impl)
 
     def backward(self, dy: np.ndarray, cache: Any, impl: str) -> tuple[np.ndarray | None, ...]:
@@ -190,7 +193,8 @@ log_softmax = _along_one_axis("log_softmax")
 @st.composite
 def dropout(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
     fill = draw(values)
-    options = {"p": draw(st.sampled_from([0.5, 0.0, 0.1, 0.9, 1.0])), "training": True}
+    options: dict[str, Any] = {"p": draw(st.sampled_from([0.5, 0.0, 0.1, 0.9, 1.0]))}
+    options["training"] = True
     options["rng"] = np.random.default_rng(fill.seed)
     return Call("dropout", fill, (fill(*draw(shapes)),), options)
 

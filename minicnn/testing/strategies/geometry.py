@@ -192,7 +192,8 @@ def pool_geometries(draw: st.DrawFn, sizes: Sizes = SMALL, dilated: bool = False
     axes = pool_axes(sizes, dilated)
     geometry = Geometry(draw(axes), draw(axes))
     if draw(st.sampled_from([False, False, True])):  # the stride's default is the kernel's size
-        return Geometry(*[axis._replace(stride=axis.kernel) for axis in geometry[:2]])
+        high, wide = geometry.high, geometry.wide
+        return Geometry(high._replace(stride=high.kernel), wide._replace(stride=wide.kernel))
     return geometry
 
 
@@ -227,7 +228,6 @@ TRAITS: dict[str, Callable[[Geometry], bool]] = {
 }
 
 CONV_TRAITS: dict[str, Callable[[Convolution], bool]] = {
-    **{name: lambda c, has=has: has(c.geometry) for name, has in TRAITS.items()},
     'padding="same"': lambda c: c.geometry.named_padding == "same",
     'padding="valid"': lambda c: c.geometry.named_padding == "valid",
     "batch of one": lambda c: c.n == 1,
@@ -239,9 +239,15 @@ CONV_TRAITS: dict[str, Callable[[Convolution], bool]] = {
 }
 
 
+def traits(drawn: Geometry | Convolution) -> set[str]:
+    """Return what is remarkable about it."""
+    if isinstance(drawn, Convolution):
+        own = {name for name, has in CONV_TRAITS.items() if has(drawn)}
+        return own | traits(drawn.geometry)
+    return {name for name, has in TRAITS.items() if has(drawn)}
+
+
 def note(drawn: Geometry | Convolution) -> None:
     """Tell hypothesis, for ``--hypothesis-show-statistics``, what was drawn."""
-    traits = CONV_TRAITS if isinstance(drawn, Convolution) else TRAITS
-    for name, has in traits.items():
-        if has(drawn):
-            event(name)
+    for trait in traits(drawn):
+        event(trait)

@@ -1,0 +1,255 @@
+"""A gradient against the slopes of forward.
+
+Element by element it is compared with central differences; where these disagree, smaller steps are
+tried, and the slopes to both sides are looked at, for there may be a kink. All elements together
+are compared along directions. Where forward takes complex numbers, the last digits are checked too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from minicnn.testing import causes
+from minicnn.testing.check import Check, Kinks
+from minicnn.testing.derivatives import (
+    STEPS,
+    Along,
+    Kink,
+    central,
+    complex_step,
+    directions,
+    kink,
+    rounding,
+)
+from minicnn.testing.report import Argument
+
+TOLERANCE = 1e-7  # of the greatest element of the gradient
+COMPLEX_TOLERANCE = 1e-9
+DIRECTIONS = 4
+EVIDENCE = 2000  # elements at most that are measured to find the cause
+
+
+def compare(check: Check, kinks: Kinks, elements: int) -> None:
+    """Compare every gradient that there is with differences of forward."""
+    for i, (name, array, gradient) in enumerate(
+        zip(check.subject.names, check.arrays, check.gradients, strict=True)
+    ):
+        if array is None or array.dtype.kind != "f":
+            continue
+        if gradient is None:
+            check.report.notes.append(f"{name} was taken as data: backward has no gradient of it.")
+        elif gradient.size:
+            Measurement(check, i, gradient, kinks).run(elements)
+
+
+class Measurement:
+    """The gradient of one argument, and the slopes of y along that argument."""
+
+    def __init__(self, check: Check, i: int, gradient: np.ndarray, kinks: Kinks) -> None:
+        self.check, self.i, self.gradient, self.kinks = check, i, gradient, kinks
+        self.y, self.dy = check.y, check.dy
+        self.report = Argument(check.subject.names[i], gradient.shape)
+        check.report.arguments.append(self.report)
+
+    def run(self, elements: int) -> None:
+        gradient, rng, report = self.gradient, self.check.rng, self.report
+        chosen = np.sort(rng.permutation(gradient.size)[:elements])
+        ours = gradient.reshape(-1)[chosen]
+        numeric = np.array([self.slope(self.along(e)) for e in chosen])
+        self.scale = float(
+            max(np.abs(ours).max(), np.abs(numeric[np.isfinite(numeric)]).max(initial=0))
+        )
+        error = np.abs(ours - numeric)
+        enough = TOLERANCE * self.scale + self.slack(STEPS[0]) + 1e-10 * np.abs(self.dy).max()
+        suspects = ~(error <= enough)
+        if self.kinks == "one side":  # halfway between two sides lies the central slope
+            suspects |= [self.leans(e, n) for e, n in zip(chosen, numeric, strict=True)]
+        kinked = set()
+        for s in np.flatnonzero(suspects):
+            numeric[s], error[s], at_kink = self.closer(chosen[s], ours[s], numeric[s])
+            if at_kink:
+                kinked.add(s)
+        wrong = [s for s in np.flatnonzero(suspects) if not error[s] <= enough]
+        worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
+        report.checked, report.wrong, report.kinks = len(chosen), len(wrong), len(kinked)
+        report.error = float(error[worst]) / (self.scale or 1.0)
+        report.worst = tuple(int(k) for k in np.unravel_index(chosen[worst], gradient.shape))
+        report.backward, report.differences = float(ours[worst]), float(numeric[worst])
+        broken = self.adjoint()
+        if wrong:
+            evidence = self.evidence(chosen[wrong], bool(kinked.intersection(wrong)), not broken)
+            self.check.fault(
+                report.name,
+                f"{len(wrong)} of {len(chosen)} elements are wrong; the worst is "
+                f"{list(report.worst)}: backward gives {report.backward:.6g}, differences of "
+                f"forward give {report.differences:.6g}",
+                causes.of_gradient(evidence),
+            )
+        elif broken:
+            self.check.fault(report.name, broken, causes.TIES_TO_ALL if kinked else None)
+        else:
+            self.last_digits(chosen, numeric)
+
+    def along(self, direction: np.ndarray | int) -> Along:
+        return self.check.along(self.i, direction)
+
+    def slope(self, along: Along, step: float = STEPS[0]) -> float:
+        """Return <dy, dy/dt>."""
+        return float((self.dy * central(along, step)).sum())
+
+    def slack(self, step: float) -> float:
+        """Return how far rounding may move the slope."""
+        return rounding(self.y, self.dy, step)
+
+    # ---- elements
+
+    def leans(self, element: int, central_slope: float) -> bool:
+        """Tell whether the slope to the right differs from the central one."""
+        step = STEPS[3]
+        right = float((self.dy * (self.along(element)(step) - self.y)).sum() / step)
+        return abs(right - central_slope) > 1e-3 * self.scale + self.slack(step)
+
+    def closer(self, element: int, ours: float, numeric: float) -> tuple[float, float, bool]:
+        """Look again at an element that seems wrong: with smaller steps, and for a kink.
+
+        Returns the slope that fits best, the error, and whether there is a kink.
+        """
+        along = self.along(element)
+        best, error, at = numeric, abs(ours - numeric), kink(along)
+        # Where only one side will do, the central slope proves nothing.
+        for step in STEPS[1:] if at is None or self.kinks != "one side" else ():
+            if self.slack(step) > 1e-3 * self.scale:
+                break
+            again = self.slope(along, step)
+            if not abs(ours - again) >= error:  # also where one is NaN
+                best, error = again, abs(ours - again)
+            if error <= TOLERANCE * self.scale + self.slack(step):
+                return best, 0.0, False
+        if at is None:
+            return best, error, False
+        if at.jumps:
+            self.check.report.notes.append("Forward jumps: it is not continuous everywhere.")
+            return best, error, False
+        if self.kinks == "skip":
+            return ours, 0.0, True
+        low, high = self.between(along, at)
+        nearest = min(max(ours, low), high)
+        if self.kinks == "one side":
+            nearest = min(self.sides(along, at), key=lambda side: abs(ours - side))
+        miss = abs(ours - nearest)
+        return nearest, 0.0 if miss <= 1e-4 * max(self.scale, high - low) else miss, True
+
+    def between(self, along: Along, at: Kink) -> tuple[float, float]:
+        """Return the least and the greatest <dy, slope> with each output's slope free."""
+        smooth = float((np.where(at.kinked, 0, central(along, STEPS[2])) * self.dy).sum())
+        a, b = (self.dy * at.left)[at.kinked], (self.dy * at.right)[at.kinked]
+        return smooth + float(np.minimum(a, b).sum()), smooth + float(np.maximum(a, b).sum())
+
+    def sides(self, along: Along, at: Kink) -> Iterator[float]:
+        """Yield <dy, slope> for each choice of a side by each output that has a kink."""
+        smooth = float((np.where(at.kinked, 0, central(along, STEPS[2])) * self.dy).sum())
+        left, right = (self.dy * at.left)[at.kinked], (self.dy * at.right)[at.kinked]
+        if left.size > 10:  # the choices lie so close that they tell nothing
+            yield from np.linspace(*self.between(along, at), 1000)
+            return
+        for choice in itertools.product(*zip(left, right, strict=True)):
+            yield smooth + float(sum(choice))
+
+    # ---- all together
+
+    def adjoint(self) -> str | None:
+        """Compare <dy, J v> with <g, v> along some directions; return what is wrong."""
+        report = self.report
+        report.adjoint = 0.0
+        for v in directions(self.gradient.shape, DIRECTIONS, self.check.rng):
+            terms = self.gradient * v
+            size = float(np.abs(terms).sum()) + 1e-10 * float(np.abs(self.dy).sum())
+            left, error, slack = self.nearest_slope(v, float(terms.sum()), size)
+            if error > TOLERANCE * size + slack:
+                kind = "ones" if (v == 1).all() else "random numbers"
+                return (
+                    f"the adjoint identity does not hold along a direction of {kind}: "
+                    f"<dy, Jv> = {left:.6g} but <g, v> = {terms.sum():.6g}"
+                )
+            report.adjoint = max(report.adjoint, error / size if size else error)
+        return None
+
+    def nearest_slope(self, v: np.ndarray, right: float, size: float) -> tuple[float, float, float]:
+        """Return <dy, J v>, how far it is from <g, v> = ``right``, and how far it may be."""
+        along, left, error, slack = self.along(v), np.nan, np.inf, 0.0
+        for step in STEPS[:4]:
+            slack = self.slack(step)
+            if step != STEPS[0] and slack > 1e-3 * size:
+                break
+            left = self.slope(along, step)
+            error = min(error, abs(left - right))
+            if error <= TOLERANCE * size + slack:
+                return left, error, slack
+        at = kink(along)
+        if at is None:
+            return left, error, slack
+        if self.kinks == "skip":
+            return right, 0.0, 0.0
+        low, high = self.between(along, at)
+        return left, max(low - right, right - high, 0.0), 1e-4 * max(size, high - low)
+
+    def last_digits(self, chosen: np.ndarray, numeric: np.ndarray) -> None:
+        """Compare with the complex step, if forward is analytic: there it agrees with the rest."""
+        error = 0.0
+        for element, expected in zip(chosen, numeric, strict=True):
+            derivative = complex_step(self.along(element))
+            if derivative is None:
+                return
+            exact = float((self.dy * derivative).sum())
+            if not abs(exact - expected) <= 1e-5 * self.scale + 1e-9:
+                return  # forward takes complex numbers, but is not analytic
+            error = max(error, abs(self.gradient.reshape(-1)[element] - exact))
+        self.report.complex_step = error / (self.scale or 1.0)
+        if error > COMPLEX_TOLERANCE * self.scale + 1e-15 * float(np.abs(self.dy).sum()):
+            text = f"the complex step shows a relative error of {self.report.complex_step:.1e}"
+            self.check.fault(self.report.name, text)
+
+    # ---- why
+
+    def evidence(self, wrong: np.ndarray, at_kinks: bool, adjoint_holds: bool) -> causes.Evidence:
+        """Gather what the pattern of a wrong gradient may be seen from."""
+        check, gradient, array = self.check, self.gradient, self.check.arrays[self.i]
+        assert array is not None
+        contributions = {
+            e: self.dy * central(self.along(e), STEPS[2])
+            for e in range(min(gradient.size, EVIDENCE))
+        }
+        numeric = np.full(gradient.size, np.nan)
+        for element, terms in contributions.items():
+            numeric[element] = terms.sum()
+        check.subject.begin()
+        _, cache = check.subject.forward(check.fresh(check.arrays))
+        other = check.subject.backward(np.asarray(2 * self.dy + 1), cache)[self.i]
+        return causes.Evidence(
+            name=self.report.name,
+            array=array,
+            gradient=gradient,
+            numeric=numeric.reshape(gradient.shape),
+            contributions=contributions,
+            wrong=wrong,
+            at_kinks=at_kinks,
+            adjoint_holds=adjoint_holds,
+            ignores_dy=other is not None and np.array_equal(other, gradient),
+            unreachable=not any(self.reaches(int(e)) for e in wrong[:20]),
+            numbers=causes.numbers_of(check.subject, self.y.shape),
+            cache_shares_y=check.cache_shares_y,
+        )
+
+    def reaches(self, element: int) -> bool:
+        """Tell whether y depends on an element, at any of some random places."""
+        for _ in range(3):
+            arrays = self.check.random()
+            moved = np.array(arrays[self.i])
+            moved.reshape(-1)[element] += 1.5
+            after = self.check.value((*arrays[: self.i], moved, *arrays[self.i + 1 :]))
+            if not np.array_equal(self.check.value(arrays), after):
+                return True
+        return False
