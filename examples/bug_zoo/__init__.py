@@ -4,11 +4,13 @@ Each file is a house of the zoo. It shows an operation done right, then the mist
 reason for which one falls for it. ``python -m examples.bug_zoo`` catches them all.
 """
 
+from dataclasses import replace
+
 from examples.bug_zoo import convolution, losses, memory, normalization, pooling, training
 from examples.bug_zoo.animal import Animal
 
 ANIMALS: dict[str, Animal] = {
-    animal.name: animal
+    animal.name: replace(animal, house=house.__name__.rpartition(".")[2])
     for house in (pooling, convolution, losses, normalization, memory, training)
     for animal in house.ANIMALS
 }

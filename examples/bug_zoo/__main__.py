@@ -1,16 +1,17 @@
 """The bug zoo: classic mistakes of hand-written backprop, and how each is caught.
 
-    python -m examples.bug_zoo               all of them
+    python -m examples.bug_zoo                all of them
     python -m examples.bug_zoo "ties shared"  one, with the whole report
 
 For each animal hypothesis draws up to 200 cases, the gradient checker judges them, and the smallest
-case that it objects to is shown.
+case that it objects to is shown. --page FILE writes it all as a page of Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
 import textwrap
+from pathlib import Path
 
 import numpy as np
 
@@ -18,18 +19,39 @@ from examples.bug_zoo import ANIMALS
 from examples.bug_zoo.animal import Animal, Catch, catch
 
 
-def described(animal: Animal, caught: Catch, whole: bool) -> str:
-    """Return the animal, its counterexample and what the checker says, as text."""
-    lines = [animal.name, "-" * len(animal.name), textwrap.fill(animal.why, 88), ""]
-    names = caught.report.subject.partition("(")[2].split()[::2]
-    for name, array in zip(names, [a for a in caught.arrays if a is not None], strict=False):
-        text = np.array2string(array, separator=", ", precision=3)
-        lines.append(f"  {name} = " + textwrap.indent(text, " " * (len(name) + 5)).lstrip())
-    if caught.options:
-        shown = [f"{k}={v!r}" for k, v in caught.options.items() if k != "rng"]
-        lines.append("  " + ", ".join(shown))
-    fault = str(caught.report) if whole else str(caught.report.faults[0])
-    return "\n".join([*lines, "", textwrap.indent(fault, "  "), ""])
+def case(caught: Catch) -> str:
+    """Return the counterexample as Python would write it."""
+    lines = []
+    for name, array in caught.named():
+        lines.append(f"{name} = {np.array(array).tolist()}")
+    options = [f"{k}={v!r}" for k, v in caught.options.items() if k != "rng"]
+    return "\n".join([*lines, ", ".join(options)] if options else lines)
+
+
+def described(animal: Animal, caught: Catch, whole: bool = False) -> str:
+    """Return the animal, its counterexample and what the checker says, for the terminal."""
+    said = str(caught.report) if whole else str(caught.report.faults[0])
+    why = textwrap.fill(animal.why, 88)
+    parts = [why, textwrap.indent(case(caught), "  "), textwrap.indent(said, "  ")]
+    return "\n\n".join([f"{animal.name}\n{'-' * len(animal.name)}\n{parts[0]}", *parts[1:], ""])
+
+
+def page(catches: dict[str, Catch]) -> str:
+    """Return all of it as Markdown."""
+    parts = [
+        "# The bug zoo\n\nClassic mistakes of hand-written backprop, each beside the sound way in "
+        "the file named. Why one falls for it; the case to which hypothesis shrinks it; and what "
+        "the gradient checker says. Written by `python -m examples.bug_zoo --page FILE`."
+    ]
+    for name, caught in catches.items():
+        animal, fault = ANIMALS[name], caught.report.faults[0]
+        file = f"{animal.house}.py"
+        cause = f"\n\n> Likely cause: {fault.cause}" if fault.cause else ""
+        parts.append(
+            f"## {name[0].upper() + name[1:]}\n\n[{file}]({file}). {animal.why}\n\n"
+            f"```\n{case(caught)}\n```\n\n> {fault.what}: {fault.text}{cause}"
+        )
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> int:
@@ -39,17 +61,21 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("animal", nargs="?", choices=list(ANIMALS), metavar="ANIMAL")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write a page of Markdown")
     args = parser.parse_args()
-    escaped = 0
-    for animal in [ANIMALS[args.animal]] if args.animal else ANIMALS.values():
-        caught = catch(animal)
+    names = [args.animal] if args.animal else list(ANIMALS)
+    catches = {}
+    for name in names:
+        caught = catch(ANIMALS[name])
         if caught is None:
-            escaped += 1
-            print(f"{animal.name}: NOT CAUGHT\n")
+            print(f"{name}: NOT CAUGHT\n")
         else:
-            print(described(animal, caught, whole=bool(args.animal)))
-    print(f"{len(ANIMALS) if not args.animal else 1} animals, {escaped} not caught")
-    return 1 if escaped else 0
+            catches[name] = caught
+            print(described(ANIMALS[name], caught, whole=bool(args.animal)))
+    print(f"{len(names)} animals, {len(names) - len(catches)} not caught")
+    if args.page:
+        args.page.write_text(page(catches))
+    return 0 if len(catches) == len(names) else 1
 
 
 if __name__ == "__main__":

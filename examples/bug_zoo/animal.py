@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ class Animal:
     # right shows it: the broken one is compared with the sound one.
     compare: bool = False
     how: Mapping[str, Any] = field(default_factory=dict)  # for gradcheck
+    house: str = ""  # the file it lives in
 
 
 @dataclass
@@ -37,6 +38,12 @@ class Catch:
     arrays: tuple[np.ndarray | None, ...]
     options: Mapping[str, Any]
     report: Report
+
+    def named(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield the arrays that were given, with their names."""
+        for name, array in zip(self.report.names, self.arrays, strict=False):
+            if array is not None:
+                yield name, array
 
 
 def catch(animal: Animal, examples: int = 200, broken: bool = True, start: int = 0) -> Catch | None:

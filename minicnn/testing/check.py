@@ -36,7 +36,7 @@ class Check:
         rng: np.random.Generator,
     ) -> None:
         self.subject, self.against, self.updates, self.rng = subject, against, updates, rng
-        self.report = Report(repr(subject))
+        self.report = Report(repr(subject), subject.names)
         # As they lie in memory where they are float64 already: backward may depend on that.
         self.arrays = tuple(
             a if a is None or a.dtype.kind != "f" or a.dtype == np.float64 else a.astype(np.float64)

@@ -91,6 +91,7 @@ def _file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[path.stem]
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
     return module
 
@@ -151,7 +152,9 @@ def _drawn(
     from hypothesis import settings
 
     test = check_op(CALLS[name](), torch=equivalent)(lambda: thing)
-    test = settings(max_examples=examples, deadline=None, database=None)(test)
+    test = settings(
+        max_examples=examples, deadline=None, database=None, report_multiple_bugs=False
+    )(test)
     try:
         hypothesis_seed(seed)(test)()
     except GradientError as error:

@@ -101,10 +101,7 @@ class _Torch(Equivalent):
         self, arrays: Arrays, dy: np.ndarray | None, options: Mapping[str, Any] | None = None
     ) -> tuple[np.ndarray, Arrays]:
         torch, options = self.torch, self.options if options is None else options
-        tensors = [
-            None if a is None else torch.tensor(np.ascontiguousarray(a).reshape(a.shape))
-            for a in arrays
-        ]
+        tensors = [None if a is None else torch.from_numpy(a.copy(order="C")) for a in arrays]
         if self.module:
             assert isinstance(self.subject, LayerSubject)
             self.subject.begin()

@@ -42,6 +42,7 @@ class Report:
     """The outcome of ``gradcheck``. ``ok`` tells it, ``str`` shows it."""
 
     subject: str
+    names: tuple[str, ...] = ()  # of all arguments
     arguments: list[Argument] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

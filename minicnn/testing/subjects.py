@@ -192,7 +192,7 @@ def _name(thing: Any) -> str:
         return getattr(thing[0], "__qualname__", repr(thing[0])) if thing else repr(thing)
     if isinstance(thing, ModuleType):
         return thing.__name__.rpartition(".")[2]
-    return type(thing).__name__
+    return getattr(thing, "__name__", type(thing).__name__)
 
 
 def _positional(function: Callable) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from minicnn import models, nn, ops
-from minicnn.testing import GradientError, Report, causes, gradcheck
+from minicnn.testing import GradientError, Report, causes, gradcheck, strategies
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -110,6 +110,13 @@ def test_what_is_not_finite_is_compared_with_no_differences() -> None:
     report = gradcheck(ops.max_pool2d, x, options={"kernel_size": 2}, torch=F.max_pool2d)
     assert not report.arguments
     assert "not all finite" in str(report)
+
+
+@pytest.mark.parametrize("layout", strategies.LAYOUTS)
+@pytest.mark.parametrize("shape", [(1,), (3, 4), (2, 3, 4, 5)])
+def test_arrays_that_lie_in_any_way(layout: str, shape: tuple[int, ...]) -> None:
+    x = strategies.arranged(numbers(*shape), layout)
+    assert gradcheck(ops.tanh, x, torch=torch.tanh).ok
 
 
 # ------------------------------------------------------------------------------ kinks, not errors

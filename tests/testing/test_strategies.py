@@ -55,6 +55,12 @@ def options(*names: str) -> dict[str, Callable[[calls.Call], bool]]:
     return {name: lambda call, name=name: bool(call.options[name]) for name in names}
 
 
+NOT_SMALL = {
+    "padding differs before and after", "batch of more than eight",
+    "more than two vectors of channels",
+}  # fmt: skip
+
+
 def remarkable(names: set[str]) -> dict[str, Callable[..., bool]]:
     return {name: lambda drawn, name=name: name in geo.traits(drawn) for name in names}
 
@@ -66,8 +72,7 @@ CENSUSES = {
     "avg_pool2d": (geo.pool_geometries(WIDE), remarkable(POOL_TRAITS - {"dilated"})),
     "small ones": (
         geo.convolutions(),
-        remarkable({*TRAITS, *CONV_TRAITS} - {"padding differs before and after", "batch of more than eight",
-                                              "more than two vectors of channels"}),
+        remarkable({*TRAITS, *CONV_TRAITS} - NOT_SMALL),
     ),
     "calls of max_pool2d": (
         calls.max_pool2d(WIDE),

@@ -1,0 +1,144 @@
+"""``minicnn gradcheck``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minicnn import cli
+
+LAYERS = """
+import numpy as np
+from minicnn import nn
+
+class Scale(nn.Module):
+    def __init__(self, channels):
+        self.weight = nn.Param(np.ones((channels, 1, 1), np.float32))
+    def forward(self, x, *, training):
+        return x * self.weight.data, x
+    def backward(self, dy, x, *, input_grad=True):
+        self.weight.add_grad((dy * x).sum(axis=(0, 2, 3))[:, None, None])
+        return dy * self.weight.data
+
+class OnlyInference(nn.Module):
+    def forward(self, x, *, training):
+        return 2 * x, training
+    def backward(self, dy, training, *, input_grad=True):
+        return (3 if training else 2) * dy
+
+def double(x):
+    return 2 * x, None
+
+def half(dy, cache):
+    return dy / 2
+
+wrong = double, half
+"""
+
+
+@pytest.fixture(autouse=True)
+def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some_layers.py").write_text(LAYERS)
+    (tmp_path / "broken.py").write_text("import nowhere_to_be_found\n")
+    monkeypatch.chdir(tmp_path)
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
+    code = cli.main(["gradcheck", *args])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+RIGHT = [
+    ("some_layers.py:Scale(3)", "--input", "2,3,4,4"),
+    ("some_layers:Scale(3)", "--input", "2,3,4,4"),
+    ("some_layers.py:OnlyInference()", "--input", "5", "--inference"),
+    ("minicnn.nn:Conv2d(3, 4, 3, rng=rng)", "--input", "2,3,6,5",
+     "--torch", "torch.nn:Conv2d(3, 4, 3)"),
+    ("minicnn.nn:BatchNorm2d(3)", "--input", "4,3,2,2"),
+    ("minicnn.ops:relu",  "--examples", "5"),
+    ("minicnn.ops:relu",  "--examples", "5", "--torch", "torch.nn.functional:relu"),
+    ("minicnn.ops.relu:forward, backward", "--input", "3,4"),
+    ("minicnn.ops:cross_entropy", "--input", "4,3", "--input", "4:3", "--option", "reduction=sum",
+     "--torch", "torch.nn.functional:cross_entropy"),
+    ("minicnn.ops:conv2d", "--input", "1,2,5,4", "--input", "3,2,3,2", "--input", "none",
+     "--option", "stride=(2, 1)", "--option", "padding=valid" , "--seed", "3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("args", RIGHT, ids=lambda args: " ".join(args))
+def test_gradients_that_are_right(args, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = run(capsys, *args)
+    assert code == 0, text
+    assert "the gradients are right" in text
+
+
+WRONG = [
+    (("some_layers.py:wrong", "--input", "5"), "it is 0.25 times what it should be"),
+    (("some_layers.py:OnlyInference()", "--input", "5"), "it is 1.5 times what it should be"),
+    (("minicnn.ops:relu", "--input", "6", "--torch", "torch:sigmoid"), "y differs from that of"),
+    (("minicnn.ops:tanh", "--torch", "torch:sigmoid"), "y differs from that of torch"),
+    (("some_layers.py:Scale(2)", "--input", "2,3,4,4"), "forward: it raised ValueError"),
+]
+
+
+@pytest.mark.parametrize(("args", "text"), WRONG, ids=lambda args: " ".join(args))
+def test_gradients_that_are_wrong(args, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, output = run(capsys, *args)
+    assert code == 1
+    assert "WRONG" in output
+    assert text in output
+
+
+BAD = [
+    (("some_layers.py",), "is no MODULE:OBJECT"),
+    (("some_layers.py:Nothing", "--input", "3"), "It has np, nn, Scale"),
+    (("some_layers.py:Scale", "--input", "3"), "Scale is a class; give an instance"),
+    (("some_layers.py:double", "--input", "3"), "double is nothing with forward and backward"),
+    (("some_layers.py:Scale()", "--input", "3"), "missing 1 required positional argument"),
+    (("some_layers.py:Scale(3)",), "needs --input"),
+    (("missing.py:Scale(3)",), "there is no such file"),
+    (("broken.py:Scale(3)",), "broken.py: ModuleNotFoundError"),
+    (("broken:Scale(3)",), "there is no module nowhere_to_be_found"),
+    (("nowhere_to_be_found:Scale(3)",), "there is no module nowhere_to_be_found"),
+    (("minicnn.ops:relu", "--input", "a"), "give a shape"),
+    (("minicnn.ops:relu", "--input", "2,-1"), "give a shape"),
+    (("minicnn.ops:relu", "--input", "2:0"), "give a shape"),
+    (("minicnn.ops:relu", "--input", "2:x"), "give a shape"),
+    (("minicnn.ops:relu", "--input", "2", "--option", "stride"), "write it as name=value"),
+    (("minicnn.ops:relu", "--option", "stride=2"), "--option needs --input"),
+    (("minicnn.ops:relu", "--examples", "0"), "--examples must be at least 1"),
+]
+
+
+@pytest.mark.parametrize(("args", "text"), BAD, ids=lambda args: " ".join(args))
+def test_bad_input_is_told(args, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, output = run(capsys, *args)
+    assert code == 2
+    assert output.startswith("minicnn gradcheck: ")
+    assert text in output
+    assert "Traceback" not in output
+
+
+def test_without_hypothesis(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    import minicnn.testing
+
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    for name in [n for n in sys.modules if n.startswith("minicnn.testing.")]:
+        if "strategies" in name or "decorators" in name:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(minicnn.testing, "decorators", raising=False)
+    monkeypatch.delattr(minicnn.testing, "strategies", raising=False)
+    code, output = run(capsys, "minicnn.ops:relu")
+    assert code == 2
+    assert 'pip install "minicnn[testing]"' in output
+    assert run(capsys, "minicnn.ops:relu", "--input", "3")[0] == 0
+    with pytest.raises(ModuleNotFoundError, match=r"minicnn\.testing\.check_op needs hypothesis"):
+        _ = minicnn.testing.check_op
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = minicnn.testing.nothing
