@@ -172,7 +172,7 @@ def _add_train(commands: Any) -> None:
 def _add_gradcheck(commands: Any) -> None:
     parser = commands.add_parser(
         "gradcheck",
-        help="check the gradients of an operation, a layer or a network, ours or yours",
+        help="are gradients right, of our layers or of yours?",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Check gradients by differences of forward, and name the likely mistake.",
         epilog=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numba
 import numpy as np
 import pytest
 
@@ -12,6 +13,10 @@ from minicnn.backend import IMPLS
 
 impls = pytest.mark.parametrize("impl", IMPLS)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled in this run")
+trains = pytest.mark.skipif(
+    numba.config.DISABLE_JIT, reason="training takes hours where nothing is compiled"
+)
 
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}  # relative to the scale of the result
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,8 +20,8 @@ from threadpoolctl import ThreadpoolController
 from minicnn import backend
 from minicnn.backend import flat, flat_like, kernel, nchw, nhwc, single_threaded_blas
 from minicnn.testing.strategies import LAYOUTS, arranged
+from tests.arrays import compiled
 
-compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled in this run")
 layouts = st.sampled_from(LAYOUTS)
 shapes = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 

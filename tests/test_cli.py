@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from PIL import Image
 import minicnn
 from minicnn import data
 from minicnn.cli import main
+from tests.arrays import trains
 
 
 def run(*words: object) -> int:
@@ -26,6 +28,8 @@ def run(*words: object) -> int:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """The folder of a short run on the digits."""
+    if numba.config.DISABLE_JIT:
+        pytest.skip("training takes hours where nothing is compiled")
     folder = tmp_path_factory.mktemp("runs") / "digits"
     assert run("train", "lenet5", "--epochs", 4, "--batch-size", 64, "--out", folder) == 0
     return folder
@@ -36,17 +40,19 @@ def copy(trained, tmp_path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-def test_help_answers_within_a_second():
-    start = time.perf_counter()
+def test_help_takes_less_than_a_second_of_the_processor():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = subprocess.run(
         [sys.executable, "-m", "minicnn", "--help"], capture_output=True, text=True, check=True
     )
-    assert time.perf_counter() - start < 1.0
-    for command in ("train", "evaluate", "predict", "summary", "doctor"):
-        assert f"\n    {command} " in done.stdout
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0
+    for command in ("train", "evaluate", "predict", "summary", "gradcheck", "doctor"):
+        assert f"\n    {command}" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "summary", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "predict", "summary", "gradcheck", "doctor"]
+)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(command, "--help")
@@ -59,14 +65,15 @@ def test_every_command_has_help(command, capsys):
 
 def test_importing_is_fast_and_brings_no_torch():
     code = (
-        "import time; start = time.perf_counter(); import minicnn, sys; "
+        "import time; start = time.process_time(); import minicnn, sys; "
         "assert not {'torch', 'sklearn', 'matplotlib.pyplot'} & sys.modules.keys(); "
-        "print(time.perf_counter() - start)"
+        "print(time.process_time() - start)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 1.0
 
 
+@trains
 def test_train_says_what_it_does(tmp_path, capsys):
     assert run("train", "lenet5", "--epochs", 1, "--seed", 3, "--out", tmp_path / "a") == 0
     out = capsys.readouterr().out.splitlines()
@@ -77,6 +84,7 @@ def test_train_says_what_it_does(tmp_path, capsys):
     assert out[4] == f"pictures in {tmp_path / 'a'}: confusion.png, curves.png, filters.png"
 
 
+@trains
 def test_runs_get_new_folders_by_themselves(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
@@ -84,6 +92,7 @@ def test_runs_get_new_folders_by_themselves(tmp_path, monkeypatch):
     assert sorted(os.listdir("runs")) == ["convnet-digits", "convnet-digits-2"]
 
 
+@trains
 def test_options_reach_the_recipe(tmp_path):
     options = (
         "--epochs 3 --batch-size 512 --optimizer sgd --lr 0.02 --momentum 0.8 --nesterov "
@@ -161,6 +170,7 @@ def test_resume_of_a_finished_run_gives_its_result_again(copy, capsys):
     assert "test accuracy" in capsys.readouterr().out
 
 
+@trains
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, capsys):
     """In a process of its own, as a person would press it."""
     words = [sys.executable, "-m", "minicnn", "train", "lenet5", "--epochs", "200", "--out"]
@@ -276,6 +286,7 @@ def test_a_picture_that_cannot_be_written_is_named(fails, copy):
     assert "curves.png" in fails("train", "--resume", copy)
 
 
+@trains
 def test_a_run_on_a_folder_goes_on_from_anywhere(tmp_path, monkeypatch):
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)

@@ -15,6 +15,9 @@ from minicnn import checkpoint, data, evaluation, nn, train
 from minicnn.checkpoint import CheckpointError
 from minicnn.recipes import Recipe, recipe_for
 from minicnn.train import Interrupted, TrainError
+from tests.arrays import trains
+
+pytestmark = trains
 
 
 def tiny(**options):

@@ -20,10 +20,7 @@ from minicnn.testing.strategies import WIDE, calls, fills, seeds
 from minicnn.testing.strategies import geometry as geo
 from minicnn.windows import Windows, conv_windows
 from tests import oracle
-from tests.arrays import assert_close, dtypes, impls
-
-compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled in this run")
-
+from tests.arrays import assert_close, compiled, dtypes, impls
 
 # ------------------------------------------------------------------------------ the definition
 
