@@ -20,6 +20,8 @@ from minicnn import data
 from minicnn.cli import main
 from tests.arrays import trains
 
+COMMANDS = ("train", "evaluate", "predict", "summary", "gradcheck", "doctor")
+
 
 def run(*words: object) -> int:
     return main([str(word) for word in words])
@@ -46,13 +48,11 @@ def test_help_takes_less_than_a_second_of_the_processor():
         [sys.executable, "-m", "minicnn", "--help"], capture_output=True, text=True, check=True
     )
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0
-    for command in ("train", "evaluate", "predict", "summary", "gradcheck", "doctor"):
+    for command in COMMANDS:
         assert f"\n    {command}" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "evaluate", "predict", "summary", "gradcheck", "doctor"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(command, "--help")

@@ -16,7 +16,9 @@ from reference.bench import command, measure, memory
 from reference.bench.command import main
 from reference.bench.measure import Disagreement, Quartiles, Timing
 from reference.bench.workloads import TRAINING, WORKLOADS
+from tests.arrays import trains
 
+pytestmark = trains
 NAME = "lenet5-train"
 
 
