@@ -163,7 +163,7 @@ def _accumulation(e: Evidence) -> str | None:
         parts = parts[np.abs(parts) > 1e-6 * e.scale]
         if parts.size < 2:
             return None
-        if np.abs(parts - e.gradient.reshape(-1)[element]).min() > 1e-5 * e.scale:
+        if not any(_near(part, e.gradient.reshape(-1)[element]) for part in parts):
             return None
         seen += 1
     return ACCUMULATION if seen else None
@@ -182,7 +182,7 @@ def _partial(e: Evidence) -> str | None:
             if c.shape[axis] > 1
             for part in np.moveaxis(c, axis, 0)
         ]
-        if not any(abs(s - value) <= 1e-5 * e.scale for s in slices):
+        if not any(_near(s, value) for s in slices):
             return None
     return PARTIAL
 
@@ -224,6 +224,10 @@ def _places(e: Evidence) -> str | None:
         return MISPLACED
     same = abs(e.gradient.sum() - e.numeric.sum()) <= 1e-5 * e.scale * e.gradient.size
     return MISPLACED if same and e.gradient.size > 1 else None
+
+
+def _near(a: float, b: float) -> bool:
+    return bool(abs(a - b) <= 1e-5 * max(abs(a), abs(b)))
 
 
 def _permuted(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:

@@ -42,10 +42,26 @@ def central(along: Along, step: float) -> np.ndarray:
     return (8 * inner - outer) / (12 * step)
 
 
-def rounding(y: np.ndarray, dy: np.ndarray, step: float) -> float:
-    """Return how far rounding may move <dy, central>."""
-    size = np.abs(y).max(initial=0)
-    return float(16 * np.finfo(np.float64).eps * size * np.abs(dy).sum() / step)
+class Slope(NamedTuple):
+    """<dy, dy/dt>, the sum of the magnitudes of its terms, and how far rounding may move it."""
+
+    value: float
+    magnitude: float
+    noise: float
+
+
+def slope(along: Along, step: float, y: np.ndarray, dy: np.ndarray) -> Slope:
+    """Return the slope of <dy, y> by central differences, ``y`` being that at 0.
+
+    Only outputs that move at all are rounded: a large constant beside them does no harm.
+    """
+    terms = dy * central(along, step)
+    rounded = np.abs(dy * y) * (terms != 0)
+    return Slope(
+        float(terms.sum()),
+        float(np.abs(terms).sum()),
+        16 * float(np.finfo(np.float64).eps * rounded.sum()) / step,
+    )
 
 
 def kink(along: Along) -> Kink | None:
@@ -60,7 +76,7 @@ def kink(along: Along) -> Kink | None:
         after, before = along(step), along(-step)
         left, right = (y - before) / step, (after - y) / step
         gaps.append(np.abs(right - left))
-    noise = 16 * np.finfo(np.float64).eps * np.abs(y).max(initial=0) / STEPS[-1]
+    noise = 16 * np.finfo(np.float64).eps * np.abs(y) / STEPS[-1]
     size = np.maximum(np.abs(left), np.abs(right))
     kinked = (gaps[-1] > 1e-3 * size + noise) & (gaps[-1] > 0.5 * gaps[-2])
     if not kinked.any():

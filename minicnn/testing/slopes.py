@@ -18,18 +18,20 @@ from minicnn.testing.derivatives import (
     STEPS,
     Along,
     Kink,
+    Slope,
     central,
     complex_step,
     directions,
     kink,
-    rounding,
+    slope,
 )
 from minicnn.testing.report import Argument
 
-TOLERANCE = 1e-7  # of the greatest element of the gradient
-COMPLEX_TOLERANCE = 1e-9
+TOLERANCE = 1e-7  # of the terms that an element of the gradient is the sum of
+TOLERANCE_COMPLEX = 1e-9
+ROUNDING = 1e-12
 DIRECTIONS = 4
-EVIDENCE = 2000  # elements at most that are measured to find the cause
+EVIDENCE = 1_000_000  # numbers, about, that are kept to find the cause
 
 
 def compare(check: Check, kinks: Kinks, elements: int) -> None:
@@ -58,21 +60,21 @@ class Measurement:
         gradient, rng, report = self.gradient, self.check.rng, self.report
         chosen = np.sort(rng.permutation(gradient.size)[:elements])
         ours = gradient.reshape(-1)[chosen]
-        numeric = np.array([self.slope(self.along(e)) for e in chosen])
-        self.scale = float(
-            max(np.abs(ours).max(), np.abs(numeric[np.isfinite(numeric)]).max(initial=0))
-        )
+        first = [self.slope(self.along(e)) for e in chosen]
+        numeric = np.array([s.value for s in first])
+        finite = numeric[np.isfinite(numeric)]
+        self.scale = float(max(np.abs(ours).max(), np.abs(finite).max(initial=0)))
         error = np.abs(ours - numeric)
-        enough = TOLERANCE * self.scale + self.slack(STEPS[0]) + 1e-10 * np.abs(self.dy).max()
-        suspects = ~(error <= enough)
+        suspects = ~(error <= [self.enough(s) for s in first])
         if self.kinks == "one side":  # halfway between two sides lies the central slope
-            suspects |= [self.leans(e, n) for e, n in zip(chosen, numeric, strict=True)]
-        kinked = set()
+            suspects |= [self.leans(e, s) for e, s in zip(chosen, first, strict=True)]
+        kinked, wrong = set(), []
         for s in np.flatnonzero(suspects):
-            numeric[s], error[s], at_kink = self.closer(chosen[s], ours[s], numeric[s])
+            numeric[s], error[s], at_kink = self.closer(chosen[s], ours[s], first[s])
             if at_kink:
                 kinked.add(s)
-        wrong = [s for s in np.flatnonzero(suspects) if not error[s] <= enough]
+            if error[s]:
+                wrong.append(s)
         worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
         report.checked, report.wrong, report.kinks = len(chosen), len(wrong), len(kinked)
         report.error = float(error[worst]) / (self.scale or 1.0)
@@ -96,38 +98,42 @@ class Measurement:
     def along(self, direction: np.ndarray | int) -> Along:
         return self.check.along(self.i, direction)
 
-    def slope(self, along: Along, step: float = STEPS[0]) -> float:
-        """Return <dy, dy/dt>."""
-        return float((self.dy * central(along, step)).sum())
+    def slope(self, along: Along, step: float = STEPS[0]) -> Slope:
+        return slope(along, step, self.y, self.dy)
 
-    def slack(self, step: float) -> float:
-        """Return how far rounding may move the slope."""
-        return rounding(self.y, self.dy, step)
+    def enough(self, s: Slope) -> float:
+        """Return how far a sound gradient may be from a slope.
+
+        Its own terms count, and of the greatest element no more than rounding: one large element
+        must not hide that a small one is wrong.
+        """
+        return TOLERANCE * s.magnitude + ROUNDING * self.scale + s.noise
 
     # ---- elements
 
-    def leans(self, element: int, central_slope: float) -> bool:
+    def leans(self, element: int, s: Slope) -> bool:
         """Tell whether the slope to the right differs from the central one."""
         step = STEPS[3]
         right = float((self.dy * (self.along(element)(step) - self.y)).sum() / step)
-        return abs(right - central_slope) > 1e-3 * self.scale + self.slack(step)
+        return abs(right - s.value) > 1e-3 * self.scale + s.noise * STEPS[0] / step
 
-    def closer(self, element: int, ours: float, numeric: float) -> tuple[float, float, bool]:
+    def closer(self, element: int, ours: float, first: Slope) -> tuple[float, float, bool]:
         """Look again at an element that seems wrong: with smaller steps, and for a kink.
 
-        Returns the slope that fits best, the error, and whether there is a kink.
+        Returns the slope that fits best, the error (0 if it is within what rounding allows), and
+        whether there is a kink.
         """
         along = self.along(element)
-        best, error, at = numeric, abs(ours - numeric), kink(along)
+        best, error, at = first.value, abs(ours - first.value), kink(along)
         # Where only one side will do, the central slope proves nothing.
-        for step in STEPS[1:] if at is None or self.kinks != "one side" else ():
-            if self.slack(step) > 1e-3 * self.scale:
+        for step in STEPS if at is None or self.kinks != "one side" else ():
+            s = self.slope(along, step)
+            if step != STEPS[0] and s.noise > 1e-3 * self.scale:
                 break
-            again = self.slope(along, step)
-            if not abs(ours - again) >= error:  # also where one is NaN
-                best, error = again, abs(ours - again)
-            if error <= TOLERANCE * self.scale + self.slack(step):
-                return best, 0.0, False
+            if not abs(ours - s.value) >= error:  # also where one is NaN
+                best, error = s.value, abs(ours - s.value)
+            if abs(ours - s.value) <= self.enough(s):
+                return s.value, 0.0, False
         if at is None:
             return best, error, False
         if at.jumps:
@@ -179,18 +185,18 @@ class Measurement:
 
     def nearest_slope(self, v: np.ndarray, right: float, size: float) -> tuple[float, float, float]:
         """Return <dy, J v>, how far it is from <g, v> = ``right``, and how far it may be."""
-        along, left, error, slack = self.along(v), np.nan, np.inf, 0.0
+        along, left, error, noise = self.along(v), np.nan, np.inf, 0.0
         for step in STEPS[:4]:
-            slack = self.slack(step)
-            if step != STEPS[0] and slack > 1e-3 * size:
+            s = self.slope(along, step)
+            if step != STEPS[0] and s.noise > 1e-3 * size:
                 break
-            left = self.slope(along, step)
-            error = min(error, abs(left - right))
-            if error <= TOLERANCE * size + slack:
-                return left, error, slack
+            if not abs(s.value - right) >= error:
+                left, error, noise = s.value, abs(s.value - right), s.noise
+            if error <= TOLERANCE * size + noise:
+                return left, error, noise
         at = kink(along)
         if at is None:
-            return left, error, slack
+            return left, error, noise
         if self.kinks == "skip":
             return right, 0.0, 0.0
         low, high = self.between(along, at)
@@ -208,7 +214,7 @@ class Measurement:
                 return  # forward takes complex numbers, but is not analytic
             error = max(error, abs(self.gradient.reshape(-1)[element] - exact))
         self.report.complex_step = error / (self.scale or 1.0)
-        if error > COMPLEX_TOLERANCE * self.scale + 1e-15 * float(np.abs(self.dy).sum()):
+        if error > TOLERANCE_COMPLEX * self.scale + 1e-15 * float(np.abs(self.dy).sum()):
             text = f"the complex step shows a relative error of {self.report.complex_step:.1e}"
             self.check.fault(self.report.name, text)
 
@@ -218,10 +224,8 @@ class Measurement:
         """Gather what the pattern of a wrong gradient may be seen from."""
         check, gradient, array = self.check, self.gradient, self.check.arrays[self.i]
         assert array is not None
-        contributions = {
-            e: self.dy * central(self.along(e), STEPS[2])
-            for e in range(min(gradient.size, EVIDENCE))
-        }
+        count = min(gradient.size, EVIDENCE // max(self.y.size, 1) + 100)
+        contributions = {e: self.dy * central(self.along(e), STEPS[2]) for e in range(count)}
         numeric = np.full(gradient.size, np.nan)
         for element, terms in contributions.items():
             numeric[element] = terms.sum()
