@@ -402,12 +402,14 @@ def _gradcheck(args: argparse.Namespace) -> int:
 
     if args.examples < 1:
         raise ValueError(f"--examples must be at least 1, got {args.examples}.")
-    right, report = command.run(
+    if args.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {args.seed}.")
+    code, report = command.run(
         args.target, args.inputs, args.options, args.torch, not args.inference, args.examples,
         args.seed,
     )  # fmt: skip
     print(report)
-    return 0 if right else 1
+    return code
 
 
 def _whole_name(data: str) -> str:

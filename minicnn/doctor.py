@@ -100,7 +100,7 @@ def _kernels() -> list[str]:
     kernels = [
         value
         for info in walk_packages(minicnn.__path__, "minicnn.")
-        if not info.name.endswith("__main__")
+        if not info.name.endswith("__main__") and not info.name.startswith("minicnn.testing")
         for value in vars(import_module(info.name)).values()
         if isinstance(value, CPUDispatcher) and value.py_func.__module__ == info.name
     ]

@@ -107,7 +107,8 @@ ANIMALS = [
         "dilation forgotten in col2im",
         "im2col was extended for dilation, its transpose was not. With dilation 1 they fit, and "
         "the weights' gradient is right even otherwise.",
-        SOUND, (conv, dilation_forgotten), cases, causes.MISPLACED,
+        SOUND, (conv, dilation_forgotten), cases,
+        "an index that forgets stride, dilation or padding",
     ),
     Animal(
         "groups mixed",
@@ -119,6 +120,6 @@ ANIMALS = [
         "bias gradient missing an axis",
         "The bias was added to every pixel, hence the sum over pixels. It was added to every image "
         "of the batch too. With one image the optimiser broadcasts the mistake away.",
-        SOUND, (conv, bias_without_the_batch), cases, "a sum is missing over 1 axes",
+        SOUND, (conv, bias_without_the_batch), cases, "a sum is missing over an axis",
     ),
 ]  # fmt: skip

@@ -39,16 +39,12 @@ def padded_with_zero(x, kernel_size, stride, padding, dilation, ceil_mode):
 
 def assigned(dy, cache):
     winner, g = cache
-    dwindows = _one_hot(winner, g) * dy[..., None, None]
-    n, c = dy.shape[:2]
-    dx = padded(np.zeros((n, c, g.h, g.w), dy.dtype), g)
-    for i in range(g.oh):
-        for j in range(g.ow):
-            for r in range(g.kh):
-                for s in range(g.kw):
-                    at = (..., i * g.sh + r * g.dh, j * g.sw + s * g.dw)
-                    hit = dwindows[:, :, i, j, r, s]
-                    dx[at] = np.where(hit != 0, hit, dx[at])  # = where += belongs
+    r, s = np.divmod(winner, g.kw)
+    rows = np.arange(g.oh)[:, None] * g.sh + r * g.dh
+    columns = np.arange(g.ow) * g.sw + s * g.dw
+    n, c = np.ogrid[: dy.shape[0], : dy.shape[1]]
+    dx = padded(np.zeros((*dy.shape[:2], g.h, g.w), dy.dtype), g)
+    dx[n[..., None, None], c[..., None, None], rows, columns] = dy  # = where += belongs
     return dx[:, :, g.top : g.top + g.h, g.left : g.left + g.w]
 
 

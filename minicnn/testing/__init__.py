@@ -6,7 +6,7 @@
 
 tells whether backward is the derivative of forward, which argument and element is worst, and often
 why. ``minicnn.testing.strategies`` draws inputs, and ``check_op`` and ``check_layer`` make tests of
-them; these need hypothesis (``pip install "minicnn[testing]"``).
+them; these need hypothesis (``pip install hypothesis``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
         if error.name != "hypothesis":
             raise
         raise ModuleNotFoundError(
-            f'minicnn.testing.{name} needs hypothesis: pip install "minicnn[testing]"',
+            f"minicnn.testing.{name} needs hypothesis: pip install hypothesis",
             name="hypothesis",
         ) from error
     return getattr(decorators, name)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +28,7 @@ class Check:
     y: np.ndarray
     dy: np.ndarray
     gradients: Arrays
-    cache_shares_y: bool
+    cache: Any
 
     def __init__(
         self,
@@ -85,14 +87,32 @@ class Check:
             raise Stop
 
     @contextmanager
-    def catching(self, where: str) -> Iterator[None]:
-        """Report what forward or backward raise."""
+    def catching(self, where: str, begins: bool = False) -> Iterator[None]:
+        """Report what forward or backward raise; ``begins``: nothing could be checked then."""
         try:
             yield
+        except Stop:
+            raise
         except ContractError as error:
+            self.report.checked = not begins
             self.fault(where, str(error), stop=True)
         except Exception as error:
             cause = causes.of_exception(error)
             if self.against is not None:
                 cause = causes.of_rejection(error, self.arrays, self.against) or cause
-            self.fault(where, f"it raised {type(error).__name__}: {error}", cause, stop=True)
+            self.report.checked = not begins
+            self.report.error = error
+            text = f"it raised {type(error).__name__}: {error}{_place(error.__traceback__)}"
+            self.fault(where, text, cause, stop=True)
+
+
+def _place(traceback: TracebackType | None) -> str:
+    """Return in words where in the checked code an error was raised."""
+    here, found = Path(__file__).parent, ""
+    while traceback is not None:
+        file = Path(traceback.tb_frame.f_code.co_filename)
+        if here not in file.parents and "minicnn" not in file.parts[-3:]:
+            name = traceback.tb_frame.f_code.co_name
+            found = f" ({file.name}, line {traceback.tb_lineno}, in {name})"
+        traceback = traceback.tb_next
+    return found

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +17,7 @@ import numpy as np
 
 from minicnn import ops
 from minicnn.testing.checker import gradcheck
-from minicnn.testing.report import GradientError, Report
+from minicnn.testing.report import GradientError
 
 
 def run(
@@ -26,8 +28,11 @@ def run(
     training: bool = True,
     examples: int = 100,
     seed: int = 0,
-) -> tuple[bool, str]:
-    """Return whether the gradients are right, and the report. Raises ValueError on bad input."""
+) -> tuple[int, str]:
+    """Return the exit code and the report. Raises ValueError on bad input.
+
+    The code is 0 if the gradients are right, 1 if not, 2 if nothing could be said.
+    """
     rng = np.random.default_rng(seed)
     thing = load(target, rng)
     equivalent = load(torch, rng) if torch else None
@@ -41,7 +46,9 @@ def run(
         )  # fmt: skip
     except TypeError as error:
         raise ValueError(str(error).removeprefix("gradcheck: ")) from error
-    return report.ok, str(report)
+    if not report.checked or (report.ok and not report.compared):
+        return 2, str(report)
+    return (0 if report.ok else 1), str(report)
 
 
 def load(target: str, rng: np.random.Generator) -> Any:
@@ -61,10 +68,14 @@ def load(target: str, rng: np.random.Generator) -> Any:
             return importlib.import_module(spec)
     try:
         return eval(expression, names)  # the user's own code, as if it stood in the module
+    except NameError as error:
+        public = [n for n in vars(module) if not n.startswith("_")]
+        near = difflib.get_close_matches(str(error.name), public) or public[:12]
+        raise ValueError(
+            f"{where} has no {error.name}. Did you mean {', '.join(near) or 'another file'}?"
+        ) from error
     except Exception as error:
-        public = ", ".join(n for n in vars(module) if not n.startswith("_")) or "nothing"
-        hint = f" It has {public}." if isinstance(error, NameError) else ""
-        raise ValueError(f"{target}: {type(error).__name__}: {error}.{hint}") from error
+        raise ValueError(f"{target}: {type(error).__name__}: {error}.") from error
 
 
 def _module(name: str) -> ModuleType:
@@ -73,27 +84,42 @@ def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ValueError(
-            f"there is no module {error.name}. Give a module that Python finds from here, or a "
-            "file with its path: layers.py:Scale(3)."
-        ) from error
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            hint = " (pip install torch)" if error.name == "torch" else ""
+            raise ValueError(
+                f"there is no module {error.name}{hint}. Give a module that Python finds from "
+                "here, or a file with its path: layers.py:Scale(3)."
+            ) from error
+        raise ValueError(f"{name} cannot be imported: {error}.") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{name} cannot be imported: {_said(error)}") from error
 
 
 def _file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own: a file inspect.py must not take the place of Python's.
+    spec = importlib.util.spec_from_file_location(f"minicnn_gradcheck_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[spec.name] = module
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[path.stem]
-        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        del sys.modules[spec.name]
+        raise ValueError(f"{path}: {_said(error)}") from error
     return module
+
+
+def _said(error: BaseException) -> str:
+    """Return an error as text, with the line of the file it comes from."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    at = f" ({Path(last.filename).name}, line {last.lineno})"
+    if isinstance(error, SyntaxError):
+        at = ""  # its text says so
+    return f"{type(error).__name__}: {error}{at}"
 
 
 def array(text: str, rng: np.random.Generator) -> np.ndarray | None:
@@ -102,7 +128,7 @@ def array(text: str, rng: np.random.Generator) -> np.ndarray | None:
         return None
     shape, colon, below = text.partition(":")
     try:
-        sizes = tuple(int(size) for size in shape.split(",") if size)
+        sizes = () if shape == "scalar" else tuple(int(size) for size in shape.split(","))
         classes = int(below) if colon else 0
     except ValueError:
         sizes = ()
@@ -110,7 +136,7 @@ def array(text: str, rng: np.random.Generator) -> np.ndarray | None:
     if classes < 0 or any(size < 0 for size in sizes) or (colon and not classes):
         raise ValueError(
             f"--input {text!r}: give a shape, such as 2,3,6,5, or for labels shape:classes, such "
-            'as 4:3, or "none" for an array that is not given.'
+            'as 4:3, "scalar" for one number, or "none" for an array that is not given.'
         )
     return rng.integers(0, classes, sizes) if colon else rng.standard_normal(sizes)
 
@@ -130,7 +156,7 @@ def _options(texts: Sequence[str]) -> dict[str, Any]:
 
 def _drawn(
     thing: Any, target: str, options: Sequence[str], equivalent: Any, examples: int, seed: int
-) -> tuple[bool, str]:
+) -> tuple[int, str]:
     """Check an operation of minicnn on calls drawn by its strategy."""
     name = next((n for n in ops.__all__ if getattr(ops, n) is thing), None)
     if name is None:
@@ -146,18 +172,18 @@ def _drawn(
     except ModuleNotFoundError as error:
         raise ValueError(
             f"without --input the inputs are drawn by {error.name}, which is not installed. "
-            'Use pip install "minicnn[testing]", or give --input.'
+            "Use pip install hypothesis, or give --input."
         ) from error
     from hypothesis import seed as hypothesis_seed
-    from hypothesis import settings
 
-    test = check_op(CALLS[name](), torch=equivalent)(lambda: thing)
-    test = settings(
-        max_examples=examples, deadline=None, database=None, report_multiple_bugs=False
-    )(test)
+    def operation() -> Any:
+        return thing
+
+    test = check_op(CALLS[name](), examples=examples, torch=equivalent)(operation)
     try:
         hypothesis_seed(seed)(test)()
     except GradientError as error:
-        report: Report = error.report
-        return False, str(report)
-    return True, f"{name}: the gradients are right on {examples} drawn calls."
+        return 1, str(error)
+    except TypeError as error:
+        raise ValueError(str(error).removeprefix("gradcheck: ")) from error
+    return 0, f"{name}: the gradients are right on {examples} drawn calls."

@@ -7,6 +7,7 @@ import numpy as np
 from minicnn.testing import causes
 from minicnn.testing.check import Check
 from minicnn.testing.equivalents import Equivalent
+from minicnn.testing.subjects import LayerSubject
 
 TOLERANCE = 1e-9  # of the greatest element
 
@@ -18,10 +19,24 @@ def compare(check: Check, against: Equivalent) -> None:
         text = f"y differs from that of {against.name}: {_difference(check.y, y)}"
         check.fault("forward", text, _cause(check, against, y))
         return
+    _compare_buffers(check, against)
     for name, ours, theirs in zip(check.subject.names, check.gradients, gradients, strict=False):
         if ours is not None and theirs is not None and not _agree(ours, theirs):
             text = f"the gradient differs from that of {against.name}: {_difference(ours, theirs)}"
             check.fault(name, text, _cause(check, against, None))
+
+
+def _compare_buffers(check: Check, against: Equivalent) -> None:
+    """Compare what one pass leaves in a layer: running statistics."""
+    theirs = against.buffers()
+    if not theirs or not isinstance(check.subject, LayerSubject):
+        return
+    check.subject.begin()
+    check.subject.forward(check.fresh(check.arrays))
+    for name, ours in check.subject.buffers().items():
+        if name in theirs and not _agree(ours, theirs[name]):
+            text = f"after forward it is not that of {against.name}: "
+            check.fault(name, text + _difference(ours, theirs[name]))
 
 
 def _cause(check: Check, against: Equivalent, y: np.ndarray | None) -> str | None:

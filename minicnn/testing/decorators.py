@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from minicnn.testing.checker import gradcheck
@@ -20,44 +20,48 @@ Make = Callable[[], Any]
 Test = Callable[[], None]
 
 
-def check_op(inputs: st.SearchStrategy[Any], **how: Any) -> Callable[[Make], Test]:
+def check_op(
+    inputs: st.SearchStrategy[Any], *, examples: int | None = None, **how: Any
+) -> Callable[[Make], Test]:
     """Make a test that runs ``gradcheck`` on what the function returns, for drawn inputs.
 
-    The function returns an operation, a loss, or a pair (forward, backward). ``inputs`` draws an
-    array; a tuple of arrays, at its end perhaps a dict of options; or a call such as
-    ``strategies.conv2d()``. ``how`` is what ``gradcheck`` takes by name. Put
-    ``hypothesis.settings`` above for more examples.
+    The function returns an operation, a loss, or a pair (forward, backward).
+
+    Parameters
+        inputs    draws an array; a tuple of arrays, at its end perhaps a dict of options; or a
+                  call such as ``strategies.conv2d()``
+        examples  how many are drawn; as many as hypothesis draws by itself unless given
+        how       what ``gradcheck`` takes by name
     """
+    _check_inputs("check_op", inputs)
 
     def decorate(make: Make) -> Test:
-        @given(drawn=inputs)
         def test(drawn: Any) -> None:
-            arrays, options = split(drawn)
-            own: dict[str, Any] = {"options": {**options, **how.get("options", {})}}
-            if isinstance(drawn, Call):
-                own["updates"] = drawn.updates
-            gradcheck(make(), *arrays, **{**how, **own})
+            __tracebackhide__ = True
+            _check(make, drawn, how)
 
-        return _named_like(make, test)
+        return _as_test(test, make, examples, drawn=inputs)
 
     return decorate
 
 
-def check_layer(inputs: st.SearchStrategy[Any], **how: Any) -> Callable[[Make], Test]:
+def check_layer(
+    inputs: st.SearchStrategy[Any], *, examples: int | None = None, **how: Any
+) -> Callable[[Make], Test]:
     """Make a test that runs ``gradcheck`` on a layer or network, in training and in inference.
 
     The function returns the layer; it is called anew for every example. See ``check_op``;
     ``training=True`` or ``False`` keeps to the one.
     """
+    _check_inputs("check_layer", inputs)
     modes = st.just(how.pop("training")) if "training" in how else st.booleans()
 
     def decorate(make: Make) -> Test:
-        @given(drawn=inputs, training=modes)
         def test(drawn: Any, training: bool) -> None:
-            arrays, options = split(drawn)
-            gradcheck(make(), *arrays, options=options, training=training, **how)
+            __tracebackhide__ = True
+            _check(make, drawn, {**how, "training": training})
 
-        return _named_like(make, test)
+        return _as_test(test, make, examples, drawn=inputs, training=modes)
 
     return decorate
 
@@ -73,8 +77,35 @@ def split(drawn: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return drawn, {}
 
 
-def _named_like(make: Make, test: Any) -> Test:
-    # Not functools.wraps: pytest would look through it, at the arguments of `make`.
+def _check(make: Make, drawn: Any, how: dict[str, Any]) -> None:
+    __tracebackhide__ = True
+    thing = make()
+    if thing is None:
+        raise TypeError("the function returned None; did you forget return?")
+    arrays, options = split(drawn)
+    updates = list(drawn.updates.values()) if isinstance(drawn, Call) else []
+    own = {"options": {**options, **how.get("options", {})}}
+    gradcheck(thing, *arrays, **{"updates": updates, **how, **own})
+
+
+def _check_inputs(name: str, inputs: Any) -> None:
+    if not isinstance(inputs, st.SearchStrategy):
+        raise TypeError(
+            f"{name}: inputs must be a strategy, got {inputs!r}. Write @{name}(images()), with "
+            "both pairs of parentheses."
+        )
+
+
+def _as_test(test: Any, make: Make, examples: int | None, **drawn: Any) -> Test:
+    # Not functools.wraps: pytest would look through it, at the arguments of `make`. The name comes
+    # first, for hypothesis keeps what failed under it.
     test.__name__, test.__qualname__ = make.__name__, make.__qualname__
     test.__module__, test.__doc__ = make.__module__, make.__doc__
-    return test
+    usual = settings()
+    quiet = settings(
+        max_examples=examples or usual.max_examples,
+        deadline=None,  # the first call of a kernel compiles it
+        suppress_health_check=[HealthCheck.too_slow],
+        phases=[phase for phase in usual.phases if phase != Phase.explain],
+    )
+    return quiet(given(**drawn)(test))

@@ -18,6 +18,10 @@ class Equivalent:
     name: str
     options: Mapping[str, Any]
 
+    def buffers(self) -> dict[str, np.ndarray]:
+        """Return what the latest answer left in buffers, such as running statistics."""
+        return {}
+
     def value(self, arrays: Arrays, options: Mapping[str, Any]) -> np.ndarray:
         return self.answer(arrays, None, options)[0]
 
@@ -118,6 +122,7 @@ class _Torch(Equivalent):
                     f"torch's are {', '.join(names)}. They have to agree."
                 )
             function = module
+            module.requires_grad_(True)
         else:
             function, leaves, inputs = self.function, tensors, tensors
         for tensor in leaves:
@@ -126,8 +131,14 @@ class _Torch(Equivalent):
         y = function(*inputs, **options)
         if dy is not None:
             y.backward(torch.tensor(dy))
+        self._module = function if self.module else None
         gradients = tuple(None if t is None or t.grad is None else t.grad.numpy() for t in leaves)
         return y.detach().numpy(), gradients
+
+    def buffers(self) -> dict[str, np.ndarray]:
+        if self._module is None:
+            return {}
+        return {name: buffer.numpy() for name, buffer in self._module.named_buffers()}
 
 
 def _copies(arrays: Arrays) -> Arrays:

@@ -46,6 +46,15 @@ class Report:
     arguments: list[Argument] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)  # float arrays without a gradient
+    against: str | None = None  # the equivalent that it was compared with
+    checked: bool = True  # False: forward could not be run
+    error: BaseException | None = None  # that forward or backward raised
+
+    @property
+    def compared(self) -> bool:
+        """Whether any gradient was compared with anything."""
+        return bool(self.arguments) or bool(self.against)
 
     @property
     def ok(self) -> bool:
@@ -57,14 +66,26 @@ class Report:
         return [fault.cause for fault in self.faults if fault.cause]
 
     def __str__(self) -> str:
-        lines = [f"{self.subject}: {'the gradients are right' if self.ok else 'WRONG'}"]
+        lines = [f"{self.subject}: {self._verdict()}"]
         if self.arguments:
             lines += ["", *_table(self.arguments)]
         if self.faults:
             lines += ["", *map(str, self.faults)]
         if self.notes:
-            lines += ["", *self.notes]
+            lines += ["", *dict.fromkeys(self.notes)]
         return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        if not self.checked:
+            return "could not be checked"
+        if not self.ok:
+            return "WRONG"
+        if not self.compared:
+            return "nothing was compared"
+        text = "the gradients are right"
+        if self.against:
+            text += f", and those of {self.against}"
+        return text + (f"; not checked: {', '.join(self.unchecked)}" if self.unchecked else "")
 
 
 class GradientError(AssertionError):

@@ -105,6 +105,13 @@ def test_inference_is_a_fixed_affine_map(impl: str) -> None:
 
 
 @impls
+def test_a_variance_of_0_without_eps_divides_by_0_and_a_negative_one_has_no_root(impl: str) -> None:
+    x, var = np.array([[1.0, 1.0], [3.0, 3.0]]), np.array([0.0, -1.0])
+    y, _ = batch_norm.forward(x, None, None, np.full(2, 2.0), var, eps=0, impl=impl)
+    np.testing.assert_array_equal(y, [[-np.inf, np.nan], [np.inf, np.nan]])
+
+
+@impls
 @pytest.mark.parametrize("training", [True, False])
 def test_a_gradient_not_asked_for_or_not_there_is_none(training: bool, impl: str) -> None:
     x, ones, running = normal(4, 3), np.ones(3), (np.zeros(3), np.ones(3))
@@ -332,6 +339,10 @@ ERRORS: list[tuple[np.ndarray, dict[str, Any], type[Exception], str]] = [
     (
         X, BOTH | {"running_mean": zeros(3, dtype=np.float64)}, TypeError,
         "running_mean is float64 but x is float32. Use running_mean.astype(np.float32).",
+    ),
+    (
+        X, BOTH | {"running_var": zeros(3, dtype=np.float64)}, TypeError,
+        "running_var is float64 but x is float32. Use running_var.astype(np.float32).",
     ),
     (
         X, {"weight": [1, 1, 1]}, TypeError,

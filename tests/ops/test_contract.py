@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import numba
@@ -11,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import types
 
-from minicnn import ShapeError, ops
+from minicnn import ShapeError, ops, windows
 from minicnn.testing.strategies import CALLS, WIDE, Call
 from tests import oracle
-from tests.arrays import assert_close, impls, untouched
+from tests.arrays import assert_close, compiled, impls, untouched
 
 every_operation = pytest.mark.parametrize("name", sorted(CALLS))
 
@@ -42,6 +45,43 @@ def test_fast_equals_textbook(name: str, data: st.DataObject) -> None:
         assert_close(fast, textbook, str(call), scale)
 
 
+class FastCode(Exception):
+    """Raised in the place of it."""
+
+
+@contextmanager
+def fast_code_raises(op: ModuleType) -> Iterator[None]:
+    """Have all that belongs to the fast implementation only raise FastCode."""
+
+    def raising(*args: object) -> None:
+        raise FastCode
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np, "tanh", raising)
+        for module in (op, getattr(op, "fast", op), windows):
+            for name, value in list(vars(module).items()):
+                if hasattr(value, "py_func") or name == "single_threaded_blas":
+                    patch.setattr(module, name, raising)
+        yield
+
+
+@compiled
+@every_operation
+@given(data=st.data())
+def test_the_implementation_asked_for_is_the_one_that_runs(name: str, data: st.DataObject) -> None:
+    call = data.draw(CALLS[name](WIDE))
+    with fast_code_raises(call.op):
+        y, cache = call.forward("textbook")
+        dy = call.fill.upstream(y.shape)
+        call.backward(dy, cache, "textbook")
+        if not y.size or call.options.get("p") == 0:
+            return  # nothing to compute
+        with pytest.raises(FastCode):
+            call.forward("fast")
+        with pytest.raises(FastCode):
+            call.backward(dy, cache, "fast")
+
+
 @impls
 @every_operation
 @given(data=st.data())
@@ -54,6 +94,14 @@ def test_a_cache_serves_more_than_once(name: str, impl: str, data: st.DataObject
         again = [g for g in call.backward(dy, cache, impl) if g is not None]
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@impls
+@every_operation
+@given(data=st.data())
+def test_what_is_returned_may_be_written_to(name: str, impl: str, data: st.DataObject) -> None:
+    call = data.draw(CALLS[name](WIDE))
+    assert all(result.flags.writeable for result in run(call, impl))
 
 
 @every_operation

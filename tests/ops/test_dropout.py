@@ -85,6 +85,15 @@ def test_p_1_leaves_nothing(impl: str) -> None:
 
 
 @impls
+def test_a_draw_equal_to_p_is_kept(impl: str) -> None:
+    """Of the numbers in [0, 1) that are drawn, a share of p is less than p, as near as can be."""
+    p = float(rng(3).random(dtype=np.float32))
+    np.testing.assert_allclose(
+        dropout.forward(np.ones(1), p, rng=rng(3), impl=impl)[0], 1 / (1 - p)
+    )
+
+
+@impls
 def test_rng_moves_on_by_one_draw_for_each_number(impl: str) -> None:
     generator, other = rng(3), rng(3)
     for _ in range(2):

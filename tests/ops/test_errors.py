@@ -33,13 +33,17 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]] =
         "conv2d: weight must have 4 axes (o, c/groups, kh, kw), got 3 with shape (6, 4, 3).",
     ),
     (
-        "fold", (zeros(1, 10, 4), 3, 2), {}, ShapeError,
-        "fold: x has 10 rows where a multiple of kh*kw = 2*2 = 4 is needed, one for each channel "
+        "fold", (zeros(1, 10, 4), 4, (2, 3)), {}, ShapeError,
+        "fold: x has 10 rows where a multiple of kh*kw = 2*3 = 6 is needed, one for each channel "
         "and tap.",
     ),
     (
-        "fold", (zeros(1, 12, 5), 3, 2), {}, ShapeError,
-        "fold: x has 5 columns, but 2 x 2 = 4 windows lie on an image of output_size (3, 3).",
+        "fold", (zeros(1, 12, 5), (3, 4), 2), {}, ShapeError,
+        "fold: x has 5 columns, but 2 x 3 = 6 windows lie on an image of output_size (3, 4).",
+    ),
+    (
+        "fold", (zeros(1, 4, 1), 0, 2), {}, ShapeError,
+        "fold: output_size must be at least 1, got 0.",
     ),
     (
         "max_pool2d", (zeros(1, 1, 3, 3), 5), {}, ShapeError,
@@ -56,9 +60,17 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]] =
         "may be empty.",
     ),
     (
-        "linear", (zeros(2, 3), zeros(4, 5)), {}, ShapeError,
-        "linear: x of shape (2, 3) has 3 features on its last axis where weight of shape (4, 5) "
+        "adaptive_avg_pool2d", (zeros(1, 1, 2, 3), (None, 0)), {}, ShapeError,
+        "adaptive_avg_pool2d: output_size must be at least 1, got 0.",
+    ),
+    (
+        "linear", (zeros(2, 7, 3), zeros(4, 5)), {}, ShapeError,
+        "linear: x of shape (2, 7, 3) has 3 features on its last axis where weight of shape (4, 5) "
         "takes 5. Is the image of the size that the network was made for?",
+    ),
+    (
+        "linear", (zeros(2, 5), zeros(4, 5, 1)), {}, ShapeError,
+        "linear: weight must have 2 axes (out_features, in_features), got 3 with shape (4, 5, 1).",
     ),
     (
         "linear", (zeros(), zeros(4, 5)), {}, ShapeError,
@@ -96,8 +108,8 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]] =
         "is needed.",
     ),
     (
-        "cross_entropy", (zeros(3, 2), zeros(3, 2)), {"ignore_index": 1}, ValueError,
-        "cross_entropy: ignore_index=1 needs targets of classes, but these are probabilities.",
+        "cross_entropy", (zeros(3, 2), zeros(3, 2)), {"ignore_index": 0}, ValueError,
+        "cross_entropy: ignore_index=0 needs targets of classes, but these are probabilities.",
     ),
     (
         "cross_entropy", (zeros(3, 2), zeros(3, 2).astype(np.float64)), {}, TypeError,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from minicnn.ops import cross_entropy, log_softmax, nll_loss
+from minicnn.ops import cross_entropy, log_softmax, nll_loss, softmax
 from tests.arrays import impls
 
 LOGITS = np.array([[0.0, math.log(2), math.log(5)], [math.log(4), 0.0, math.log(3)]])
@@ -47,6 +47,23 @@ def test_the_gradient_is_probability_minus_target(impl: str) -> None:
     dx = cross_entropy.backward(1.0, cache, impl=impl)
     expected = np.array([[1 / 8, 2 / 8, 5 / 8 - 1], [4 / 8, 1 / 8 - 1, 3 / 8]])
     np.testing.assert_allclose(dx, expected, rtol=1e-12)
+
+
+@impls
+def test_a_negative_ignore_index_is_no_class_and_may_stand_beside_probabilities(impl: str) -> None:
+    target = np.array([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0]])
+    y, wanted = (
+        cross_entropy.forward(LOGITS, target, ignore_index=i, impl=impl)[0] for i in (-1, -100)
+    )
+    assert y == wanted
+
+
+@impls
+@pytest.mark.parametrize("op", [softmax, log_softmax])
+def test_the_last_axis_is_taken_unless_another_is_given(op, impl: str) -> None:
+    x = np.sin(np.arange(24.0)).reshape(2, 3, 4)
+    y, taken = (op.forward(x, *dim, impl=impl)[0] for dim in ([], [2]))
+    np.testing.assert_array_equal(y, taken)
 
 
 @impls

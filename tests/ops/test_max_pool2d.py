@@ -67,6 +67,16 @@ def test_a_window_between_all_pixels_is_minus_infinity_and_passes_no_gradient(im
 
 
 @impls
+@pytest.mark.parametrize("turn", [1, -1])
+def test_that_no_pixel_won_can_be_told_from_the_last_of_256(turn: int, impl: str) -> None:
+    image, *options = (pair[::turn] for pair in ((128, 1), (128, 2), (1, 1), (0, 1), (1, 2)))
+    x = np.ones((1, 1, *image))
+    y, cache = max_pool2d.forward(x, *options, impl=impl)
+    assert cache.winner.item() == 256
+    assert not max_pool2d.backward(np.ones_like(y), cache, impl=impl).any()
+
+
+@impls
 def test_padding_loses_even_against_minus_infinity(impl: str) -> None:
     x = np.full((1, 1, 2, 2), -np.inf)
     y, cache = max_pool2d.forward(x, 2, 2, 1, impl=impl)

@@ -24,11 +24,13 @@ def assert_like_torch(call: Call, impl: str) -> None:
     expected, dy, gradients = oracle.answer(call)
     y, cache = call.forward(impl)
     assert y.dtype == call.dtype
+    assert y is not call.arrays[0]
     assert_close(y, expected, "y")
     for ours, theirs in zip(call.backward(dy, cache, impl), gradients, strict=True):
         if theirs is None:
             assert ours is None
         else:
+            assert ours is not dy
             assert_close(ours, theirs, "gradient")
 
 
