@@ -120,7 +120,8 @@ def _is_linear(check: Check, cache: object) -> None:
         if whole is None or a is None or b is None or not np.isfinite(whole).all():
             continue
         size = max(np.abs(np.nan_to_num(a)).max(initial=0), np.abs(whole).max(initial=0))
-        if not np.allclose(a + b, whole, rtol=0, atol=1e-9 * size):
+        floor = 1e-13 * np.abs(large).max(initial=0)
+        if not np.allclose(a + b, whole, rtol=0, atol=1e-9 * size + floor):
             ignored = np.array_equal(a, whole) and np.array_equal(b, whole)
             cause = causes.UPSTREAM_IGNORED if ignored else causes.NOT_LINEAR
             check.fault(name, "the gradient is not linear in dy", cause)

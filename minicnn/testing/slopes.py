@@ -29,7 +29,7 @@ from minicnn.testing.report import Argument
 
 TOLERANCE = 1e-7  # of the terms that an element of the gradient is the sum of
 TOLERANCE_COMPLEX = 1e-9
-ROUNDING = 1e-12
+ROUNDING = 1e-12  # of the greatest element, and of dy
 DIRECTIONS = 4
 EVIDENCE = 1_000_000  # numbers, about, that are kept to find the cause
 
@@ -53,6 +53,8 @@ class Measurement:
     def __init__(self, check: Check, i: int, gradient: np.ndarray, kinks: Kinks) -> None:
         self.check, self.i, self.gradient, self.kinks = check, i, gradient, kinks
         self.y, self.dy = check.y, check.dy
+        # Where a gradient is 0, backward gives what rounding leaves of terms that cancel.
+        self.floor = ROUNDING * float(np.abs(check.dy).sum())
         self.report = Argument(check.subject.names[i], gradient.shape)
         check.report.arguments.append(self.report)
 
@@ -107,14 +109,32 @@ class Measurement:
     def slope(self, along: Along, step: float = STEPS[0]) -> Slope:
         return slope(along, step, self.y, self.dy)
 
+    def slopes(self, along: Along, x: float, scale: float) -> Iterator[Slope]:
+        """Yield slopes by smaller and smaller steps, until rounding would drown them.
+
+        Where the curvature jumps, as that of ReLU squared does at 0, the error falls in proportion
+        to the step: after each slope comes what two of them point to. Near a pole or a root, small
+        numbers ``x`` need steps in proportion to them.
+        """
+        for factor in (1.0, 2.0 ** np.floor(np.log2(x))) if 1e-30 < x < 2**-8 else (1.0,):
+            wide: tuple[float, float] | None = None
+            for step in STEPS:
+                s = self.slope(along, step * factor)
+                if factor == 1 and step != STEPS[0] and s.noise > 1e-3 * scale:
+                    break
+                yield s
+                if wide is not None:
+                    value = s.value - (wide[1] - s.value) * step / (wide[0] - step)
+                    yield s._replace(value=value, noise=2 * s.noise)
+                wide = step, s.value
+
     def enough(self, s: Slope) -> float:
         """Return how far a sound gradient may be from a slope.
 
         Its own terms count, and of the greatest element no more than rounding: one large element
         must not hide that a small one is wrong.
         """
-        floor = 1e-15 * float(np.abs(self.dy).sum())
-        return TOLERANCE * s.magnitude + ROUNDING * self.scale + floor + s.noise
+        return TOLERANCE * s.magnitude + ROUNDING * self.scale + self.floor + s.noise
 
     # ---- elements
 
@@ -158,24 +178,11 @@ class Measurement:
         array = self.check.arrays[self.i]
         assert array is not None
         x = abs(float(array.reshape(-1)[element]))
-        smaller = [2.0 ** np.floor(np.log2(x))] if 1e-30 < x < 2**-8 else []
-        for factor in (1.0, *smaller):  # steps in proportion to a small x too: 1/x, log
-            before: tuple[float, Slope] | None = None
-            for step in STEPS:
-                s = self.slope(along, step * factor)
-                if factor == 1 and step != STEPS[0] and s.noise > 1e-3 * self.scale:
-                    break
-                candidates = [s]
-                if before is not None:  # where the curvature jumps, the error falls with the step
-                    wide, w = before
-                    slope = s.value - (w.value - s.value) * step / (wide - step)
-                    candidates.append(s._replace(value=slope, noise=2 * s.noise))
-                before = step, s
-                for c in candidates:
-                    if abs(ours - c.value) <= self.enough(c):
-                        return c.value, 0.0
-                    if not abs(ours - c.value) >= error:  # also where one is NaN
-                        best, error = c.value, abs(ours - c.value)
+        for s in self.slopes(along, x, self.scale):
+            if abs(ours - s.value) <= self.enough(s):
+                return s.value, 0.0
+            if not abs(ours - s.value) >= error:  # also where one is NaN
+                best, error = s.value, abs(ours - s.value)
         return best, error
 
     def between(self, along: Along, at: Kink) -> tuple[float, float]:
@@ -221,22 +228,15 @@ class Measurement:
         NaN where there is a kink, and kinks are passed over.
         """
         along, left, error, allowed = self.along(v), np.nan, np.inf, 0.0
-        before: tuple[float, Slope] | None = None
-        for step in STEPS:
-            s = self.slope(along, step)
-            if step != STEPS[0] and s.noise > 1e-3 * size:
-                break
-            candidates = [s]
-            if before is not None:
-                wide, w = before
-                slope = s.value - (w.value - s.value) * step / (wide - step)
-                candidates.append(s._replace(value=slope, noise=2 * s.noise))
-            before = step, s
-            for c in candidates:
-                if not abs(c.value - right) >= error:
-                    left, error, allowed = c.value, abs(c.value - right), TOLERANCE * size + c.noise
-                if error <= allowed:
-                    return left, error, allowed
+        array = self.check.arrays[self.i]
+        assert array is not None
+        sizes = np.abs(array[array != 0])
+        for s in self.slopes(along, float(sizes.min(initial=1.0)), size):
+            if not abs(s.value - right) >= error:
+                left, error = s.value, abs(s.value - right)
+                allowed = TOLERANCE * size + s.noise + self.floor * np.sqrt(v.size)
+            if error <= allowed:
+                return left, error, allowed
         at = kink(along)
         if at is None:
             return left, error, allowed
