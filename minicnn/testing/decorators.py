@@ -99,7 +99,8 @@ def _check_inputs(name: str, inputs: Any) -> None:
 def _as_test(test: Any, make: Make, examples: int | None, **drawn: Any) -> Test:
     # Not functools.wraps: pytest would look through it, at the arguments of `make`. The name comes
     # first, for hypothesis keeps what failed under it.
-    test.__name__, test.__qualname__ = make.__name__, make.__qualname__
+    name = make.__name__ if make.__name__.isidentifier() else "test"  # not <lambda>
+    test.__name__, test.__qualname__ = name, make.__qualname__.replace(make.__name__, name)
     test.__module__, test.__doc__ = make.__module__, make.__doc__
     usual = settings()
     quiet = settings(

@@ -369,3 +369,229 @@ class Nothing:
 def test_misuse_is_told(call: Callable[[], Any], text: str) -> None:
     with pytest.raises((TypeError, RuntimeError), match=text):
         call()
+
+
+# ------------------------------------------------------- what a first version of it let pass
+
+
+def relu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.maximum(x, 0), x > 0
+
+
+def masked(constant: float) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """ReLU whose first column is replaced by a constant."""
+
+    def forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        keep = np.arange(x.shape[1]) > 0
+        y = np.where(keep, np.maximum(x, 0), x.dtype.type(constant))
+        return y, (x > 0) & keep
+
+    return forward
+
+
+def memoised(dy: np.ndarray, cache: dict) -> np.ndarray:
+    return cache.setdefault("dx", 2 * cache["x"] * dy)
+
+
+BUFFER = np.zeros((3, 4))
+
+SLY: dict[str, tuple[Callable, Callable, np.ndarray]] = {
+    "a millionth, among many outputs": (
+        relu, lambda dy, m: dy * m * np.asarray(1 + 1e-6, dy.dtype), numbers(40, 50),
+    ),
+    "beside a huge constant": (masked(-1e30), lambda dy, m: 0 * dy, numbers(3, 4)),
+    "beside a large constant, a little": (
+        masked(-1e9), lambda dy, m: dy * m * np.asarray(1.02, dy.dtype), numbers(3, 4),
+    ),
+    "small elements beside a large one": (
+        lambda x: (x * np.array([1e8, 1, 1], x.dtype), None),
+        lambda dy, _: dy * np.array([1e8, 5, 0], dy.dtype), numbers(3, 3),
+    ),
+    "dy clipped": (square, lambda dy, x: 2 * x * np.clip(dy, -5, 5), numbers(3, 4)),
+    "dy divided by": (square, lambda dy, x: 2 * x * dy * (dy / dy), numbers(3, 4)),
+    "dy in the order of memory": (
+        square, lambda dy, x: 2 * x * dy.ravel(order="K").reshape(dy.shape), numbers(3, 4),
+    ),
+    "a gradient kept in the cache": (lambda x: (x**2, {"x": x}), memoised, numbers(3, 4)),
+    "right in float64 only": (
+        square, lambda dy, x: 2 * x * dy * (1 if x.dtype == np.float64 else 0), numbers(3, 4),
+    ),
+    "infinite in float32 only": (
+        lambda x: (np.log(1 + np.exp(x)), x), lambda dy, x: dy / (1 + np.exp(-x)),
+        np.array([100.0, 1.0]),
+    ),
+    "y in a buffer that is used again": (
+        lambda x: (np.multiply(x, 2, out=BUFFER), None) if x.dtype == np.float64 else (2 * x, None),
+        lambda dy, _: 2 * dy, numbers(3, 4),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SLY)
+def test_a_sly_mistake(name: str) -> None:
+    forward, backward, x = SLY[name]
+    assert not gradcheck((forward, backward), x, raises=False, elements=2000).ok
+
+
+BENT: dict[str, tuple[Callable, Callable, np.ndarray]] = {
+    "ReLU squared at 0": (
+        lambda x: (np.maximum(x, 0) ** 2, x), lambda dy, x: 2 * np.maximum(x, 0) * dy,
+        np.array([0.0, 1.0, 0.0]),
+    ),
+    "Huber at 1": (
+        lambda x: (np.where(abs(x) < 1, x * x / 2, abs(x) - np.asarray(0.5, x.dtype)), x),
+        lambda dy, x: dy * np.clip(x, -1, 1), np.array([1.0, -1.0, 0.5]),
+    ),
+    "softsign at 0": (
+        lambda x: (x / (1 + abs(x)), x), lambda dy, x: dy / (1 + abs(x)) ** 2, np.zeros(2),
+    ),
+    "log close to 0": (lambda x: (np.log(x), x), lambda dy, x: dy / x, np.array([1e-6, 1.0, 1e-3])),
+    "1/x close to 0": (
+        lambda x: (1 / x, x), lambda dy, x: -dy / x**2, np.array([1e-6, -2e-5]),
+    ),
+    "ReLU at 0 beside a huge constant": (
+        masked(-1e8), lambda dy, m: dy * m, np.array([[1.0, 0.0, 2.0]]),
+    ),
+    "a Python float": (lambda x: (float((x**2).sum()), x), lambda dy, x: 2 * x * dy, numbers(3)),
+    "a list of gradients": (square, lambda dy, x: [2 * x * dy], numbers(3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_no_alarm_where_it_is_right_though_difficult(name: str) -> None:
+    forward, backward, x = BENT[name]
+    gradcheck((forward, backward), x, kinks="between")
+
+
+def test_frozen_parameters_are_checked_all_the_same() -> None:
+    layer = nn.Linear(4, 2, rng=rng()).freeze()
+    assert gradcheck(layer, numbers(3, 4)).ok
+    assert not layer.learns
+
+
+class Plain:
+    """No Module; its forward takes no training."""
+
+    def __init__(self, factor: float) -> None:
+        self.weight, self.factor = nn.Param(np.ones(4)), factor
+
+    def forward(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return x * self.weight.data, x
+
+    def backward(self, dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+        self.weight.add_grad(((dy * x).sum(axis=0) * self.factor).astype(dy.dtype))
+        return dy * self.weight.data
+
+
+def test_parameters_of_a_plain_class() -> None:
+    report = gradcheck(Plain(1.0), numbers(3, 4), dtypes=(np.float64,))
+    assert [a.name for a in report.arguments] == ["x", "weight"]
+    assert not gradcheck(Plain(7.0), numbers(3, 4), dtypes=(np.float64,), raises=False).ok
+
+
+class Hidden(Plain):
+    def __init__(self) -> None:
+        super().__init__(1.0)
+        self.others, self.w, self.dw = [nn.ReLU()], np.ones(3), np.ones(3)
+
+
+def test_what_hides_from_the_check_is_named() -> None:
+    text = str(gradcheck(Hidden(), numbers(3, 4), dtypes=(np.float64,)))
+    assert "Not checked: others, w." in text
+
+
+class ForgetsParameters(nn.Linear):
+    def backward(self, dy: Any, cache: Any, *, input_grad: bool = True) -> Any:
+        return super().backward(dy, cache) if input_grad else None
+
+
+def test_parameters_forgotten_where_dx_is_not_asked_for() -> None:
+    report = gradcheck(ForgetsParameters(4, 2, rng=rng()), numbers(3, 4), raises=False)
+    assert "with input_grad=False" in str(report.faults[0])
+
+
+class WrongReLU(nn.ReLU):
+    def backward(self, dy: Any, cache: Any, *, input_grad: bool = True) -> Any:
+        dx = super().backward(dy, cache)
+        return None if dx is None else 7 * dx
+
+
+def test_a_network_at_zeros_is_moved_off_its_kinks() -> None:
+    layers = nn.Conv2d(1, 2, 3, bias=False, rng=rng()), WrongReLU(), nn.Flatten()
+    model = nn.Sequential(*layers, nn.Linear(8, 2, rng=rng()))
+    assert not gradcheck(model, np.zeros((2, 1, 4, 4)), raises=False).ok
+
+
+def test_running_statistics_are_compared_with_torchs() -> None:
+    report = gradcheck(
+        nn.BatchNorm2d(3), numbers(4, 3, 2, 2), torch=torch.nn.BatchNorm2d(3, momentum=0.9),
+        raises=False,
+    )  # fmt: skip
+    assert [fault.what for fault in report.faults] == ["running_mean", "running_var"]
+
+
+def test_where_an_error_was_raised_is_told() -> None:
+    report = outcome(square, lambda dy, x: dy[:, 7])
+    assert "(test_gradcheck.py, line" in str(report)
+    with pytest.raises(GradientError) as caught:
+        gradcheck((square, lambda dy, x: dy[:, 7]), numbers(3, 4))
+    assert isinstance(caught.value.__cause__, IndexError)
+
+
+def test_an_array_that_forward_spoils_is_given_back() -> None:
+    x = numbers(3, 4)
+    kept = x.copy()
+    report = gradcheck((lambda x: (np.multiply(x, 2, out=x), None), lambda dy, _: 2 * dy), x,
+                       raises=False)  # fmt: skip
+    assert report.causes == [causes.INPUT_WRITTEN]
+    np.testing.assert_array_equal(x, kept)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"kinks": "one-side"}, "kinks must be one of"),
+        ({"elements": 0}, "elements must be an integer from 1"),
+        ({"elements": "all"}, "elements must be an integer from 1"),
+        ({"dtypes": "float32"}, "dtypes must be a sequence"),
+        ({"updates": ["nothing"]}, "the arguments are x"),
+    ],
+)
+def test_settings_that_are_none(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        gradcheck(ops.relu, numbers(3), **settings)
+
+
+CAUSES: dict[str, tuple[Callable, Callable, np.ndarray, str]] = {
+    "nothing": (square, lambda dy, x: 0 * dy, numbers(3, 4), causes.ZERO),
+    "sign": (square, lambda dy, x: -2 * x * dy, numbers(3, 4), causes.SIGN),
+    "factor": (square, lambda dy, x: x * dy, numbers(3, 4), "it is 0.5 times"),
+    "factor, with zeros": (
+        relu, lambda dy, m: 2 * dy * m, np.round(numbers(4, 5)), "it is 2 times",
+    ),
+    "mask": (relu, lambda dy, m: dy, numbers(3, 4), causes.FLAT),
+    "skip": (
+        lambda x: (x + np.tanh(x), x), lambda dy, x: dy * (1 - np.tanh(x) ** 2), numbers(3, 4),
+        causes.SKIP,
+    ),
+    "swapped": (
+        lambda x: (x * np.arange(9.0, dtype=x.dtype).reshape(3, 3), None),
+        lambda dy, _: (dy * np.arange(9.0, dtype=dy.dtype).reshape(3, 3)).swapaxes(-1, -2),
+        numbers(2, 2, 3, 3), causes.SWAPPED,
+    ),
+    "transposed": (
+        lambda x: (x * np.arange(9.0, dtype=x.dtype).reshape(3, 3), None),
+        lambda dy, _: (dy * np.arange(9.0, dtype=dy.dtype).reshape(3, 3)).T, numbers(3, 3),
+        causes.TRANSPOSED,
+    ),
+    "in another order": (
+        lambda x: (2 * x, None), lambda dy, _: 2 * dy[::-1], numbers(5, 4), causes.MISPLACED,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_the_cause_is_named(name: str) -> None:
+    forward, backward, x, cause = CAUSES[name]
+    (said,) = gradcheck((forward, backward), x, raises=False).causes
+    assert said.startswith(cause)

@@ -17,12 +17,11 @@ SLIP = "(dy * x).sum(axis=(2, 3))[0]"
 
 
 def test_the_code_of_the_page_runs_and_its_tests_pass() -> None:
-    names: dict = {"__name__": "page"}
-    for block in CODE:
+    assert len(CODE) == 2
+    for block in CODE:  # each stands alone
+        names: dict = {"__name__": "page"}
         exec(compile(block, "README.md", "exec"), names)
-    tests = [value for name, value in names.items() if name.startswith("test_")]
-    assert len(tests) == 2
-    for test in tests:
+        (test,) = [value for name, value in names.items() if name.startswith("test_")]
         test()
 
 
@@ -33,7 +32,7 @@ def test_the_wrong_layer_of_the_page_gives_the_output_shown(
     assert SLIP in PAGE
     wrong = CODE[0].replace("(dy * x).sum(axis=(0, 2, 3))", SLIP)
     assert wrong != CODE[0]
-    (tmp_path / "scale.py").write_text(wrong)
+    (tmp_path / "test_scale.py").write_text(wrong)
     monkeypatch.chdir(tmp_path)
     command, shown = SESSION.groups()
     assert cli.main(shlex.split(command)[1:]) == 1
