@@ -13,7 +13,7 @@ large. The complex step is Squire & Trapp (1998), Using complex variables to est
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,18 +50,26 @@ class Slope(NamedTuple):
     noise: float
 
 
-def slope(along: Along, step: float, y: np.ndarray, dy: np.ndarray) -> Slope:
-    """Return the slope of <dy, y> by central differences, ``y`` being that at 0.
-
-    Only outputs that move at all are rounded: a large constant beside them does no harm.
-    """
+def slope(along: Along, step: float, dy: np.ndarray, rounded: np.ndarray) -> Slope:
+    """Return the slope of <dy, y> by central differences; ``rounded``: how exact y is."""
     terms = dy * central(along, step)
-    rounded = np.abs(dy * y) * (terms != 0)
-    return Slope(
-        float(terms.sum()),
-        float(np.abs(terms).sum()),
-        16 * float(np.finfo(np.float64).eps * rounded.sum()) / step,
-    )
+    noise = float((np.abs(dy) * rounded).sum()) / step
+    return Slope(float(terms.sum()), float(np.abs(terms).sum()), noise)
+
+
+def rounding(alongs: Sequence[Along], y: np.ndarray, elsewhere: np.ndarray) -> np.ndarray:
+    """Return how far rounding may move each output: some of its last digits, or what is seen.
+
+    Where forward loses digits within, y wavers by more than its last digits when x moves by next
+    to nothing. An output that is the same ``elsewhere``, such as a large constant, is not rounded.
+    """
+    wavers = np.zeros(y.shape)
+    for along in alongs:
+        for tiny in (2.0**-30, 2.0**-31):
+            wavers = np.fmax(wavers, np.abs(along(tiny) - 2 * y + along(-tiny)))
+    wavers = np.where(wavers > 1e-6 * np.abs(y).max(initial=0), 0, wavers)  # that is a jump
+    last_digits = 16 * np.finfo(np.float64).eps * np.abs(y)
+    return np.where(elsewhere != y, np.maximum(last_digits, 4 * wavers), 0)
 
 
 def kink(along: Along) -> Kink | None:

@@ -23,6 +23,7 @@ from minicnn.testing.derivatives import (
     complex_step,
     directions,
     kink,
+    rounding,
     slope,
 )
 from minicnn.testing.report import Argument
@@ -55,6 +56,9 @@ class Measurement:
         self.y, self.dy = check.y, check.dy
         # Where a gradient is 0, backward gives what rounding leaves of terms that cancel.
         self.floor = ROUNDING * float(np.abs(check.dy).sum())
+        around = [self.along(v) for v in directions(gradient.shape, 3, check.rng)]
+        elsewhere = check.value((*check.arrays[:i], check.random()[i], *check.arrays[i + 1 :]))
+        self.rounded = rounding(around, self.y, elsewhere)
         self.report = Argument(check.subject.names[i], gradient.shape)
         check.report.arguments.append(self.report)
 
@@ -107,7 +111,7 @@ class Measurement:
         return self.check.along(self.i, direction)
 
     def slope(self, along: Along, step: float = STEPS[0]) -> Slope:
-        return slope(along, step, self.y, self.dy)
+        return slope(along, step, self.dy, self.rounded)
 
     def slopes(self, along: Along, x: float, scale: float) -> Iterator[Slope]:
         """Yield slopes by smaller and smaller steps, until rounding would drown them.
