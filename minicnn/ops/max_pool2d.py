@@ -79,7 +79,8 @@ def backward(
     check_gradient("max_pool2d", dy, winner.shape, dtype)
     if impl == "textbook":
         taps = np.arange(g.kh * g.kw).reshape(g.kh, g.kw)
-        return scatter((winner[..., None, None] == taps) * dy[..., None, None], g)
+        wins = winner[..., None, None] == taps
+        return scatter(np.where(wins, dy[..., None, None], dtype.type(0)), g)
     n, c = dy.shape[:2]
     dx = np.zeros((n, g.h, g.w, c), dtype)
     _backward(nhwc(dy), nhwc(winner), dx, g)

@@ -95,3 +95,12 @@ def test_a_pixel_that_wins_several_windows_receives_the_sum(overlap: int, impl: 
     expected = np.zeros_like(x)
     expected[0, 0, 1, 1] = y.size
     np.testing.assert_array_equal(dx, expected)
+
+
+@impls
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_what_is_not_finite_goes_to_the_winner_only(impl: str, value: float) -> None:
+    x = np.array([1.0, 2.0]).reshape(1, 1, 1, 2)
+    _, cache = max_pool2d.forward(x, (1, 2), impl=impl)
+    dx = max_pool2d.backward(np.full((1, 1, 1, 1), value), cache, impl=impl)
+    np.testing.assert_array_equal(dx, [[[[0.0, value]]]])
