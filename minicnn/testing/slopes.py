@@ -120,6 +120,7 @@ class Measurement:
         to the step: after each slope comes what two of them point to. Near a pole or a root, small
         numbers ``x`` need steps in proportion to them.
         """
+        scale = max(scale, 1e-6 * float(np.abs(self.dy).sum()))
         for factor in (1.0, 2.0 ** np.floor(np.log2(x))) if 1e-30 < x < 2**-8 else (1.0,):
             wide: tuple[float, float] | None = None
             for step in STEPS:
