@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     summary = commands.add_parser(
         "summary", help="a network's layers, shapes, parameters, fields", formatter_class=_Help
     )
-    summary.add_argument("model", metavar="MODEL", help="lenet5, lenet5-1998, cnn3 or convnet")
+    summary.add_argument(
+        "model", metavar="MODEL", help="lenet5, resnet20, ...; a wrong one lists all"
+    )
     summary.add_argument("--classes", type=int, default=10, help="how many it tells apart")
     summary.set_defaults(run=_summary)
 
@@ -125,7 +127,7 @@ def _add_train(commands: Any) -> None:
         epilog="Options that are not given come from the recipe of the model and the data set.",
     )
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="lenet5, lenet5-1998, cnn3 or convnet"
+        "model", nargs="?", metavar="MODEL", help="lenet5, resnet20, ...; a wrong one lists all"
     )
     parser.add_argument(
         "--data",

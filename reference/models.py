@@ -1,17 +1,19 @@
 """The networks of ``minicnn.models`` in PyTorch, with the same names in their state dicts.
 
-They share no code with minicnn, so that an error on one side shows. They are written as PyTorch's
-tutorials write them: layers with parameters are attributes, the others are functions.
+They share no code with minicnn, so that an error on one side shows. Where torchvision has the
+network, it is torchvision's. The others are written as PyTorch's tutorials write them: layers with
+parameters are attributes, the others are functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 
@@ -79,10 +81,153 @@ class ConvNet(nn.Module):
         return F.log_softmax(self.fc(torch.flatten(x, 1)), dim=1)
 
 
+def he_normal(model: nn.Module) -> None:
+    """Draw the weights of all convolutions as torchvision's ResNet does."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def cut_and_padded(x: torch.Tensor, stride: int, more: int) -> torch.Tensor:
+    """Return every ``stride``-th pixel of ``x``, with ``more`` channels of zeros behind its own."""
+    return F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, more))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm, around which x is added.
+
+    Where the channels change, the shortcut is "A", zeros for those that x lacks, or "B", projected.
+    """
+
+    def __init__(self, inward: int, outward: int, stride: int, shortcut: str) -> None:
+        super().__init__()
+        self.stride, self.more = stride, outward - inward
+        self.conv1 = nn.Conv2d(inward, outward, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outward)
+        self.conv2 = nn.Conv2d(outward, outward, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outward)
+        if self.more and shortcut == "B":
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inward, outward, 1, stride, bias=False), nn.BatchNorm2d(outward)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if hasattr(self, "downsample"):
+            return F.relu(y + self.downsample(x))
+        return F.relu(y + cut_and_padded(x, self.stride, self.more))
+
+
+class PreActBlock(nn.Module):
+    """The same with batch norm and ReLU before each convolution, and nothing after the sum."""
+
+    def __init__(self, inward: int, outward: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.more = stride, outward - inward
+        self.bn1 = nn.BatchNorm2d(inward)
+        self.conv1 = nn.Conv2d(inward, outward, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outward)
+        self.conv2 = nn.Conv2d(outward, outward, 3, padding=1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv1(F.relu(self.bn1(x)))
+        y = self.conv2(F.relu(self.bn2(y)))
+        return y + cut_and_padded(x, self.stride, self.more)
+
+
+class FirstPreActBlock(nn.Module):
+    """A block that x enters activated; it may be projected for the shortcut."""
+
+    def __init__(self, inward: int, outward: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inward, outward, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outward)
+        self.conv2 = nn.Conv2d(outward, outward, 3, padding=1, bias=False)
+        if inward != outward:
+            self.downsample = nn.Conv2d(inward, outward, 1, stride, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv2(F.relu(self.bn2(self.conv1(x))))
+        return y + (self.downsample(x) if hasattr(self, "downsample") else x)
+
+
+class ProjectedPreActBlock(nn.Module):
+    """A block whose first batch norm and ReLU stand before both of its branches."""
+
+    def __init__(self, inward: int, outward: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inward)
+        self.block = FirstPreActBlock(inward, outward, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block(F.relu(self.bn1(x)))
+
+
+class CifarResNet(nn.Module):
+    """A residual network of 6n + 2 layers for images (n, 3, 32, 32); gives logits."""
+
+    def __init__(
+        self,
+        depth: int,
+        num_classes: int = 10,
+        shortcut: Literal["A", "B"] = "A",
+        preactivation: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        widths = [(16, 16), (16, 32), (32, 64)]
+        for number, (inward, outward) in enumerate(widths, start=1):
+            stride, blocks = 1 if number == 1 else 2, []
+            for i in range((depth - 2) // 6):
+                sizes = (inward, outward, stride) if i == 0 else (outward, outward, 1)
+                if not preactivation:
+                    blocks.append(BasicBlock(*sizes, shortcut))
+                elif number == 1 and i == 0:
+                    blocks.append(FirstPreActBlock(*sizes))
+                elif i == 0 and shortcut == "B":
+                    blocks.append(ProjectedPreActBlock(*sizes))
+                else:
+                    blocks.append(PreActBlock(*sizes))
+            setattr(self, f"layer{number}", nn.Sequential(*blocks))
+        if preactivation:
+            self.bn2 = nn.BatchNorm2d(64)
+        self.fc = nn.Linear(64, num_classes)
+        he_normal(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        if hasattr(self, "bn2"):
+            x = F.relu(self.bn2(x))
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+def of_torchvision(name: str, **options: Any) -> Callable[..., nn.Module]:
+    """Return what builds torchvision's network of that name; it takes num_classes first."""
+
+    def build(num_classes: int = 1000, **more: Any) -> nn.Module:
+        return getattr(torchvision.models, name)(num_classes=num_classes, **options, **more)
+
+    return build
+
+
 # By the names of minicnn.models; each takes num_classes.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": LeNet5,
     "lenet5-1998": partial(LeNet5, variant="1998"),
     "cnn3": CNN3,
     "convnet": ConvNet,
+    "resnet20": partial(CifarResNet, 20),
+    "resnet32": partial(CifarResNet, 32),
+    "resnet44": partial(CifarResNet, 44),
+    "resnet56": partial(CifarResNet, 56),
+    "resnet110": partial(CifarResNet, 110),
+    "resnet20-preact": partial(CifarResNet, 20, preactivation=True),
+    "resnet110-preact": partial(CifarResNet, 110, preactivation=True),
+    "resnet18": of_torchvision("resnet18"),
+    "resnet34": of_torchvision("resnet34"),
+    "resnet50": of_torchvision("resnet50"),
+    "resnet101": of_torchvision("resnet101"),
+    "resnet152": of_torchvision("resnet152"),
 }

@@ -9,9 +9,45 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.models.lenet import cnn3, convnet, lenet5
+from minicnn.models.resnet import (
+    cifar_resnet,
+    resnet,
+    resnet18,
+    resnet20,
+    resnet32,
+    resnet34,
+    resnet44,
+    resnet50,
+    resnet56,
+    resnet101,
+    resnet110,
+    resnet152,
+)
 from minicnn.nn import Module
 
-__all__ = ["MODELS", "Model", "cnn3", "convnet", "create", "find", "lenet5"]
+__all__ = [
+    "MODELS",
+    "Model",
+    "cifar_resnet",
+    "cnn3",
+    "convnet",
+    "create",
+    "find",
+    "lenet5",
+    "resnet",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+    "resnet34",
+    "resnet44",
+    "resnet50",
+    "resnet56",
+    "resnet101",
+    "resnet110",
+    "resnet152",
+]
+
+MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 
 
 class Model(NamedTuple):
@@ -22,10 +58,22 @@ class Model(NamedTuple):
 
 
 MODELS: dict[str, Model] = {
-    "lenet5": Model(lenet5, (1, 28, 28)),
-    "lenet5-1998": Model(partial(lenet5, variant="1998"), (1, 28, 28)),
-    "cnn3": Model(cnn3, (1, 28, 28)),
-    "convnet": Model(convnet, (1, 28, 28)),
+    "lenet5": Model(lenet5, MNIST),
+    "lenet5-1998": Model(partial(lenet5, variant="1998"), MNIST),
+    "cnn3": Model(cnn3, MNIST),
+    "convnet": Model(convnet, MNIST),
+    "resnet20": Model(resnet20, CIFAR),
+    "resnet32": Model(resnet32, CIFAR),
+    "resnet44": Model(resnet44, CIFAR),
+    "resnet56": Model(resnet56, CIFAR),
+    "resnet110": Model(resnet110, CIFAR),
+    "resnet20-preact": Model(partial(resnet20, preactivation=True), CIFAR),
+    "resnet110-preact": Model(partial(resnet110, preactivation=True), CIFAR),
+    "resnet18": Model(resnet18, IMAGENET),
+    "resnet34": Model(resnet34, IMAGENET),
+    "resnet50": Model(resnet50, IMAGENET),
+    "resnet101": Model(resnet101, IMAGENET),
+    "resnet152": Model(resnet152, IMAGENET),
 }
 
 

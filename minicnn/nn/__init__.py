@@ -10,7 +10,7 @@ from minicnn.nn.loss import CrossEntropyLoss, NLLLoss
 from minicnn.nn.module import Module, Param, StateDictError
 from minicnn.nn.normalization import BatchNorm1d, BatchNorm2d, LocalResponseNorm
 from minicnn.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
-from minicnn.nn.residual import Residual
+from minicnn.nn.residual import Residual, ZeroPadShortcut
 from minicnn.nn.sequential import Sequential
 from minicnn.nn.summary import summarize
 
@@ -38,6 +38,7 @@ __all__ = [
     "Softmax",
     "StateDictError",
     "Tanh",
+    "ZeroPadShortcut",
     "init",
     "summarize",
 ]

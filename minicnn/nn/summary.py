@@ -40,9 +40,8 @@ def summarize(model: Module, image: tuple[int, ...]) -> list[Row]:
     seen_all = False
     counted: set[int] = set()  # a layer that is used twice has its parameters once
     for name, layer in _layers(model):
-        macs = layer.multiply_adds(shape)
+        macs, window = layer.multiply_adds(shape), layer.window(shape)
         shape = layer.output_shape(shape)
-        window = layer.window()
         seen_all = seen_all or window is None
         if window is not None:
             (kh, kw), (sh, sw), (dh, dw) = window
