@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument(
         "model", metavar="MODEL", help="lenet5, resnet20, ...; a wrong one lists all"
     )
-    summary.add_argument("--classes", type=int, default=10, help="how many it tells apart")
+    summary.add_argument("--classes", type=int, help="how many it tells apart, if not as usual")
     summary.set_defaults(run=_summary)
 
     _add_gradcheck(commands)
@@ -386,7 +386,7 @@ def _summary(args: argparse.Namespace) -> None:
     from minicnn import models, nn
     from minicnn.nn.summary import as_text
 
-    if args.classes < 1:
+    if args.classes is not None and args.classes < 1:
         raise ValueError(f"--classes must be at least 1, got {args.classes}.")
     model = models.create(args.model, args.classes)
     image = models.MODELS[args.model].image

@@ -30,19 +30,6 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, what: str, scale: flo
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance, err_msg=what)
 
 
-class _Blank(np.random.Generator):
-    """Draws zeros, for networks of which only names and shapes matter: that takes no time."""
-
-    def uniform(self, low=0.0, high=1.0, size=None):
-        return np.broadcast_to(0.0, size)
-
-    normal = uniform
-
-
-def blank() -> np.random.Generator:
-    return _Blank(np.random.PCG64(0))
-
-
 @contextmanager
 def untouched(*arrays: np.ndarray | None) -> Iterator[None]:
     """Raise if one of the arrays, or the memory it lies in, is different afterwards."""

@@ -2,6 +2,8 @@
 
 from minicnn.nn import init
 from minicnn.nn.activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from minicnn.nn.auxiliary import AuxiliaryHeads
+from minicnn.nn.concat import Concat
 from minicnn.nn.conv import Conv2d
 from minicnn.nn.dropout import Dropout
 from minicnn.nn.flatten import Flatten
@@ -16,9 +18,11 @@ from minicnn.nn.summary import summarize
 
 __all__ = [
     "AdaptiveAvgPool2d",
+    "AuxiliaryHeads",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Concat",
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
