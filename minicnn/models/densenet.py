@@ -82,7 +82,7 @@ def densenet(
         if i < len(blocks):
             features[f"transition{i}"] = _transition(channels, channels // 2, rng)
             channels //= 2
-    features[f"norm{len(blocks) + 1}"] = nn.BatchNorm2d(channels)
+    features["norm5"] = nn.BatchNorm2d(channels)
     return nn.Sequential(
         features=nn.Sequential(**features),
         relu=nn.ReLU(),
