@@ -153,6 +153,15 @@ def test_summary_is_a_table(capsys):
     assert lines[-1].split() == ["total", "44,426", "281,640"]
 
 
+def test_summary_of_a_network_of_blocks(capsys):
+    assert run("summary", "resnet18") == 0
+    text = capsys.readouterr().out
+    assert "layer4.1  BasicBlock" in text
+    assert "11,689,512" in text
+    assert run("summary", "resnet18", "--classes", 10) == 0
+    assert "11,181,642" in capsys.readouterr().out
+
+
 def test_resume_of_a_finished_run_gives_its_result_again(copy, capsys):
     before = (copy / "result.json").read_text()
     (copy / "result.json").unlink()
