@@ -80,6 +80,11 @@ def test_an_image_that_the_network_is_not_made_for_is_rejected() -> None:
         summarize(network(), (1, 9, 12))
 
 
+def test_a_pool_of_a_vector_is_rejected() -> None:
+    with pytest.raises(ShapeError, match="AdaptiveAvgPool2d: an image"):
+        summarize(nn.AdaptiveAvgPool2d(2), (9,))
+
+
 def test_an_image_of_other_channels_is_rejected() -> None:
     with pytest.raises(ShapeError, match="Conv2d"):
         summarize(network(), (3, 8, 8))
