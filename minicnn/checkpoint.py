@@ -68,4 +68,8 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], Any]:
             f"{path}: cannot be read as safetensors ({error}); it is cut off or damaged. "
             "Take another copy, or train anew."
         ) from error
+    except TypeError as error:  # bfloat16, for one
+        raise CheckpointError(
+            f"{path}: holds numbers of a type that NumPy has not ({error}). Save it in float32."
+        ) from error
     return tensors, note

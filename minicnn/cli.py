@@ -87,8 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     summary = commands.add_parser(
         "summary", help="a network's layers, shapes, parameters, fields", formatter_class=_Help
     )
-    summary.add_argument("model", metavar="MODEL", help="lenet5, lenet5-1998, cnn3 or convnet")
-    summary.add_argument("--classes", type=int, default=10, help="how many it tells apart")
+    summary.add_argument(
+        "model", metavar="MODEL", help="lenet5, resnet20, ...; a wrong one lists all"
+    )
+    summary.add_argument("--classes", type=int, help="how many it tells apart, if not as usual")
     summary.set_defaults(run=_summary)
 
     _add_gradcheck(commands)
@@ -125,7 +127,7 @@ def _add_train(commands: Any) -> None:
         epilog="Options that are not given come from the recipe of the model and the data set.",
     )
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="lenet5, lenet5-1998, cnn3 or convnet"
+        "model", nargs="?", metavar="MODEL", help="lenet5, resnet20, ...; a wrong one lists all"
     )
     parser.add_argument(
         "--data",
@@ -384,7 +386,7 @@ def _summary(args: argparse.Namespace) -> None:
     from minicnn import models, nn
     from minicnn.nn.summary import as_text
 
-    if args.classes < 1:
+    if args.classes is not None and args.classes < 1:
         raise ValueError(f"--classes must be at least 1, got {args.classes}.")
     model = models.create(args.model, args.classes)
     image = models.MODELS[args.model].image

@@ -69,3 +69,12 @@ def test_json_that_is_damaged_is_named(tmp_path):
     path.write_text('{"recipe": ')
     with pytest.raises(CheckpointError, match=r"config\.json: cannot be read as JSON"):
         checkpoint.read_json(path)
+
+
+def test_numbers_that_numpy_has_not_are_named(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"a type that NumPy has not .* Save it in float32\."):
+        checkpoint.load(tmp_path / "a.safetensors")

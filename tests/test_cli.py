@@ -162,6 +162,15 @@ def test_summary_is_a_table(capsys):
     assert lines[-1].split() == ["total", "44,426", "281,640"]
 
 
+def test_summary_of_a_network_of_blocks(capsys):
+    assert run("summary", "resnet18") == 0
+    text = capsys.readouterr().out
+    assert "layer4.1  BasicBlock" in text
+    assert "11,689,512" in text
+    assert run("summary", "resnet18", "--classes", 10) == 0
+    assert "11,181,642" in capsys.readouterr().out
+
+
 def test_resume_of_a_finished_run_gives_its_result_again(copy, capsys):
     before = (copy / "result.json").read_text()
     (copy / "result.json").unlink()
@@ -207,7 +216,7 @@ def fails(capsys):
 
 def test_an_unknown_model_lists_the_known(fails):
     text = fails("train", "lenet6")
-    assert "There is no model 'lenet6'. Known: lenet5, lenet5-1998, cnn3, convnet." in text
+    assert "There is no model 'lenet6'. Known: lenet5, lenet5-1998, cnn3, convnet, " in text
     assert "which model? Known: lenet5" in fails("train")
     assert "There is no model 'lenet6'" in fails("summary", "lenet6")
 

@@ -2,6 +2,8 @@
 
 from minicnn.nn import init
 from minicnn.nn.activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from minicnn.nn.auxiliary import AuxiliaryHeads
+from minicnn.nn.concat import Concat
 from minicnn.nn.conv import Conv2d
 from minicnn.nn.dropout import Dropout
 from minicnn.nn.flatten import Flatten
@@ -10,15 +12,17 @@ from minicnn.nn.loss import CrossEntropyLoss, NLLLoss
 from minicnn.nn.module import Module, Param, StateDictError
 from minicnn.nn.normalization import BatchNorm1d, BatchNorm2d, LocalResponseNorm
 from minicnn.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
-from minicnn.nn.residual import Residual
+from minicnn.nn.residual import Residual, ZeroPadShortcut
 from minicnn.nn.sequential import Sequential
 from minicnn.nn.summary import summarize
 
 __all__ = [
     "AdaptiveAvgPool2d",
+    "AuxiliaryHeads",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Concat",
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
@@ -38,6 +42,7 @@ __all__ = [
     "Softmax",
     "StateDictError",
     "Tanh",
+    "ZeroPadShortcut",
     "init",
     "summarize",
 ]

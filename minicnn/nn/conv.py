@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.nn.init import default_bias, default_weight
+from minicnn.nn.init import Init, weight_and_bias
 from minicnn.nn.module import Module, Param, Window, needs_image
 from minicnn.ops import conv2d
 from minicnn.shapes import ShapeError, integer, pair
@@ -16,7 +16,10 @@ from minicnn.windows import conv_windows
 
 
 class Conv2d(Module):
-    """2-D convolution of (n, in_channels, h, w) into (n, out_channels, oh, ow)."""
+    """2-D convolution of (n, in_channels, h, w) into (n, out_channels, oh, ow).
+
+    ``init`` is one of ``nn.init``'s functions and leaves the bias 0; None draws both as torch does.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class Conv2d(Module):
         bias: bool = True,
         *,
         rng: np.random.Generator,
+        init: Init | None = None,
         dtype: Any = np.float32,
     ) -> None:
         for name, value in [("in_channels", in_channels), ("out_channels", out_channels)]:
@@ -41,8 +45,9 @@ class Conv2d(Module):
         large *= max(kernel)  # an image that the kernel fits on: this checks the options alone
         conv_windows("Conv2d", (large, large), kernel, stride, padding, dilation)
         shape = (out_channels, in_channels // groups, *kernel)
-        self.weight = Param(default_weight(shape, rng=rng, dtype=dtype))
-        self.bias = Param(default_bias(shape, rng=rng, dtype=dtype)) if bias else None
+        first, first_bias = weight_and_bias(shape, bias, init, rng, dtype)
+        self.weight = Param(first)
+        self.bias = None if first_bias is None else Param(first_bias)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, conv2d.Cache]:
@@ -75,7 +80,7 @@ class Conv2d(Module):
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
         return self.weight.data.size * math.prod(self.output_shape(shape)[1:])
 
-    def window(self) -> Window | None:
+    def window(self, shape: tuple[int, ...]) -> Window | None:
         kh, kw = self.weight.data.shape[2:]
         stride = pair("Conv2d", "stride", self.stride, 1)
         return (kh, kw), stride, pair("Conv2d", "dilation", self.dilation, 1)

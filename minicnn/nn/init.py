@@ -41,17 +41,60 @@ def gain(nonlinearity: str, a: float = 0.01) -> float:
     return GAINS[nonlinearity]
 
 
+PIECE = 2**15  # numbers drawn at a time: in float64 they take 256 KiB
+
+
+def uniform(
+    shape: Sequence[int], bound: float, *, rng: np.random.Generator, dtype: Any = np.float32
+) -> np.ndarray:
+    """Return numbers between -bound and bound."""
+    return _drawn(shape, rng, dtype, lambda n: rng.uniform(-bound, bound, n))
+
+
+def normal(
+    shape: Sequence[int], std: float, *, rng: np.random.Generator, dtype: Any = np.float32
+) -> np.ndarray:
+    """Return numbers of mean 0 and standard deviation ``std``."""
+    return _drawn(shape, rng, dtype, lambda n: rng.normal(0, std, n))
+
+
+def _drawn(
+    shape: Sequence[int],
+    rng: np.random.Generator,
+    dtype: Any,
+    draw: Callable[[int], np.ndarray],
+) -> np.ndarray:
+    """Return ``draw`` of so many numbers, rounded piece by piece.
+
+    The 124 million weights of VGG's classifier would take a gigabyte in float64 at once.
+    """
+    if isinstance(rng, Undrawn):
+        return np.zeros(shape, dtype)
+    weights = np.empty(shape, dtype)
+    flat = weights.reshape(-1)
+    for start in range(0, flat.size, PIECE):
+        piece = flat[start : start + PIECE]
+        piece[...] = draw(piece.size)
+    return weights
+
+
+class Undrawn(np.random.Generator):
+    """A generator for networks whose weights come from elsewhere: here they are zeros.
+
+    To draw the 138 million of VGG-16 takes seconds. Dropout draws from it as from any other.
+    """
+
+
 def xavier_uniform(
     shape: Sequence[int], gain: float = 1.0, *, rng: np.random.Generator, dtype: Any = np.float32
 ) -> np.ndarray:
-    bound = gain * math.sqrt(6 / sum(fans(shape)))
-    return rng.uniform(-bound, bound, shape).astype(dtype)
+    return uniform(shape, gain * math.sqrt(6 / sum(fans(shape))), rng=rng, dtype=dtype)
 
 
 def xavier_normal(
     shape: Sequence[int], gain: float = 1.0, *, rng: np.random.Generator, dtype: Any = np.float32
 ) -> np.ndarray:
-    return rng.normal(0, gain * math.sqrt(2 / sum(fans(shape))), shape).astype(dtype)
+    return normal(shape, gain * math.sqrt(2 / sum(fans(shape))), rng=rng, dtype=dtype)
 
 
 def kaiming_uniform(
@@ -63,8 +106,8 @@ def kaiming_uniform(
     rng: np.random.Generator,
     dtype: Any = np.float32,
 ) -> np.ndarray:
-    bound = math.sqrt(3) * _kaiming_std(shape, a, mode, nonlinearity)
-    return rng.uniform(-bound, bound, shape).astype(dtype)
+    std = _kaiming_std(shape, a, mode, nonlinearity)
+    return uniform(shape, math.sqrt(3) * std, rng=rng, dtype=dtype)
 
 
 def kaiming_normal(
@@ -76,7 +119,7 @@ def kaiming_normal(
     rng: np.random.Generator,
     dtype: Any = np.float32,
 ) -> np.ndarray:
-    return rng.normal(0, _kaiming_std(shape, a, mode, nonlinearity), shape).astype(dtype)
+    return normal(shape, _kaiming_std(shape, a, mode, nonlinearity), rng=rng, dtype=dtype)
 
 
 def _kaiming_std(shape: Sequence[int], a: float, mode: FanMode, nonlinearity: str) -> float:
@@ -97,10 +140,25 @@ def default_bias(
 ) -> np.ndarray:
     """Return torch's default bias for that weight: uniform within 1 / sqrt(fan_in)."""
     bound = 1 / math.sqrt(fans(weight_shape)[0])
-    return rng.uniform(-bound, bound, weight_shape[0]).astype(dtype)
+    return uniform(weight_shape[:1], bound, rng=rng, dtype=dtype)
 
 
-SCHEMES: dict[str, Callable[..., np.ndarray]] = {
+Init = Callable[..., np.ndarray]  # (shape, *, rng, dtype) -> weight
+
+
+def weight_and_bias(
+    shape: Sequence[int], bias: bool, init: Init | None, rng: np.random.Generator, dtype: Any
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the first values of a layer: torch's defaults, or ``init``'s beside a bias of 0."""
+    weight = (init or default_weight)(shape, rng=rng, dtype=dtype)
+    if not bias:
+        return weight, None
+    if init:
+        return weight, np.zeros(shape[0], dtype)
+    return weight, default_bias(shape, rng=rng, dtype=dtype)
+
+
+SCHEMES: dict[str, Init] = {
     "kaiming_uniform": kaiming_uniform,
     "kaiming_normal": kaiming_normal,
     "xavier_uniform": xavier_uniform,

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.nn.init import default_bias, default_weight
+from minicnn.nn.init import Init, weight_and_bias
 from minicnn.nn.module import Module, Param, Window
 from minicnn.ops import linear
 from minicnn.shapes import ShapeError, integer
 
 
 class Linear(Module):
-    """y = x W^T + b, from (..., in_features) to (..., out_features)."""
+    """y = x W^T + b, from (..., in_features) to (..., out_features).
+
+    ``init`` is one of ``nn.init``'s functions and leaves the bias 0; None draws both as torch does.
+    """
 
     def __init__(
         self,
@@ -23,14 +26,16 @@ class Linear(Module):
         bias: bool = True,
         *,
         rng: np.random.Generator,
+        init: Init | None = None,
         dtype: Any = np.float32,
     ) -> None:
         shape = (
             integer("Linear", "out_features", out_features, 1),
             integer("Linear", "in_features", in_features, 1),
         )
-        self.weight = Param(default_weight(shape, rng=rng, dtype=dtype))
-        self.bias = Param(default_bias(shape, rng=rng, dtype=dtype)) if bias else None
+        first, first_bias = weight_and_bias(shape, bias, init, rng, dtype)
+        self.weight = Param(first)
+        self.bias = None if first_bias is None else Param(first_bias)
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, linear.Cache]:
         bias = self.bias.data if self.bias else None
@@ -56,7 +61,7 @@ class Linear(Module):
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
         return self.weight.data.size * math.prod(shape[:-1])
 
-    def window(self) -> Window | None:
+    def window(self, shape: tuple[int, ...]) -> Window | None:
         return None
 
     def _options(self) -> str:

@@ -32,7 +32,7 @@ class Param:
 
     def __init__(self, data: np.ndarray) -> None:
         self.data = data
-        self.grad = np.zeros_like(data)
+        self.grad = np.zeros(data.shape, data.dtype)  # takes no memory until it is used
         self.trainable = True
 
     def add_grad(self, grad: np.ndarray | None) -> None:
@@ -76,8 +76,8 @@ class Module:
         """Return how many products one image of ``shape`` takes in convolutions and matrices."""
         return 0
 
-    def window(self) -> Window | None:
-        """Return the window of input pixels one output is made of; None: all of them."""
+    def window(self, shape: tuple[int, ...]) -> Window | None:
+        """Return the window of pixels of ``shape`` one output is made of; None: all of them."""
         return (1, 1), (1, 1), (1, 1)
 
     # ---- the tree
@@ -93,8 +93,8 @@ class Module:
         for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
-    def _named(self, kind: type) -> Iterator[tuple[str, Any]]:
-        """Yield the attributes of one kind, each object once, however often it is used."""
+    def _named(self, kind: type | tuple[type, ...]) -> Iterator[tuple[str, Any]]:
+        """Yield the attributes of a kind, each object once, however often it is used."""
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, value in vars(module).items():
@@ -153,8 +153,9 @@ class Module:
     # ---- state
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        params = {name: param.data for name, param in self.named_parameters()}
-        return params | dict(self.named_buffers())
+        """Return all parameters and buffers by name, module by module, as torch lists them."""
+        arrays = self._named((Param, np.ndarray))
+        return {name: value.data if isinstance(value, Param) else value for name, value in arrays}
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return copies of all parameters and buffers by name."""

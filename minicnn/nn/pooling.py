@@ -45,7 +45,7 @@ class MaxPool2d(Module):
         )  # fmt: skip
         return c, g.oh, g.ow
 
-    def window(self) -> Window | None:
+    def window(self, shape: tuple[int, ...]) -> Window | None:
         kernel = pair("MaxPool2d", "kernel_size", self.kernel_size, 1)
         stride = kernel if self.stride is None else pair("MaxPool2d", "stride", self.stride, 1)
         return kernel, stride, pair("MaxPool2d", "dilation", self.dilation, 1)
@@ -92,7 +92,7 @@ class AvgPool2d(Module):
         )  # fmt: skip
         return c, g.oh, g.ow
 
-    def window(self) -> Window | None:
+    def window(self, shape: tuple[int, ...]) -> Window | None:
         kernel = pair("AvgPool2d", "kernel_size", self.kernel_size, 1)
         stride = kernel if self.stride is None else pair("AvgPool2d", "stride", self.stride, 1)
         return kernel, stride, (1, 1)
@@ -125,8 +125,12 @@ class AdaptiveAvgPool2d(Module):
         c, h, w = needs_image("AdaptiveAvgPool2d", shape)
         return c, *adaptive_avg_pool2d.output_sides(self.output_size, h, w)
 
-    def window(self) -> Window | None:
-        return None
+    def window(self, shape: tuple[int, ...]) -> Window | None:
+        (_, oh, ow), (_, h, w) = self.output_shape(shape), shape
+        if (oh, ow) == (1, 1) or h % oh or w % ow:
+            return None
+        kernel = h // oh, w // ow
+        return kernel, kernel, (1, 1)
 
     def _options(self) -> str:
         return f"{self.output_size}"

@@ -18,55 +18,64 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.nn.module import Module
-from minicnn.nn.sequential import backward_chain, forward_chain
-from minicnn.shapes import ShapeError
+from minicnn.backend import nchw
+from minicnn.nn.module import Module, Window, needs_image
+from minicnn.nn.sequential import (
+    backward_chain,
+    chain_multiply_adds,
+    chain_shape,
+    chain_window,
+    forward_chain,
+    widest,
+)
+from minicnn.shapes import ShapeError, integer
+
+
+class Branches(NamedTuple):
+    """The chains of a residual block. That of nothing is the identity."""
+
+    main: Sequence[Module]
+    shortcut: Sequence[Module]
+    activation: Sequence[Module]
 
 
 class Cache(NamedTuple):
     main: list[Any]
     shortcut: list[Any]
-    activation: Any
+    activation: list[Any]
 
 
 class Residual(Module):
     """``activation(main(x) + shortcut(x))``; without a shortcut x itself is added.
 
-    Blocks whose layers have names of their own override ``branches`` and ``activation``.
+    Blocks whose layers have names of their own override ``branches``.
     """
-
-    activation: Module | None = None
 
     def __init__(
         self, main: Module, shortcut: Module | None = None, activation: Module | None = None
     ) -> None:
         self.main, self.shortcut, self.activation = main, shortcut, activation
 
-    def branches(self) -> tuple[Sequence[Module], Sequence[Module]]:
-        """Return the modules of the main branch, and those of the shortcut."""
-        return [self.main], [self.shortcut] if self.shortcut else []
+    def branches(self) -> Branches:
+        return Branches(
+            [self.main],
+            [self.shortcut] if self.shortcut else [],
+            [self.activation] if self.activation else [],
+        )
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, Cache]:
-        main, shortcut = self.branches()
+        main, shortcut, activation = self.branches()
         m, main_cache = forward_chain(main, x, training)
         s, shortcut_cache = forward_chain(shortcut, x, training)
-        if m.shape != s.shape:
-            raise ShapeError(
-                f"{type(self).__name__}: the main branch gives {m.shape}, the shortcut {s.shape}; "
-                "only equal shapes add. Give a shortcut that changes the shape likewise."
-            )
-        y, activation_cache = m + s, None
-        if self.activation:
-            y, activation_cache = self.activation.forward(y, training=training)
+        self._check_sum(m.shape, s.shape)
+        y, activation_cache = forward_chain(activation, m + s, training)
         return y, Cache(main_cache, shortcut_cache, activation_cache)
 
     def backward(
         self, dy: np.ndarray, cache: Cache, *, input_grad: bool = True
     ) -> np.ndarray | None:
-        main, shortcut = self.branches()
-        dsum: np.ndarray | None = dy
-        if self.activation:
-            dsum = self.activation.backward(dy, cache.activation)
+        main, shortcut, activation = self.branches()
+        dsum = backward_chain(activation, dy, cache.activation, True)
         assert dsum is not None
         dmain = backward_chain(main, dsum, cache.main, input_grad)
         dshortcut = backward_chain(shortcut, dsum, cache.shortcut, input_grad)
@@ -75,15 +84,79 @@ class Residual(Module):
         return dmain + dshortcut
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        for module in self.branches()[0]:
-            shape = module.output_shape(shape)
-        return shape
+        main, shortcut, activation = self.branches()
+        out = chain_shape(main, shape)
+        self._check_sum(out, chain_shape(shortcut, shape))
+        return chain_shape(activation, out)
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
-        total = 0
-        for branch in self.branches():
-            inside = shape
-            for module in branch:
-                total += module.multiply_adds(inside)
-                inside = module.output_shape(inside)
-        return total
+        main, shortcut, activation = self.branches()
+        inside = chain_multiply_adds(activation, chain_shape(main, shape))
+        return chain_multiply_adds(main, shape) + chain_multiply_adds(shortcut, shape) + inside
+
+    def window(self, shape: tuple[int, ...]) -> Window | None:
+        main, shortcut, _ = self.branches()
+        return widest([chain_window(main, shape), chain_window(shortcut, shape)])
+
+    def _check_sum(self, main: tuple[int, ...], shortcut: tuple[int, ...]) -> None:
+        if main != shortcut:
+            raise ShapeError(
+                f"{type(self).__name__}: the main branch gives {main}, the shortcut {shortcut}; "
+                "only equal shapes add. Give a shortcut that changes the shape likewise."
+            )
+
+
+class ZeroPadShortcut(Module):
+    """The shortcut without parameters: every ``stride``-th pixel, and channels of zeros at the end.
+
+    y[n,c,i,j] = x[n, c, i*stride, j*stride] for the channels that x has, else 0. So dx is dy where
+    a pixel was taken, and 0 elsewhere. It is option A of He et al. (2016).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        self.in_channels = integer("ZeroPadShortcut", "in_channels", in_channels, 1)
+        self.out_channels = integer("ZeroPadShortcut", "out_channels", out_channels, 1)
+        self.stride = integer("ZeroPadShortcut", "stride", stride, 1)
+        if out_channels < in_channels:
+            raise ShapeError(
+                f"ZeroPadShortcut: out_channels={out_channels} are fewer than in_channels="
+                f"{in_channels}, and it only adds channels. Project by a 1x1 convolution instead."
+            )
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, tuple[int, ...]]:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ShapeError(
+                f"ZeroPadShortcut: x must have shape (n, {self.in_channels}, h, w), got {x.shape}."
+            )
+        taken = x[:, :, :: self.stride, :: self.stride]
+        y = _zeros(x.shape[0], self.out_channels, *taken.shape[2:], dtype=x.dtype)
+        y[:, : self.in_channels] = taken
+        return y, x.shape
+
+    def backward(
+        self, dy: np.ndarray, cache: tuple[int, ...], *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        if not input_grad:
+            return None
+        dx = _zeros(*cache, dtype=dy.dtype)
+        dx[:, :, :: self.stride, :: self.stride] = dy[:, : self.in_channels]
+        return dx
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        c, h, w = needs_image("ZeroPadShortcut", shape)
+        if c != self.in_channels:
+            raise ShapeError(
+                f"ZeroPadShortcut: {self.in_channels} channels are needed, got {c} in {shape}."
+            )
+        return self.out_channels, -(-h // self.stride), -(-w // self.stride)
+
+    def window(self, shape: tuple[int, ...]) -> Window | None:
+        return (1, 1), (self.stride, self.stride), (1, 1)
+
+    def _options(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, stride={self.stride}"
+
+
+def _zeros(n: int, c: int, h: int, w: int, *, dtype: np.dtype) -> np.ndarray:
+    """Return zeros (n, c, h, w), channels last in memory as what they are added to."""
+    return nchw(np.zeros((n, h, w, c), dtype))

@@ -1,4 +1,7 @@
-"""One module after the other: the simplest graph, and the chain rule itself."""
+"""One module after the other: the simplest graph, and the chain rule itself.
+
+The functions are for containers whose branches are chains. A chain of nothing is the identity.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.nn.module import Module
+from minicnn.nn.module import Module, Window
 
 
 def forward_chain(
@@ -36,6 +39,64 @@ def backward_chain(
     return dx if input_grad else None
 
 
+def chain_shape(modules: Sequence[Module], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that comes out for an input of ``shape``, both without the batch."""
+    for module in modules:
+        shape = module.output_shape(shape)
+    return shape
+
+
+def chain_multiply_adds(modules: Sequence[Module], shape: tuple[int, ...]) -> int:
+    """Return the products of all modules together, for an input of ``shape``."""
+    total = 0
+    for module in modules:
+        total += module.multiply_adds(shape)
+        shape = module.output_shape(shape)
+    return total
+
+
+def chain_window(modules: Sequence[Module], shape: tuple[int, ...]) -> Window | None:
+    """Return the one window that does what the windows of all modules do in turn.
+
+    On top of what sees f pixels in steps of s, a kernel k of dilation d sees (k - 1) * d * s more,
+    and its stride multiplies the step.
+    """
+    field, step = (1, 1), (1, 1)
+    for module in modules:
+        window = module.window(shape)
+        if window is None:
+            return None
+        (kh, kw), (sh, sw), (dh, dw) = window
+        field = field[0] + (kh - 1) * dh * step[0], field[1] + (kw - 1) * dw * step[1]
+        step = step[0] * sh, step[1] * sw
+        shape = module.output_shape(shape)
+    return field, step, (1, 1)
+
+
+def widest(windows: Sequence[Window | None]) -> Window | None:
+    """Return the window of branches side by side: the largest, for they have one centre.
+
+    None where a branch sees all, or where branches move in different steps.
+    """
+    known = [window for window in windows if window is not None]
+    if len(known) < len(windows) or len({stride for _, stride, _ in known}) != 1:
+        return None
+    extents = [[(k - 1) * d + 1 for k, d in zip(w[0], w[2], strict=True)] for w in known]
+    field = max(h for h, _ in extents), max(w for _, w in extents)
+    return field, known[0][1], (1, 1)
+
+
+def name_children(owner: Module, modules: Sequence[Module], named: dict[str, Module]) -> None:
+    """Make modules attributes of ``owner``, called "0", "1", ... or by their names."""
+    kind = type(owner).__name__
+    for name, module in ({str(i): module for i, module in enumerate(modules)} | named).items():
+        if not isinstance(module, Module):
+            raise TypeError(f"{kind}: {name} must be a Module, got {module!r}.")
+        if hasattr(owner, name):
+            raise ValueError(f"{kind}: {name!r} is taken; choose another name.")
+        setattr(owner, name, module)
+
+
 class Sequential(Module):
     """Applies its modules in order.
 
@@ -44,13 +105,7 @@ class Sequential(Module):
     """
 
     def __init__(self, *modules: Module, **named: Module) -> None:
-        children = {str(i): module for i, module in enumerate(modules)} | named
-        for name, module in children.items():
-            if not isinstance(module, Module):
-                raise TypeError(f"Sequential: {name} must be a Module, got {module!r}.")
-            if hasattr(self, name):
-                raise ValueError(f"Sequential: {name!r} is taken; choose another name.")
-            setattr(self, name, module)
+        name_children(self, modules, named)
 
     def __getitem__(self, index: int) -> Module:
         return list(self)[index]
@@ -70,13 +125,10 @@ class Sequential(Module):
         return backward_chain(list(self), dy, cache, input_grad)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        for module in self:
-            shape = module.output_shape(shape)
-        return shape
+        return chain_shape(list(self), shape)
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
-        total = 0
-        for module in self:
-            total += module.multiply_adds(shape)
-            shape = module.output_shape(shape)
-        return total
+        return chain_multiply_adds(list(self), shape)
+
+    def window(self, shape: tuple[int, ...]) -> Window | None:
+        return chain_window(list(self), shape)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from minicnn.nn.auxiliary import AuxiliaryHeads
 from minicnn.nn.module import Module
 from minicnn.nn.sequential import Sequential
 
@@ -33,26 +34,28 @@ class Row(NamedTuple):
 def summarize(model: Module, image: tuple[int, ...]) -> list[Row]:
     """Return a row for each layer, in the order of forward, for images of shape ``image``.
 
+    An auxiliary head is one row where it leaves the chain; inference has none of its products.
     Raises ShapeError where a layer does not fit what comes before it.
     """
     rows: list[Row] = []
     shape, field, jump = image, (1, 1), (1, 1)
     seen_all = False
     counted: set[int] = set()  # a layer that is used twice has its parameters once
-    for name, layer in _layers(model):
-        macs = layer.multiply_adds(shape)
+    for name, layer, aside in _layers(model):
+        parameters = sum(p.data.size for p in layer.parameters() if id(p) not in counted)
+        counted.update(id(p) for p in layer.parameters())
+        kind = type(layer).__name__
+        if aside:
+            rows.append(Row(name, kind, layer.output_shape(shape), parameters, 0, None))
+            continue
+        macs, window = layer.multiply_adds(shape), layer.window(shape)
         shape = layer.output_shape(shape)
-        window = layer.window()
         seen_all = seen_all or window is None
         if window is not None:
             (kh, kw), (sh, sw), (dh, dw) = window
             field = (field[0] + (kh - 1) * dh * jump[0], field[1] + (kw - 1) * dw * jump[1])
             jump = (jump[0] * sh, jump[1] * sw)
-        parameters = sum(p.data.size for p in layer.parameters() if id(p) not in counted)
-        counted.update(id(p) for p in layer.parameters())
-        rows.append(
-            Row(name, type(layer).__name__, shape, parameters, macs, None if seen_all else field)
-        )
+        rows.append(Row(name, kind, shape, parameters, macs, None if seen_all else field))
     return rows
 
 
@@ -91,10 +94,31 @@ def as_text(rows: list[Row], image: tuple[int, ...]) -> str:
     return "\n".join([title, "", text[0], rule, *text[1:-1], rule, text[-1]])
 
 
-def _layers(model: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
-    """Yield what a Sequential consists of; any other module is one layer."""
-    if not isinstance(model, Sequential):
-        yield prefix or "model", model
+def _layers(model: Module, prefix: str = "") -> Iterator[tuple[str, Module, bool]]:
+    """Yield what a chain consists of, by name; any other module is one layer.
+
+    True marks a head: it stands aside, and the chain goes on from where it was.
+    """
+    if isinstance(model, Sequential):
+        chain = [(name, child, False) for name, child in model.named_children()]
+    elif isinstance(model, AuxiliaryHeads):
+        chain = _with_heads(model)
+    else:
+        yield prefix or "model", model, False
         return
-    for name, child in model.named_children():
-        yield from _layers(child, f"{prefix}.{name}" if prefix else name)
+    for name, child, aside in chain:
+        path = f"{prefix}.{name}" if prefix else name
+        if aside:
+            yield path, child, True
+        else:
+            yield from _layers(child, path)
+
+
+def _with_heads(model: AuxiliaryHeads) -> list[tuple[str, Module, bool]]:
+    names = {id(child): name for name, child in model.named_children()}
+    stages, heads = model.branches()
+    chain = []
+    for i, stage in enumerate(stages):
+        chain += [(names[id(child)], child, False) for child in stage]
+        chain += [(names[id(head)], head, True) for head in heads[i : i + 1]]
+    return chain

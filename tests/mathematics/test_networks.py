@@ -95,7 +95,7 @@ def reach(model: nn.Sequential, axis: int) -> tuple[int, int, int]:
     """Return size and step of the field along one axis, and the padding before the first pixel."""
     field, jump, before = 1, 1, 0
     for child in model:
-        kernel, stride, dilation = (pair[axis] for pair in child.window())
+        kernel, stride, dilation = (pair[axis] for pair in child.window(()))
         before += child.padding[axis] * jump
         field += (kernel - 1) * dilation * jump
         jump *= stride

@@ -172,3 +172,43 @@ def test_an_unknown_scheme_lists_the_known_ones() -> None:
         "init: scheme must be one of kaiming_uniform, kaiming_normal, xavier_uniform, "
         "xavier_normal, got 'orthogonal'."
     )
+
+
+# ------------------------------------------------------------------------------- drawn by pieces
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, init.PIECE - 1, init.PIECE, 2 * init.PIECE + 7])
+def test_pieces_give_the_numbers_of_one_draw(size: int, dtype: type) -> None:
+    """So a seed gives the weights that it gave before there were pieces."""
+    uniform, normal = (draw((size,), 0.3, rng=rng(2), dtype=dtype) for draw in DRAWS)
+    np.testing.assert_array_equal(uniform, rng(2).uniform(-0.3, 0.3, size).astype(dtype))
+    np.testing.assert_array_equal(normal, rng(2).normal(0, 0.3, size).astype(dtype))
+    assert uniform.dtype == normal.dtype == dtype
+
+
+DRAWS = (init.uniform, init.normal)
+
+
+def test_undrawn_gives_zeros_and_moves_nothing() -> None:
+    generator = init.Undrawn(np.random.PCG64(0))
+    layer = nn.Conv2d(2, 3, 3, rng=generator)
+    assert not layer.weight.data.any()
+    assert not layer.bias.data.any()
+    assert generator.random() == np.random.Generator(np.random.PCG64(0)).random()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: nn.Conv2d(4, 6, 3, **options),
+        lambda **options: nn.Linear(36, 6, **options),
+    ],
+)
+def test_a_layer_takes_its_weight_from_an_init_of_choice(make) -> None:
+    layer = make(init=init.kaiming_normal, rng=rng(3), dtype=np.float64)
+    expected = init.kaiming_normal(layer.weight.data.shape, rng=rng(3), dtype=np.float64)
+    np.testing.assert_array_equal(layer.weight.data, expected)
+    np.testing.assert_array_equal(layer.bias.data, np.zeros(6))
+    assert layer.bias.data.dtype == np.float64
+    assert make(init=init.kaiming_normal, bias=False, rng=rng(3)).bias is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from minicnn import ShapeError, nn
 from minicnn.nn import StateDictError
@@ -251,6 +252,12 @@ def test_the_state_dict_is_a_copy() -> None:
     state = model.state_dict()
     state["conv.weight"][...] = 7
     assert (model.conv.weight.data != 7).all()
+
+
+def test_the_state_dict_goes_module_by_module_as_torchs() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2, affine=False))
+    theirs = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2, affine=False))
+    assert list(model.state_dict()) == list(theirs.state_dict())
 
 
 def test_load_state_dict_copies_and_keeps_the_dtype() -> None:

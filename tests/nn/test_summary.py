@@ -65,9 +65,24 @@ def test_a_layer_used_twice_has_its_parameters_once() -> None:
     assert [row.multiply_adds for row in rows] == [9, 0, 9]
 
 
+@pytest.mark.parametrize(
+    ("size", "field"),
+    [(8, (3, 3)), (4, (4, 4)), ((2, 4), (6, 4)), (1, None), (3, None), ((1, 8), (10, 3))],
+)
+def test_the_field_of_an_adaptive_pool(size, field) -> None:
+    """That of the pool it is, where regions are all alike; None stands for the whole image."""
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, rng=rng()), nn.AdaptiveAvgPool2d(size))
+    assert summarize(model, (1, 8, 8))[-1].field == field
+
+
 def test_an_image_that_the_network_is_not_made_for_is_rejected() -> None:
     with pytest.raises(ShapeError, match="18 features are needed on the last axis, got"):
         summarize(network(), (1, 9, 12))
+
+
+def test_a_pool_of_a_vector_is_rejected() -> None:
+    with pytest.raises(ShapeError, match="AdaptiveAvgPool2d: an image"):
+        summarize(nn.AdaptiveAvgPool2d(2), (9,))
 
 
 def test_an_image_of_other_channels_is_rejected() -> None:

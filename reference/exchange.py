@@ -1,0 +1,138 @@
+"""Weights between PyTorch's files and safetensors: ``python -m reference.exchange IN OUT``.
+
+    python -m reference.exchange resnet18-f37072fd.pth resnet18.safetensors
+    python -m reference.exchange model.safetensors model.pth
+
+What the endings say is done: ``.pth`` or ``.pt`` is a state dict that ``torch.save`` wrote,
+``.safetensors`` what minicnn reads and writes. Every number stays as it is, bit for bit, and so
+does its type. ``torch.load`` is asked for weights only, so that a file cannot run code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import pickle
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+
+from minicnn.files import write_whole
+
+PYTORCH, SAFETENSORS = (".pth", ".pt"), (".safetensors",)
+
+# Torchvision's DenseNet was once called so in its files; torchvision itself renames it on loading.
+_OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
+
+
+class ExchangeError(Exception):
+    """A file that cannot be read, understood or written; says which and what to do."""
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file by name, on the CPU."""
+    kind = _kind(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ExchangeError(f"{path}: cannot be read ({error.strerror}).") from error
+    if kind == SAFETENSORS:
+        try:
+            return from_bytes(content)
+        except SafetensorError as error:
+            raise ExchangeError(
+                f"{path}: cannot be read as safetensors ({error}). Take another copy."
+            ) from error
+    try:
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ExchangeError(
+            f"{path}: holds other things than tensors by name, or is damaged. Save the state dict "
+            "alone, by torch.save(model.state_dict(), path)."
+        ) from error
+    except Exception as error:  # many kinds, by where a file is cut off
+        raise ExchangeError(
+            f"{path}: is no whole file of PyTorch ({type(error).__name__}). Take another copy."
+        ) from error
+    return _state_dict(path, loaded)
+
+
+def write(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors by name: whole, or not at all."""
+    kind = _kind(path)
+    whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+    if kind == SAFETENSORS:
+        content = to_bytes(whole)
+    else:
+        buffer = io.BytesIO()
+        torch.save(whole, buffer)
+        content = buffer.getvalue()
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise ExchangeError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
+def exchange(source: Path, target: Path) -> dict[str, torch.Tensor]:
+    """Write what ``source`` holds to ``target``, in the form its ending says; return it."""
+    if _kind(source) == _kind(target):
+        raise ExchangeError(
+            f"{source} and {target} have the same form. One must end in .pth or .pt, the other in "
+            ".safetensors."
+        )
+    tensors = read(source)
+    write(target, tensors)
+    return tensors
+
+
+def _kind(path: Path) -> tuple[str, ...]:
+    for kind in (PYTORCH, SAFETENSORS):
+        if path.suffix in kind:
+            return kind
+    raise ExchangeError(f"{path}: must end in .pth, .pt or .safetensors.")
+
+
+def _state_dict(path: Path, loaded: object) -> dict[str, torch.Tensor]:
+    """Return ``loaded`` if it is a state dict, with the names of today."""
+    if not isinstance(loaded, Mapping):
+        raise ExchangeError(
+            f"{path}: holds a {type(loaded).__name__}, and a state dict is needed: tensors by name."
+        )
+    others = [str(name) for name, value in loaded.items() if not isinstance(value, torch.Tensor)]
+    if others:
+        raise ExchangeError(
+            f"{path}: not all it holds are tensors: {', '.join(others[:5])}"
+            f"{', ...' if len(others) > 5 else ''}. If a state dict is among them, save it alone."
+        )
+    if not loaded:
+        raise ExchangeError(f"{path}: holds no tensors.")
+    return {_OLD_NAME.sub(r"\1\2", name): tensor for name, tensor in loaded.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reference.exchange",
+        description="Weights between PyTorch's files and safetensors, bit for bit.",
+    )
+    parser.add_argument("source", type=Path, metavar="IN", help=".pth, .pt or .safetensors")
+    parser.add_argument("target", type=Path, metavar="OUT", help="the same, of the other form")
+    args = parser.parse_args(argv)
+    try:
+        tensors = exchange(args.source, args.target)
+    except ExchangeError as error:
+        print(f"reference.exchange: {error}", file=sys.stderr)
+        return 2
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    print(f"{args.target}: {len(tensors)} tensors, {numbers:,} numbers")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
