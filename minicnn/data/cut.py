@@ -23,24 +23,50 @@ def cut(images, order, table, out):
 
 
 @kernel(parallel=True)
-def cut_moved(images, order, moves, table, out):
-    """Cut each image rotated about its centre, then shifted; moves[b] = cos, sin, down, right.
+def cut_shifted(images, order, moves, table, out):
+    """Cut each image mirrored or not, then shifted; moves[b] = mirror (0 or 1), down, right.
 
-    A positive angle turns the image counterclockwise. From each pixel of ``out`` the way is gone
-    back to a point (p, q) of the image, and the four pixels around it are mixed. The image has a
-    black frame, one pixel wide and two after the end; a point farther out is pulled onto it.
-    Normalising is affine, so it may come before mixing.
+    Mirroring exchanges left and right. What comes in from outside is black.
+    """
+    h, w, c = images.shape[1:]
+    for b in prange(order.size):
+        image, y = images[order[b]], out[b]
+        mirror, down, right = moves[b]
+        first, end = max(right, 0), min(w + right, w)  # the columns that show the image
+        for i in range(h):
+            inside = 0 <= i - down < h
+            row, target = image[i - down if inside else 0], y[i]
+            for j in range(w):
+                if inside and first <= j < end:
+                    q = w - 1 - j + right if mirror else j - right
+                    for k in range(c):
+                        target[j, k] = table[k, row[q, k]]
+                else:
+                    for k in range(c):
+                        target[j, k] = table[k, 0]
+
+
+@kernel(parallel=True)
+def cut_moved(images, order, moves, table, out):
+    """Cut each image mirrored or not, rotated about its centre, then shifted.
+
+    moves[b] = mirror (0 or 1), cos, sin, down, right. A positive angle turns the image
+    counterclockwise. From each pixel of ``out`` the way is gone back to a point (p, q) of the
+    image, and the four pixels around it are mixed. The image has a black frame, one pixel wide and
+    two after the end; a point farther out is pulled onto it. Normalising is affine, so it may come
+    before mixing.
     """
     h, w, c = images.shape[1:]
     for b in prange(order.size):
         image = images[order[b]]
+        mirror, cos, sin, down, right = moves[b]
         framed = np.empty((h + 3, w + 3, c), table.dtype)
         for k in range(c):
             framed[:, :, k] = table[k, 0]
             for i in range(h):
                 for j in range(w):
-                    framed[i + 1, j + 1, k] = table[k, image[i, j, k]]
-        cos, sin, down, right = moves[b]
+                    q = w - 1 - j if mirror else j
+                    framed[i + 1, j + 1, k] = table[k, image[i, q, k]]
         for i in range(h):
             for j in range(w):
                 y, x = i - (h - 1) / 2 - down, j - (w - 1) / 2 - right

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from minicnn.backend import nchw
-from minicnn.data.cut import cut, cut_moved
+from minicnn.data.cut import cut, cut_moved, cut_shifted
 from minicnn.data.dataset import DataError, Dataset, Normalization
 from minicnn.shapes import integer
 
@@ -18,11 +18,14 @@ from minicnn.shapes import integer
 class Augment(NamedTuple):
     """Random moves of the images, drawn anew for each image and epoch.
 
-    An image is rotated about its centre, then shifted; what comes in from outside is black.
+    An image is flipped or not, rotated about its centre, then shifted; what comes in from outside
+    is black. So a shift is a random crop, in the image's own size, of the image padded with as many
+    black pixels on every side.
     """
 
     shift: int = 0  # whole pixels; along each axis uniform in -shift .. shift
     rotate: float = 0.0  # degrees; uniform in -rotate .. rotate, interpolated bilinearly
+    flip: bool = False  # left and right exchanged, one time in two
 
 
 def normalize(
@@ -101,7 +104,8 @@ class Loader:
             else:
                 rng = np.random.default_rng((1, self.seed, epoch, batch))
                 moves = _draw(self.augment, chosen.size, rng)
-                cut_moved(self._images, chosen, moves, self._table, out)
+                move = cut_moved if self.augment.rotate else cut_shifted
+                move(self._images, chosen, moves, self._table, out)
             yield nchw(out), self.dataset.labels[chosen]
 
 
@@ -128,7 +132,10 @@ def _check(augment: Augment, dataset: Dataset) -> None:
 
 
 def _draw(augment: Augment, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (n, 4): cosine and sine of the angle, pixels down and to the right."""
+    """Return what ``cut_moved`` takes of each image, or without a rotation ``cut_shifted``."""
     shift = rng.integers(-augment.shift, augment.shift, (n, 2), endpoint=True)
     angle = np.radians(rng.uniform(-augment.rotate, augment.rotate, n))
-    return np.column_stack([np.cos(angle), np.sin(angle), shift])
+    mirror = rng.integers(0, 2, n) if augment.flip else np.zeros(n, np.int64)
+    if not augment.rotate:
+        return np.column_stack([mirror, shift])
+    return np.column_stack([mirror, np.cos(angle), np.sin(angle), shift])

@@ -160,7 +160,7 @@ def shifted(image: np.ndarray, down: int, right: int) -> np.ndarray:
 def moved(images: np.ndarray, angle: float, down: int = 0, right: int = 0) -> np.ndarray:
     """Pixel values (n, h, w, c) as float32, all moved alike; the angle is in degrees."""
     out = np.empty(images.shape, np.float32)
-    one = [math.cos(math.radians(angle)), math.sin(math.radians(angle)), down, right]
+    one = [0, math.cos(math.radians(angle)), math.sin(math.radians(angle)), down, right]
     table = np.tile(np.arange(256, dtype=np.float32), (images.shape[3], 1))
     cut_moved(images, np.arange(len(images)), np.array([one] * len(images)), table, out)
     return out
