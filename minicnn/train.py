@@ -93,6 +93,7 @@ class Run:
             seed=recipe.seed,
             drop_last=recipe.drop_last,
             augment=moves if any(moves) else None,
+            prefetch=2,
         )
         self.optimizer = recipe.build_optimizer(self.model)
         self.schedule = recipe.build_schedule(len(self.loader))

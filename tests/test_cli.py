@@ -103,6 +103,13 @@ def test_options_reach_the_recipe(tmp_path):
     }  # fmt: skip
 
 
+def test_a_crop_is_a_shift(tmp_path):
+    words = ("--crop", 3, "--epochs", 1, "--batch-size", 512, "--quiet")
+    assert run("train", "lenet5", *words, "--out", tmp_path / "run") == 0
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert (recipe["shift"], recipe["flip"]) == (3, False)
+
+
 def test_evaluate_repeats_the_result_of_the_run(trained, capsys):
     assert run("evaluate", trained) == 0
     out = capsys.readouterr().out

@@ -1,35 +1,36 @@
 """Kernels that cut a batch out of the images: gather and normalise, and while at it move.
 
-A pixel is a byte, so normalising is looking it up: ``table[channel, pixel]``.
+A pixel is a byte, so normalising is looking it up: ``table[channel, pixel]``. Batches are cut ahead
+of time by a thread of their own, hence not in parallel: of Numba's pools of threads not all may be
+used by two at once.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from minicnn.backend import kernel
 
 
-@kernel(parallel=True)
+@kernel
 def cut(images, order, table, out):
     """out[b, i, j, k] = table[k, images[order[b], i, j, k]]"""
     c = table.shape[0]
-    for b in prange(order.size):
+    for b in range(order.size):
         image, y = images[order[b]].reshape(-1), out[b].reshape(-1)
         for k in range(c):
             for e in range(k, y.size, c):
                 y[e] = table[k, image[e]]
 
 
-@kernel(parallel=True)
+@kernel
 def cut_shifted(images, order, moves, table, out):
     """Cut each image mirrored or not, then shifted; moves[b] = mirror (0 or 1), down, right.
 
     Mirroring exchanges left and right. What comes in from outside is black.
     """
     h, w, c = images.shape[1:]
-    for b in prange(order.size):
+    for b in range(order.size):
         image, y = images[order[b]], out[b]
         mirror, down, right = moves[b]
         first, end = max(right, 0), min(w + right, w)  # the columns that show the image
@@ -46,7 +47,7 @@ def cut_shifted(images, order, moves, table, out):
                         target[j, k] = table[k, 0]
 
 
-@kernel(parallel=True)
+@kernel
 def cut_moved(images, order, moves, table, out):
     """Cut each image mirrored or not, rotated about its centre, then shifted.
 
@@ -57,7 +58,7 @@ def cut_moved(images, order, moves, table, out):
     before mixing.
     """
     h, w, c = images.shape[1:]
-    for b in prange(order.size):
+    for b in range(order.size):
         image = images[order[b]]
         mirror, cos, sin, down, right = moves[b]
         framed = np.empty((h + 3, w + 3, c), table.dtype)

@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int64, UInt8
 from minicnn.backend import nchw
 from minicnn.data.cut import cut, cut_moved, cut_shifted
 from minicnn.data.dataset import DataError, Dataset, Normalization
+from minicnn.data.prefetch import prefetch
 from minicnn.shapes import integer
 
 
@@ -42,7 +43,8 @@ class Loader:
     """Cuts a data set into normalised batches.
 
     Order and augmentation of a batch depend on nothing but (seed, epoch, batch), so that training
-    can go on at any batch, and no state has to be kept for it.
+    can go on at any batch, and no state has to be kept for it. With ``prefetch``, a background
+    thread cuts up to so many batches before they are asked for.
 
     Raises ValueError for options out of range, DataError where no batch would come out.
     """
@@ -57,6 +59,7 @@ class Loader:
         seed: int = 0,
         drop_last: bool = False,
         augment: Augment | None = None,
+        prefetch: int = 0,
     ) -> None:
         self.dataset = dataset
         self.batch_size = integer("Loader", "batch_size", batch_size, 1)
@@ -65,6 +68,7 @@ class Loader:
         self.seed = integer("Loader", "seed", seed, 0)
         self.drop_last = drop_last
         self.augment = augment
+        self.prefetch = integer("Loader", "prefetch", prefetch, 0)
         if augment is not None:
             _check(augment, dataset)
         if len(dataset) == 0:
@@ -93,6 +97,10 @@ class Loader:
             raise ValueError(
                 f"Loader: start must be within the {len(self)} batches of an epoch, got {start}."
             )
+        batches = self._cut(epoch, start)
+        return prefetch(batches, self.prefetch) if self.prefetch else batches
+
+    def _cut(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         order = np.arange(len(self.dataset))
         if self.shuffle:
             order = np.random.default_rng((0, self.seed, epoch)).permutation(order)
