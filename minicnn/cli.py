@@ -130,7 +130,8 @@ def _add_train(commands: Any) -> None:
     parser.add_argument(
         "--data",
         metavar="NAME",
-        help="digits (the default, no download), mnist, fashion-mnist, kmnist, imagefolder:PATH",
+        help="digits (the default, no download), mnist, fashion-mnist, kmnist, cifar10, "
+        "imagefolder:PATH (of a folder or a zip)",
     )
     _add_data_dir(parser)
     parser.add_argument(
