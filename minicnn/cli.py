@@ -424,7 +424,7 @@ def _whole_name(data: str) -> str:
 
 def _folder_name(model: str, data: str) -> str:
     kind, _, path = data.partition(":")
-    return f"{model}-{Path(path).name if path else kind}"
+    return f"{model}-{Path(path).name.removesuffix('.zip') if path else kind}"
 
 
 def _models() -> str:
