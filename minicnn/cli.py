@@ -132,7 +132,8 @@ def _add_train(commands: Any) -> None:
     parser.add_argument(
         "--data",
         metavar="NAME",
-        help="digits (the default, no download), mnist, fashion-mnist, kmnist, imagefolder:PATH",
+        help="digits (the default, no download), mnist, fashion-mnist, kmnist, cifar10, "
+        "imagefolder:PATH (of a folder or a zip)",
     )
     _add_data_dir(parser)
     parser.add_argument(
@@ -157,7 +158,11 @@ def _add_train(commands: Any) -> None:
     add("--gamma", float, "schedules step and multistep: factor of a drop (0.1)")
     add("--label-smoothing", float, "share of the target spread over all classes")
     add("--init", str, "default, {kaiming,xavier}_{uniform,normal}")
-    add("--shift", int, "augmentation: random shift of up to so many pixels")
+    parser.add_argument(
+        "--shift", "--crop", type=int, metavar="PIXELS", default=argparse.SUPPRESS,
+        help="augmentation: random shift of up to so many pixels, which is a random crop of the "
+        "image padded with as many",
+    )  # fmt: skip
     add("--rotate", float, "augmentation: random rotation of up to so many degrees")
     add("--validation", float, "part of the training images set apart for validation")
     add("--patience", int, "stop after so many epochs without a better validation")
@@ -165,6 +170,7 @@ def _add_train(commands: Any) -> None:
     add("--impl", str, "fast, or textbook to run the formulas")
     for flag, text in [
         ("--nesterov", "Nesterov's momentum in sgd"),
+        ("--flip", "augmentation: exchange left and right, one time in two"),
         ("--drop-last", "leave out the last, incomplete batch of an epoch"),
     ]:
         parser.add_argument(flag, action="store_true", help=text, default=argparse.SUPPRESS)
@@ -422,7 +428,7 @@ def _whole_name(data: str) -> str:
 
 def _folder_name(model: str, data: str) -> str:
     kind, _, path = data.partition(":")
-    return f"{model}-{Path(path).name if path else kind}"
+    return f"{model}-{Path(path).name.removesuffix('.zip') if path else kind}"
 
 
 def _models() -> str:

@@ -55,6 +55,7 @@ class Recipe:
     init: str = "default"
     shift: int = 0  # pixels
     rotate: float = 0.0  # degrees
+    flip: bool = False
     validation: float | None = None  # part of the training split; None: the data set's own
     patience: int | None = None  # epochs without a better validation before the run stops
     drop_last: bool = False
@@ -142,11 +143,16 @@ class Recipe:
 
 
 # What a model needs, and what a data set needs: the small digits take more epochs.
+_RESNET: dict[str, Any] = {
+    "epochs": 30, "batch_size": 128, "optimizer": "sgd", "lr": 0.2, "nesterov": True,
+    "weight_decay": 5e-4, "shift": 4, "flip": True,
+}  # fmt: skip
 _BY_MODEL: dict[str, dict[str, Any]] = {
     "lenet5": {"epochs": 12, "batch_size": 64, "lr": 4e-3},
     "lenet5-1998": {"epochs": 12, "batch_size": 64, "lr": 4e-3},
     "cnn3": {"epochs": 3, "batch_size": 64, "lr": 2e-3},
     "convnet": {"epochs": 10, "batch_size": 64, "lr": 4e-3},
+    **{f"resnet{depth}": _RESNET for depth in (20, 32, 44, 56, 110)},
 }
 _BY_DATA: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 20, "batch_size": 32, "lr": 2e-3, "label_smoothing": 0.1},

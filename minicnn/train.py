@@ -84,7 +84,7 @@ class Run:
                 f"{recipe.data}: a batch of {recipe.batch_size} is larger than the {n} training "
                 f"images. Use --batch-size {n} or less."
             )
-        moved = recipe.shift or recipe.rotate
+        moves = data.Augment(recipe.shift, recipe.rotate, recipe.flip)
         self.loader = data.Loader(
             train,
             recipe.batch_size,
@@ -92,7 +92,8 @@ class Run:
             shuffle=True,
             seed=recipe.seed,
             drop_last=recipe.drop_last,
-            augment=data.Augment(recipe.shift, recipe.rotate) if moved else None,
+            augment=moves if any(moves) else None,
+            prefetch=2,
         )
         self.optimizer = recipe.build_optimizer(self.model)
         self.schedule = recipe.build_schedule(len(self.loader))

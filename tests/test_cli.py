@@ -97,7 +97,7 @@ def test_options_reach_the_recipe(tmp_path):
     options = (
         "--epochs 3 --batch-size 512 --optimizer sgd --lr 0.02 --momentum 0.8 --nesterov "
         "--weight-decay 0.001 --schedule multistep --milestones 2 --gamma 0.5 --warmup-epochs 1 "
-        "--label-smoothing 0.1 --init xavier_normal --shift 2 --rotate 5 --validation 0.2 "
+        "--label-smoothing 0.1 --init xavier_normal --shift 2 --rotate 5 --flip --validation 0.2 "
         "--patience 4 --drop-last --seed 9 --impl textbook"
     )
     folder = tmp_path / "run"
@@ -107,8 +107,16 @@ def test_options_reach_the_recipe(tmp_path):
         "optimizer": "sgd", "lr": 0.02, "momentum": 0.8, "nesterov": True, "weight_decay": 0.001,
         "schedule": "multistep", "warmup_epochs": 1, "step_epochs": None, "milestones": [2],
         "gamma": 0.5, "label_smoothing": 0.1, "init": "xavier_normal", "shift": 2, "rotate": 5.0,
-        "validation": 0.2, "patience": 4, "drop_last": True, "seed": 9, "impl": "textbook",
+        "flip": True, "validation": 0.2, "patience": 4, "drop_last": True, "seed": 9,
+        "impl": "textbook",
     }  # fmt: skip
+
+
+def test_a_crop_is_a_shift(tmp_path):
+    words = ("--crop", 3, "--epochs", 1, "--batch-size", 512, "--quiet")
+    assert run("train", "lenet5", *words, "--out", tmp_path / "run") == 0
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert (recipe["shift"], recipe["flip"]) == (3, False)
 
 
 def test_evaluate_repeats_the_result_of_the_run(trained, capsys):

@@ -107,6 +107,15 @@ def test_what_is_wrong_or_would_be_ignored_is_refused(options, message):
         recipe(**options)
 
 
+def test_resnet20_on_small_colour_images(monkeypatch):
+    image = models.Model(models.convnet, (3, 32, 32))
+    monkeypatch.setitem(models.MODELS, "resnet20", image)
+    for name in ("cifar10", "imagefolder:pets"):
+        made = recipe_for("resnet20", name)
+        assert (made.optimizer, made.nesterov, made.weight_decay) == ("sgd", True, 5e-4)
+        assert (made.schedule, made.batch_size, made.shift, made.flip) == ("onecycle", 128, 4, True)
+
+
 def test_options_go_before_the_data_before_the_model():
     assert recipe_for("lenet5", "mnist").epochs == 12
     assert recipe_for("lenet5", "digits").batch_size == 32

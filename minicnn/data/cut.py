@@ -1,46 +1,73 @@
 """Kernels that cut a batch out of the images: gather and normalise, and while at it move.
 
-A pixel is a byte, so normalising is looking it up: ``table[channel, pixel]``.
+A pixel is a byte, so normalising is looking it up: ``table[channel, pixel]``. Batches are cut ahead
+of time by a thread of their own, hence not in parallel: of Numba's pools of threads not all may be
+used by two at once.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from minicnn.backend import kernel
 
 
-@kernel(parallel=True)
+@kernel
 def cut(images, order, table, out):
     """out[b, i, j, k] = table[k, images[order[b], i, j, k]]"""
     c = table.shape[0]
-    for b in prange(order.size):
+    for b in range(order.size):
         image, y = images[order[b]].reshape(-1), out[b].reshape(-1)
         for k in range(c):
             for e in range(k, y.size, c):
                 y[e] = table[k, image[e]]
 
 
-@kernel(parallel=True)
-def cut_moved(images, order, moves, table, out):
-    """Cut each image rotated about its centre, then shifted; moves[b] = cos, sin, down, right.
+@kernel
+def cut_shifted(images, order, moves, table, out):
+    """Cut each image mirrored or not, then shifted; moves[b] = mirror (0 or 1), down, right.
 
-    A positive angle turns the image counterclockwise. From each pixel of ``out`` the way is gone
-    back to a point (p, q) of the image, and the four pixels around it are mixed. The image has a
-    black frame, one pixel wide and two after the end; a point farther out is pulled onto it.
-    Normalising is affine, so it may come before mixing.
+    Mirroring exchanges left and right. What comes in from outside is black.
     """
     h, w, c = images.shape[1:]
-    for b in prange(order.size):
+    for b in range(order.size):
+        image, y = images[order[b]], out[b]
+        mirror, down, right = moves[b]
+        first, end = max(right, 0), min(w + right, w)  # the columns that show the image
+        for i in range(h):
+            inside = 0 <= i - down < h
+            row, target = image[i - down if inside else 0], y[i]
+            for j in range(w):
+                if inside and first <= j < end:
+                    q = w - 1 - j + right if mirror else j - right
+                    for k in range(c):
+                        target[j, k] = table[k, row[q, k]]
+                else:
+                    for k in range(c):
+                        target[j, k] = table[k, 0]
+
+
+@kernel
+def cut_moved(images, order, moves, table, out):
+    """Cut each image mirrored or not, rotated about its centre, then shifted.
+
+    moves[b] = mirror (0 or 1), cos, sin, down, right. A positive angle turns the image
+    counterclockwise. From each pixel of ``out`` the way is gone back to a point (p, q) of the
+    image, and the four pixels around it are mixed. The image has a black frame, one pixel wide and
+    two after the end; a point farther out is pulled onto it. Normalising is affine, so it may come
+    before mixing.
+    """
+    h, w, c = images.shape[1:]
+    for b in range(order.size):
         image = images[order[b]]
+        mirror, cos, sin, down, right = moves[b]
         framed = np.empty((h + 3, w + 3, c), table.dtype)
         for k in range(c):
             framed[:, :, k] = table[k, 0]
             for i in range(h):
                 for j in range(w):
-                    framed[i + 1, j + 1, k] = table[k, image[i, j, k]]
-        cos, sin, down, right = moves[b]
+                    q = w - 1 - j if mirror else j
+                    framed[i + 1, j + 1, k] = table[k, image[i, q, k]]
         for i in range(h):
             for j in range(w):
                 y, x = i - (h - 1) / 2 - down, j - (w - 1) / 2 - right

@@ -109,12 +109,12 @@ def normalization(dataset: Dataset) -> Normalization:
     count = images[..., 0].size if images.shape[3] else 0
     if not count:
         raise DataError(f"{dataset.name}: there is no pixel to take the mean of.")
-    first = np.zeros(images.shape[3], np.int64)
-    second = np.zeros(images.shape[3], np.int64)
-    for start in range(0, len(images), 1024):  # so that the copies stay small
-        block = images[start : start + 1024].astype(np.int64)
-        first += block.sum(axis=(0, 1, 2))
-        second += (block * block).sum(axis=(0, 1, 2))
+    occur = np.zeros((images.shape[3], 256), np.int64)  # how often each value does
+    for start in range(0, len(images), 256):  # so that the copies stay small
+        for k, row in enumerate(occur):
+            row += np.bincount(images[start : start + 256, ..., k].ravel(), minlength=256)
+    values = np.arange(256)
+    first, second = occur @ values, occur @ values**2
     mean, std = [], []
     for total, squares in zip(first.tolist(), second.tolist(), strict=True):
         mean.append(total / count / 255)

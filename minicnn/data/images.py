@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +17,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from minicnn.data.dataset import DataError, Dataset
+from minicnn.data.tree import Tree, open_tree
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MODES = {1: "L", 3: "RGB"}  # Pillow's name for as many channels
+THREADS = min(os.cpu_count() or 1, 8)
+BLOCK = 64  # images that a thread decodes at a time
 
 
 def read_image(
@@ -29,7 +37,9 @@ def read_image(
     """
     if channels not in MODES:
         raise ValueError(f"read_image: channels must be 1 or 3, got {channels}.")
-    with _opened("read_image", Path(path)) as image:
+    if not Path(path).is_file():
+        raise DataError(f"read_image: there is no file {path}.")
+    with _opened("read_image", Path(path), Path(path).read_bytes) as image:
         if (image.height, image.width) != size:
             raise DataError(
                 f"read_image: {path} is {_text(image)} pixels (height x width) where "
@@ -39,7 +49,7 @@ def read_image(
 
 
 def load_folder(name: str, path: Path) -> tuple[Dataset, Dataset | None, Dataset | None]:
-    """Return the ``train``, validation and ``test`` images under ``path``.
+    """Return the ``train``, validation and ``test`` images under ``path``, a folder or a zip.
 
     With subfolders train and test (and val or validation), each holds the class folders of its
     part; otherwise ``path`` holds them, and all images are returned as the first. Classes are
@@ -48,87 +58,97 @@ def load_folder(name: str, path: Path) -> tuple[Dataset, Dataset | None, Dataset
     Raises DataError where class folders are missing, empty or not the same in every part, and
     where an image cannot be read or has another size than the rest.
     """
-    if not path.is_dir():
-        raise DataError(f"{name}: there is no folder {path}. Give the path of an existing folder.")
-    parts = {"train": path}
-    if (path / "train").is_dir() and (path / "test").is_dir():
-        parts = {part: path / part for part in ("train", "test")}
+    with open_tree(name, path) as tree:
+        return _load_tree(name, tree)
+
+
+def _load_tree(name: str, tree: Tree) -> tuple[Dataset, Dataset | None, Dataset | None]:
+    inside = {folder.rpartition("/")[2]: folder for folder in tree.entries("")[0]}
+    parts = {"train": ""}
+    if "train" in inside and "test" in inside:
+        parts = {part: inside[part] for part in ("train", "test")}
         for part in ("val", "validation"):
-            if (path / part).is_dir():
-                parts["validation"] = path / part
-    files = {part: _class_files(name, folder) for part, folder in parts.items()}
+            if part in inside:
+                parts["validation"] = inside[part]
+    files = {part: _class_files(name, tree, folder) for part, folder in parts.items()}
     for part, folder in parts.items():
         differ = sorted(files[part].keys() ^ files["train"].keys())
         if differ:
             raise DataError(
-                f"{name}: {parts['train']} and {folder} must have the same class folders, but "
-                f"only one of them has {', '.join(differ)}. Add or remove it."
+                f"{name}: {tree.path / parts['train']} and {tree.path / folder} must have the same "
+                f"class folders, but only one of them has {', '.join(differ)}. Add or remove it."
             )
-    every = [p for of_class in files.values() for paths in of_class.values() for p in paths]
-    size, channels = _common_format(name, every)
-    read = {part: _read_all(name, of_class, size, channels) for part, of_class in files.items()}
+    first = next(iter(files["train"].values()))[0]
+    images = {
+        part: _read_all(name, tree, [file for paths in of_class.values() for file in paths], first)
+        for part, of_class in files.items()
+    }
+    channels = max(pixels.shape[3] for pixels in images.values())
+    read = {}
+    for part, of_class in files.items():
+        if images[part].shape[3] < channels:
+            images[part] = images[part].repeat(channels, axis=3)
+        labels = np.repeat(np.arange(len(of_class)), [len(paths) for paths in of_class.values()])
+        read[part] = Dataset(name, images[part], labels.astype(np.int64), tuple(of_class))
     return read["train"], read.get("validation"), read.get("test")
 
 
-def _class_files(name: str, folder: Path) -> dict[str, list[Path]]:
+def _class_files(name: str, tree: Tree, folder: str) -> dict[str, list[str]]:
     """Return the images of each class folder in ``folder``, both sorted by name."""
-    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes, _ = tree.entries(folder)
     if not classes:
         raise DataError(
-            f"{name}: {folder} has no class folders. Put the images of each class into a folder "
-            "with the name of the class."
+            f"{name}: {tree.path / folder} has no class folders. Put the images of each class into "
+            "a folder with the name of the class."
         )
     files = {}
     for of_class in classes:
-        files[of_class.name] = sorted(
-            p
-            for p in of_class.iterdir()
-            if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-        )
-        if not files[of_class.name]:
+        images = [file for file in tree.entries(of_class)[1] if file.lower().endswith(SUFFIXES)]
+        if not images:
             raise DataError(
-                f"{name}: class folder {of_class} has no image ({', '.join(SUFFIXES)}). Put "
-                "images into it or remove it. (Parts go into folders named train and test.)"
+                f"{name}: class folder {tree.path / of_class} has no image "
+                f"({', '.join(SUFFIXES)}). Put images into it or remove it. (Parts go into folders "
+                "named train and test.)"
             )
+        files[of_class.rpartition("/")[2]] = images
     return files
 
 
-def _common_format(name: str, paths: list[Path]) -> tuple[tuple[int, int], int]:
-    """Return the size (h, w) and the channels of all images, from their headers alone."""
-    size, grey = (0, 0), True
-    for path in paths:
-        with _opened(name, path) as image:
-            if path is paths[0]:
-                size, first = (image.height, image.width), _text(image)
-            if (image.height, image.width) != size:
+def _read_all(name: str, tree: Tree, files: list[str], first: str) -> np.ndarray:
+    """Return (n, h, w, c) with 1 channel if all images are grey; ``first`` sets the size."""
+
+    def read(block: list[str]) -> list[np.ndarray]:
+        pixels = []
+        for file in block:
+            with _opened(name, tree.path / file, partial(tree.read, file)) as image:
+                pixels.append(_pixels(image, 1 if image.mode in ("1", "L") else 3))
+        return pixels
+
+    h, w, _ = read([first])[0].shape
+    images = np.empty((len(files), h, w, 1), np.uint8)
+    blocks = [files[start : start + BLOCK] for start in range(0, len(files), BLOCK)]
+    with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes without holding Python's lock
+        in_order = chain.from_iterable(pool.map(read, blocks))
+        for i, (file, image) in enumerate(zip(files, in_order, strict=True)):
+            if image.shape[:2] != (h, w):
                 raise DataError(
-                    f"{name}: {path} is {_text(image)} pixels (height x width) but {paths[0]} is "
-                    f"{first}. All images must have one size; crop or resize them to it."
+                    f"{name}: {tree.path / file} is {image.shape[0]}x{image.shape[1]} pixels "
+                    f"(height x width) but {tree.path / first} is {h}x{w}. All images must have "
+                    "one size; crop or resize them to it."
                 )
-            grey = grey and image.mode in ("1", "L")
-    return size, 1 if grey else 3
-
-
-def _read_all(
-    name: str, files: dict[str, list[Path]], size: tuple[int, int], channels: int
-) -> Dataset:
-    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
-    images = np.empty((len(labels), *size, channels), np.uint8)
-    for i, path in enumerate(path for paths in files.values() for path in paths):
-        with _opened(name, path) as image:
-            images[i] = _pixels(image, channels)
-    return Dataset(name, images, labels.astype(np.int64), tuple(files))
+            if image.shape[2] > images.shape[3]:
+                images = images.repeat(3, axis=3)
+            images[i] = image
+    return images
 
 
 @contextmanager
-def _opened(name: str, path: Path) -> Iterator[Image]:
+def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]:
     """Open a PNG or JPEG; what is wrong with it, seen now or when it is decoded, is a DataError."""
     from PIL import Image, UnidentifiedImageError
 
-    if not path.is_file():
-        raise DataError(f"{name}: there is no file {path}.")
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
+        with Image.open(BytesIO(read()), formats=("PNG", "JPEG")) as image:
             if image.mode.startswith("I"):
                 raise DataError(
                     f"{name}: {path} has 16 bits to a pixel. Convert it to 8 bits, so that it is "
@@ -155,8 +175,9 @@ def _pixels(image: Image, channels: int) -> np.ndarray:
 
         paper = images.new("RGBA", image.size, "white")
         image = images.alpha_composite(paper, image.convert("RGBA"))
-    pixels = np.array(image.convert(MODES[channels]))
-    return pixels.reshape(image.height, image.width, channels)
+    if image.mode != MODES[channels]:
+        image = image.convert(MODES[channels])
+    return np.array(image).reshape(image.height, image.width, channels)
 
 
 def _text(image: Image) -> str:

@@ -10,19 +10,23 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from minicnn.backend import nchw
-from minicnn.data.cut import cut, cut_moved
+from minicnn.data.cut import cut, cut_moved, cut_shifted
 from minicnn.data.dataset import DataError, Dataset, Normalization
+from minicnn.data.prefetch import prefetch
 from minicnn.shapes import integer
 
 
 class Augment(NamedTuple):
     """Random moves of the images, drawn anew for each image and epoch.
 
-    An image is rotated about its centre, then shifted; what comes in from outside is black.
+    An image is flipped or not, rotated about its centre, then shifted; what comes in from outside
+    is black. So a shift is a random crop, in the image's own size, of the image padded with as many
+    black pixels on every side.
     """
 
     shift: int = 0  # whole pixels; along each axis uniform in -shift .. shift
     rotate: float = 0.0  # degrees; uniform in -rotate .. rotate, interpolated bilinearly
+    flip: bool = False  # left and right exchanged, one time in two
 
 
 def normalize(
@@ -39,7 +43,8 @@ class Loader:
     """Cuts a data set into normalised batches.
 
     Order and augmentation of a batch depend on nothing but (seed, epoch, batch), so that training
-    can go on at any batch, and no state has to be kept for it.
+    can go on at any batch, and no state has to be kept for it. With ``prefetch``, a background
+    thread cuts up to so many batches before they are asked for.
 
     Raises ValueError for options out of range, DataError where no batch would come out.
     """
@@ -54,6 +59,7 @@ class Loader:
         seed: int = 0,
         drop_last: bool = False,
         augment: Augment | None = None,
+        prefetch: int = 0,
     ) -> None:
         self.dataset = dataset
         self.batch_size = integer("Loader", "batch_size", batch_size, 1)
@@ -62,6 +68,7 @@ class Loader:
         self.seed = integer("Loader", "seed", seed, 0)
         self.drop_last = drop_last
         self.augment = augment
+        self.prefetch = integer("Loader", "prefetch", prefetch, 0)
         if augment is not None:
             _check(augment, dataset)
         if len(dataset) == 0:
@@ -90,6 +97,10 @@ class Loader:
             raise ValueError(
                 f"Loader: start must be within the {len(self)} batches of an epoch, got {start}."
             )
+        batches = self._cut(epoch, start)
+        return prefetch(batches, self.prefetch) if self.prefetch else batches
+
+    def _cut(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         order = np.arange(len(self.dataset))
         if self.shuffle:
             order = np.random.default_rng((0, self.seed, epoch)).permutation(order)
@@ -101,7 +112,8 @@ class Loader:
             else:
                 rng = np.random.default_rng((1, self.seed, epoch, batch))
                 moves = _draw(self.augment, chosen.size, rng)
-                cut_moved(self._images, chosen, moves, self._table, out)
+                move = cut_moved if self.augment.rotate else cut_shifted
+                move(self._images, chosen, moves, self._table, out)
             yield nchw(out), self.dataset.labels[chosen]
 
 
@@ -128,7 +140,10 @@ def _check(augment: Augment, dataset: Dataset) -> None:
 
 
 def _draw(augment: Augment, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (n, 4): cosine and sine of the angle, pixels down and to the right."""
+    """Return what ``cut_moved`` takes of each image, or without a rotation ``cut_shifted``."""
     shift = rng.integers(-augment.shift, augment.shift, (n, 2), endpoint=True)
     angle = np.radians(rng.uniform(-augment.rotate, augment.rotate, n))
-    return np.column_stack([np.cos(angle), np.sin(angle), shift])
+    mirror = rng.integers(0, 2, n) if augment.flip else np.zeros(n, np.int64)
+    if not augment.rotate:
+        return np.column_stack([mirror, shift])
+    return np.column_stack([mirror, np.cos(angle), np.sin(angle), shift])

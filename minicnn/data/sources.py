@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from minicnn.data import digits, images, mnist
+from minicnn.data import cifar, digits, images, mnist
 from minicnn.data.dataset import DataError, Dataset, Splits, set_apart
 from minicnn.shapes import integer
 
-NAMES = ("digits", *mnist.FAMILIES, "imagefolder:PATH")
+NAMES = ("digits", *mnist.FAMILIES, "cifar10", "imagefolder:PATH")
 
 VALIDATION_FRACTION = 1 / 12
 TEST_FRACTION, TEST_SEED = 0.2, 0  # for data that bring no test images; never to be tuned
@@ -54,6 +54,8 @@ def load(
         train = digits.load()
     elif name in mnist.FAMILIES:
         train, test = mnist.load(name, data_root(data_dir))
+    elif name == "cifar10":
+        train, test = cifar.load(data_root(data_dir))
     elif kind == "imagefolder" and path:
         train, held, test = images.load_folder(name, Path(path).expanduser())
     else:
@@ -72,6 +74,7 @@ def load(
 
 
 def available(data_dir: str | Path | None = None) -> dict[str, Path | None]:
-    """Return the folder of each named data set, None for those still to be downloaded."""
+    """Return where each named data set lies, None for those still to be downloaded."""
     root = data_root(data_dir)
-    return {"digits": digits.found()} | {name: mnist.found(name, root) for name in mnist.FAMILIES}
+    of_mnist = {name: mnist.found(name, root) for name in mnist.FAMILIES}
+    return {"digits": digits.found(), **of_mnist, "cifar10": cifar.found(root)}

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from minicnn.data import DataError, load, read_image
+from minicnn.data import DataError, images, load, read_image
 
 RNG = np.random.default_rng(0)
 
@@ -79,6 +80,36 @@ def test_one_colour_image_makes_all_rgb(pets, save_image):
     assert is_red.sum() == 1
     rest = images[~is_red]
     assert (rest == rest[..., :1]).all()
+
+
+def test_one_colour_image_in_another_part_makes_all_rgb(tmp_path, save_image):
+    one = grey()
+    for i in range(4):
+        save_image(tmp_path / "train" / "a" / f"{i}.png", one)
+        save_image(tmp_path / "train" / "b" / f"{i}.png", one)
+    save_image(tmp_path / "test" / "a" / "0.png", one)
+    three = colour()
+    save_image(tmp_path / "test" / "b" / "0.png", three)
+    splits = load(f"imagefolder:{tmp_path}")
+    expected = np.stack([one] * 3, axis=2)
+    assert (splits.train.images == expected).all()
+    np.testing.assert_array_equal(splits.test.images, [expected, three])
+
+
+def test_the_order_is_that_of_the_names_however_many_threads_read(
+    tmp_path, save_image, monkeypatch
+):
+    monkeypatch.setattr(images, "THREADS", 5)
+    monkeypatch.setattr(images, "BLOCK", 2)
+    for i in range(60):  # the value of the pixels is the place in the order of the names
+        save_image(tmp_path / f"{i // 20}" / f"{i:02}.png", np.full((1, 1), i, np.uint8))
+    train, _, _ = images.load_folder("pets", tmp_path)
+    assert train.images.ravel().tolist() == list(range(60))
+    assert train.labels.tolist() == [i // 20 for i in range(60)]
+    for i in (9, 55):  # of several errors the first in that order is told
+        (tmp_path / f"{i // 20}" / f"{i:02}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"0/09.png is not a PNG or JPEG"):
+        images.load_folder("pets", tmp_path)
 
 
 def test_jpegs_in_capitals_are_read_and_hidden_files_are_not(pets, save_image):
@@ -156,6 +187,66 @@ def test_too_few_images(tmp_path, save_image):
         save_image(tmp_path / path, grey())
     with pytest.raises(DataError, match="2 images of 2 classes are too few to set 2 apart for te"):
         load(f"imagefolder:{tmp_path}")
+
+
+# ------------------------------------------------------------------------------------------- zips
+
+
+def packed(folder: Path, path: Path, top: str = "") -> Path:
+    """Pack the files of a folder, their names beginning with ``top``."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, top + file.relative_to(folder).as_posix())
+    return path
+
+
+@pytest.mark.parametrize("top", ["", "pets/", "all/my/pets/"])
+def test_a_zip_is_read_as_the_folder_that_was_packed(pets, tmp_path, top):
+    path = packed(pets, tmp_path / "pets.zip", top)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/pets/cat/._00.png", b"left behind by a packer")
+        archive.writestr(f"{top}.hidden/1.png", b"")
+        archive.writestr(f"{top}cat/", b"")
+    got, expected = load(f"imagefolder:{path}"), load(f"imagefolder:{pets}")
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one.images, other.images)
+        np.testing.assert_array_equal(one.labels, other.labels)
+        assert one.classes == other.classes
+
+
+def test_the_parts_of_a_zip_are_kept(tmp_path, save_image):
+    for part, n in (("train", 6), ("test", 2)):
+        for name in ("a", "b"):
+            for i in range(n):
+                save_image(tmp_path / "images" / part / name / f"{i}.png", grey())
+    path = packed(tmp_path / "images", tmp_path / "images.zip")
+    assert [len(part) for part in load(f"imagefolder:{path}")] == [10, 2, 4]
+
+
+def test_what_is_wrong_in_a_zip_is_named(pets, tmp_path):
+    (pets / "dog" / "bad.png").write_bytes(b"no image")
+    path = packed(pets, tmp_path / "pets.zip")
+    with pytest.raises(DataError, match=r"pets.zip/dog/bad.png is not a PNG or JPEG image"):
+        load(f"imagefolder:{path}")
+    (pets / "dog" / "bad.png").write_bytes(b"remember these bytes")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in ("cat/00.png", "dog/bad.png"):
+            archive.write(pets / file, file)
+    path.write_bytes(path.read_bytes().replace(b"remember", b"forgetme"))
+    with pytest.raises(DataError, match=r"pets.zip/dog/bad.png cannot be read \(Bad CRC-32"):
+        load(f"imagefolder:{path}")
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut off"])
+def test_a_file_that_is_no_zip(tmp_path, content):
+    path = tmp_path / "pets.zip"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"pets.zip is neither a folder nor a zip that can be read"):
+        load(f"imagefolder:{path}")
+
+
+# ----------------------------------------------------------------------------------- single images
 
 
 def test_read_image(tmp_path, save_image):

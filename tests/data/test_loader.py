@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from minicnn.data import Augment, DataError, Dataset, Loader, Normalization, load, normalization
 from minicnn.data import normalize as normalize_images
-from minicnn.data.cut import cut_moved
+from minicnn.data.cut import cut_moved, cut_shifted
 
 PLAIN = Normalization((0.0,), (1 / 255,))  # a pixel becomes its own value
 
@@ -37,7 +36,7 @@ def equal(one: list, other: list) -> bool:
 
 
 sizes = st.integers(1, 40)
-augments = st.none() | st.builds(Augment, st.integers(0, 1), st.floats(0, 180))
+augments = st.none() | st.builds(Augment, st.integers(0, 1), st.floats(0, 180), st.booleans())
 
 
 @given(
@@ -157,10 +156,12 @@ def shifted(image: np.ndarray, down: int, right: int) -> np.ndarray:
     return out
 
 
-def moved(images: np.ndarray, angle: float, down: int = 0, right: int = 0) -> np.ndarray:
+def moved(
+    images: np.ndarray, angle: float, down: int = 0, right: int = 0, mirror: bool = False
+) -> np.ndarray:
     """Pixel values (n, h, w, c) as float32, all moved alike; the angle is in degrees."""
     out = np.empty(images.shape, np.float32)
-    one = [math.cos(math.radians(angle)), math.sin(math.radians(angle)), down, right]
+    one = [mirror, math.cos(math.radians(angle)), math.sin(math.radians(angle)), down, right]
     table = np.tile(np.arange(256, dtype=np.float32), (images.shape[3], 1))
     cut_moved(images, np.arange(len(images)), np.array([one] * len(images)), table, out)
     return out
@@ -250,18 +251,103 @@ def test_angles_fill_the_range_and_stay_inside():
     assert angles.max() > 28
 
 
-def test_augmented_batches_do_not_depend_on_the_threads():
-    loader = Loader(numbered(64, 12, 10, 3), 64, augment=Augment(2, 15.0),
-                    normalization=Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))  # fmt: skip
-    threads = numba.get_num_threads()
-    drawn = []
-    try:
-        for count in {1, threads}:
-            numba.set_num_threads(count)
-            drawn.append(list(loader.batches()))
-    finally:
-        numba.set_num_threads(threads)
-    assert equal(drawn[0], drawn[-1])
+@given(pad=st.integers(0, 3), flip=st.booleans(), seed=st.integers(0, 999), c=st.integers(1, 3))
+def test_a_shift_and_a_flip_are_a_crop_of_the_padded_image(pad, flip, seed, c):
+    data = numbered(6, 5, 4, c)
+    numbers = Normalization((0.1, 0.5, 0.9)[:c], (0.2, 0.3, 2.0)[:c])
+    loader = Loader(
+        data, 4, normalization=numbers, shuffle=True, seed=seed, augment=Augment(pad, flip=flip)
+    )
+    seen = []
+    for x, y in loader.batches():
+        for image, label in zip(x, y, strict=True):
+            seen.append(label)
+            source = data.images[label]
+            candidates = []
+            for one in (source, source[:, ::-1])[: 1 + flip]:
+                padded = np.pad(one, ((pad, pad), (pad, pad), (0, 0)))
+                corners = np.ndindex(2 * pad + 1, 2 * pad + 1)
+                candidates += [padded[i : i + 5, j : j + 4] for i, j in corners]
+            expected = formula(np.stack(candidates), *numbers)
+            assert (image == expected).all(axis=(1, 2, 3)).any()
+    assert sorted(seen) == list(range(6))
+
+
+def test_half_of_the_images_are_flipped_whatever_their_shift():
+    image = np.zeros((1, 9, 9, 1), np.uint8)
+    image[0, 4, 3:5, 0] = 100, 200  # in the mirror 200, 100, in the columns 4 and 5
+    n = 2000
+    data = Dataset("pair", np.tile(image, (n, 1, 1, 1)), np.zeros(n, np.int64), ("pair",))
+    x, _ = next(Loader(data, n, normalization=PLAIN, augment=Augment(2, flip=True)).batches())
+    _, _, rows, columns = (x == 100).nonzero()
+    flipped = (x == 200).nonzero()[3] < columns
+    assert abs(flipped.mean() - 0.5) < 0.04  # 3.6 standard deviations
+    for mirrored, middle in ((False, 3), (True, 5)):
+        at = zip(rows[flipped == mirrored], columns[flipped == mirrored], strict=True)
+        assert set(at) == {(i, j) for i in range(2, 7) for j in range(middle - 2, middle + 3)}
+
+
+def test_a_flip_leaves_the_other_draws_as_they_are():
+    data = numbered(40, 7, 7)
+    for shift, rotate in ((2, 0.0), (2, 30.0)):
+        plain, flipped = (
+            Loader(data, 40, normalization=PLAIN, augment=Augment(shift, rotate, flip))
+            for flip in (False, True)
+        )
+        x, u = (next(loader.batches())[0] for loader in (plain, flipped))
+        same = (x == u).all(axis=(1, 2, 3))
+        assert 10 < same.sum() < 30
+
+
+@given(
+    h=st.integers(1, 6), w=st.integers(1, 6), c=st.integers(1, 3), down=st.integers(-9, 9),
+    right=st.integers(-9, 9), angle=st.floats(-180, 180), mirror=st.booleans(),
+)  # fmt: skip
+def test_the_flip_comes_first(h, w, c, down, right, angle, mirror):
+    images = numbered(2, h, w, c).images
+    source = images[:, :, ::-1].copy() if mirror else images
+    expected = moved(source, angle, down, right)
+    np.testing.assert_array_equal(moved(images, angle, down, right, mirror), expected)
+
+
+@given(
+    h=st.integers(1, 6), w=st.integers(1, 6), c=st.integers(1, 3), down=st.integers(-9, 9),
+    right=st.integers(-9, 9), mirror=st.booleans(),
+)  # fmt: skip
+def test_without_a_rotation_both_kernels_are_equal(h, w, c, down, right, mirror):
+    images = numbered(2, h, w, c).images
+    out = np.empty(images.shape, np.float32)
+    table = np.tile(np.arange(256, dtype=np.float32), (c, 1))
+    cut_shifted(images, np.arange(2), np.array([[mirror, down, right]] * 2), table, out)
+    np.testing.assert_array_equal(out, moved(images, 0.0, down, right, mirror))
+
+
+# ------------------------------------------------------------------------------------ prefetching
+
+
+@given(
+    n=sizes, batch_size=st.integers(1, 10), prefetch=st.integers(1, 4), epoch=st.integers(0, 9),
+    augment=augments, data=st.data(),
+)  # fmt: skip
+def test_batches_cut_ahead_are_the_same(n, batch_size, prefetch, epoch, augment, data):
+    def batches(prefetch: int) -> list:
+        loader = Loader(
+            numbered(n), batch_size, normalization=PLAIN, shuffle=True, augment=augment,
+            prefetch=prefetch,
+        )  # fmt: skip
+        return list(loader.batches(epoch, start))
+
+    start = data.draw(st.integers(0, -(-n // batch_size)))
+    assert equal(batches(prefetch), batches(0))
+
+
+def test_an_error_in_the_loader_is_passed_on(monkeypatch):
+    def broken(*args: Any) -> None:
+        raise MemoryError("no room for a batch")
+
+    monkeypatch.setattr("minicnn.data.loader.cut", broken)
+    with pytest.raises(MemoryError, match="no room for a batch"):
+        next(Loader(numbered(8), 4, normalization=PLAIN, prefetch=2).batches())
 
 
 # ----------------------------------------------------------------------------------------- errors
@@ -283,6 +369,7 @@ def test_augmented_batches_do_not_depend_on_the_threads():
             DataError,
             "the images have 1 channels but the normalization is for 3",
         ),
+        ({"prefetch": -1}, ValueError, "Loader: prefetch must be at least 0, got -1"),
         ({"augment": Augment(shift=-1)}, ValueError, "Augment: shift must be at least 0, got -1"),
         ({"augment": Augment(shift=2)}, ValueError, "Augment: a shift of 2 pixels .* at most 1"),
         ({"augment": Augment(rotate=-5.0)}, ValueError, "Augment: rotate must be .*, got -5"),
@@ -304,4 +391,4 @@ def test_no_images():
 def test_a_start_outside_of_the_epoch(start):
     loader = Loader(numbered(8), 4, normalization=PLAIN)
     with pytest.raises(ValueError, match=f"within the 2 batches of an epoch, got {start}"):
-        next(loader.batches(start=start))
+        loader.batches(start=start)

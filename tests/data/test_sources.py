@@ -50,7 +50,7 @@ def test_an_unknown_name_lists_the_known(name):
         load(name)
     assert str(error.value) == (
         f"There is no data set {name!r}. "
-        "Known are digits, mnist, fashion-mnist, kmnist, imagefolder:PATH."
+        "Known are digits, mnist, fashion-mnist, kmnist, cifar10, imagefolder:PATH."
     )
 
 
