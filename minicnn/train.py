@@ -31,7 +31,7 @@ from minicnn import checkpoint, data, models
 from minicnn.backend import single_threaded_blas
 from minicnn.checkpoint import CheckpointError
 from minicnn.evaluation import TOP_K, Scores, confusion_matrix, evaluate, first_nonfinite
-from minicnn.nn import Module, init
+from minicnn.nn import Module, StateDictError, init
 from minicnn.ops import cross_entropy
 from minicnn.recipes import Recipe
 from minicnn.shapes import ShapeError
@@ -384,19 +384,16 @@ def read_config(folder: Path) -> Config:
 def load_model(folder: Path) -> tuple[Module, Config]:
     """Return the best model of a run, and its configuration."""
     config = read_config(folder)
-    model = models.create(config.recipe.model, len(config.classes))
     path = folder / "model.safetensors"
     if not path.exists():
         raise CheckpointError(
             f"{folder}: no epoch of this run was finished, so there is no model yet. Go on with it "
             f"by: minicnn train --resume {folder}"
         )
-    tensors, _ = checkpoint.load(path)
     try:
-        model.load_state_dict(tensors)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return model, config
+        return models.create(config.recipe.model, len(config.classes), weights=path), config
+    except StateDictError as error:
+        raise CheckpointError(str(error)) from error
 
 
 # ---------------------------------------------------------------------------------------- helpers

@@ -1,4 +1,8 @@
-"""Networks by name."""
+"""Networks by name.
+
+Every constructor also takes ``weights``, a safetensors file whose names are torchvision's:
+``models.resnet18(weights="resnet18.safetensors")``. ``load_weights`` says what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,6 @@ from minicnn.models.vgg import (
 )
 from minicnn.models.weights import load_weights
 from minicnn.nn import Module
-from minicnn.nn.init import Undrawn
 
 __all__ = [
     "MODELS",
@@ -139,10 +142,5 @@ def create(
     Without ``num_classes`` it has those of the data it is known for: 1000 of ImageNet, else 10.
     ``rng`` draws the first weights, or ``weights`` is a file of them, for ``load_weights``.
     """
-    build = find(name).build
-    if weights is not None:
-        rng = Undrawn((rng or np.random.default_rng()).bit_generator)
-    model = build(rng=rng) if num_classes is None else build(num_classes, rng=rng)
-    if weights is not None:
-        load_weights(model, weights)
-    return model
+    classes = () if num_classes is None else (num_classes,)
+    return find(name).build(*classes, weights=weights, rng=rng)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from minicnn import nn
+from minicnn.models.weights import with_weights
 
 
+@with_weights
 def alexnet(
     num_classes: int = 1000,
     dropout: float = 0.5,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minicnn import nn
+from minicnn.models.weights import with_weights
 
 _conv = partial(nn.Conv2d, bias=False, init=partial(nn.init.kaiming_normal, nonlinearity="relu"))
 
@@ -49,6 +50,7 @@ def _transition(in_channels: int, channels: int, rng: np.random.Generator) -> nn
     )
 
 
+@with_weights
 def densenet(
     blocks: Sequence[int],
     num_classes: int = 1000,

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from minicnn import nn
+from minicnn.models.weights import with_weights
 from minicnn.shapes import check_choice
 
 Variant = Literal["torchvision", "2014"]
@@ -135,6 +136,7 @@ class GoogLeNet(nn.AuxiliaryHeads):
         )  # fmt: skip
 
 
+@with_weights
 def googlenet(
     num_classes: int = 1000,
     aux_logits: bool = False,
@@ -188,6 +190,7 @@ class InceptionA(nn.Concat):
         ]
 
 
+@with_weights
 def inception_mnist(
     num_classes: int = 10, *, rng: np.random.Generator | None = None
 ) -> nn.Sequential:

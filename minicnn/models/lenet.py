@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from minicnn.models.weights import with_weights
 from minicnn.nn import (
     AvgPool2d,
     Conv2d,
@@ -21,6 +22,7 @@ from minicnn.nn import (
 from minicnn.shapes import check_choice
 
 
+@with_weights
 def lenet5(
     num_classes: int = 10,
     variant: Literal["tutorial", "1998"] = "tutorial",
@@ -61,6 +63,7 @@ def lenet5(
     )
 
 
+@with_weights
 def cnn3(num_classes: int = 10, *, rng: np.random.Generator | None = None) -> Sequential:
     """Return three convolutions and two linear layers, for (n, 1, 28, 28); gives logits.
 
@@ -83,6 +86,7 @@ def cnn3(num_classes: int = 10, *, rng: np.random.Generator | None = None) -> Se
     )
 
 
+@with_weights
 def convnet(num_classes: int = 10, *, rng: np.random.Generator | None = None) -> Sequential:
     """Return two convolutions and one linear layer, for (n, 1, 28, 28); gives log-probabilities.
 

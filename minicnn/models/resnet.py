@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from minicnn import nn
+from minicnn.models.weights import with_weights
 from minicnn.shapes import check_choice
 
 Shortcut = Literal["A", "B"]
@@ -166,6 +167,7 @@ class PreActBlock(nn.Residual):
 # ---------------------------------------------------------------------------------------- CIFAR
 
 
+@with_weights
 def cifar_resnet(
     depth: int,
     num_classes: int = 10,
@@ -251,6 +253,7 @@ def resnet110(num_classes: int = 10, **options: Any) -> nn.Sequential:
 # ---------------------------------------------------------------------------------------- ImageNet
 
 
+@with_weights
 def resnet(
     block: type[BasicBlock] | type[Bottleneck],
     layers: Sequence[int],

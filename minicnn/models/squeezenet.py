@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minicnn import nn
+from minicnn.models.weights import with_weights
 from minicnn.nn.module import Window
 from minicnn.nn.sequential import (
     backward_chain,
@@ -68,6 +69,7 @@ class Fire(nn.Concat):
         return super().window(chain_shape(self.stem(), shape))  # the stem is 1x1
 
 
+@with_weights
 def squeezenet1_1(
     num_classes: int = 1000,
     dropout: float = 0.5,

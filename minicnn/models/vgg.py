@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minicnn import nn
+from minicnn.models.weights import with_weights
 
 _conv_init = partial(nn.init.kaiming_normal, mode="fan_out", nonlinearity="relu")
 _linear_init = partial(nn.init.normal, std=0.01)
@@ -32,6 +33,7 @@ CONFIGURATIONS: dict[str, tuple[int | str, ...]] = {
 }  # fmt: skip
 
 
+@with_weights
 def vgg(
     configuration: Sequence[int | str],
     num_classes: int = 1000,

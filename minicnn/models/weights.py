@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from minicnn import checkpoint
 from minicnn.nn import Module, StateDictError
+from minicnn.nn.init import Undrawn
+
+Network = TypeVar("Network", bound=Module)
+
+
+def with_weights(build: Callable[..., Network]) -> Callable[..., Network]:
+    """Let a constructor take ``weights`` too, a file for ``load_weights``; none are drawn then."""
+
+    @functools.wraps(build)
+    def build_and_load(
+        *args: Any,
+        weights: str | os.PathLike[str] | None = None,
+        rng: np.random.Generator | None = None,
+        **options: Any,
+    ) -> Network:
+        if weights is None:
+            return build(*args, rng=rng, **options)
+        # Layers with chance of their own, as dropout, share the state of ``rng`` all the same.
+        undrawn = Undrawn((rng or np.random.default_rng()).bit_generator)
+        model = build(*args, rng=undrawn, **options)
+        load_weights(model, weights)
+        return model
+
+    signature = inspect.signature(build)
+    weights = inspect.Parameter("weights", inspect.Parameter.KEYWORD_ONLY, default=None)
+    parameters = [*signature.parameters.values(), weights]
+    build_and_load.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return build_and_load
 
 
 def load_weights(model: Module, path: str | os.PathLike[str]) -> None:

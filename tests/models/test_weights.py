@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +31,24 @@ def test_weights_come_from_the_file(path: Path) -> None:
     loaded = models.resnet20(rng=rng(2))
     load_weights(loaded, path)
     created = models.create("resnet20", weights=str(path))
+    called = models.resnet20(weights=path)
     x = rng().standard_normal((2, 3, 16, 16), dtype=np.float32)
-    for model in (loaded, created):
+    for model in (loaded, created, called):
         for name, array in model.state_dict().items():
             np.testing.assert_array_equal(array, source.state_dict()[name])
         np.testing.assert_array_equal(model(x), source(x))
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_constructor_takes_weights(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no such file of weights"):
+        models.find(name).build(weights=tmp_path / "none.safetensors")
+
+
+def test_help_shows_the_weights() -> None:
+    parameters = inspect.signature(models.lenet5).parameters
+    assert list(parameters) == ["num_classes", "variant", "rng", "weights"]
+    assert parameters["weights"].default is None
 
 
 def test_created_with_weights_a_network_can_still_be_trained(path: Path) -> None:
