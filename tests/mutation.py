@@ -42,7 +42,10 @@ from hypothesis import HealthCheck, Phase, settings
 
 TESTS = ("tests/ops", "tests/parity", "tests/mathematics")
 PATIENCE = 30  # seconds for a mutant, beyond three times what its tests take
-AT_IMPORT = ("_make_tile", "_tile_in_python", "_vector_bytes")  # what conv2d calls only then
+AT_IMPORT = (  # what conv2d calls only then
+    "_make_tile", "_tile_in_python", "_vector_bytes", "_make_transform", "_transform_in_python",
+    "_matrices",
+)  # fmt: skip
 VERDICTS = {0: "survived", 1 << 8: "killed", signal.SIGALRM.value: "timed out"}  # by exit status
 
 OPERATORS = {

@@ -50,7 +50,7 @@ def test_a_wrong_result_of_an_operation_is_caught(monkeypatch: pytest.MonkeyPatc
     def too_wide(x, weight, bias, g, groups):
         return np.zeros((x.shape[0], weight.shape[0] + 1, g.oh, g.ow), x.dtype)
 
-    monkeypatch.setattr(conv2d.fast, "forward", too_wide)
+    monkeypatch.setattr(conv2d.direct, "forward", too_wide)
     with pytest.raises(AnnotationViolated, match=r"conv2d.forward: return is \(ndarray float32"):
         conv2d.forward(np.zeros((1, 1, 4, 4), np.float32), np.zeros((2, 1, 3, 3), np.float32))
 

@@ -45,6 +45,12 @@ def test_fast_equals_textbook(name: str, data: st.DataObject) -> None:
         assert_close(fast, textbook, str(call), scale)
 
 
+def modules_of(op: ModuleType) -> list[ModuleType]:
+    """Return the file of an operation, or all those of its folder."""
+    inside = [m for m in vars(op).values() if isinstance(m, ModuleType)]
+    return [op, *(m for m in inside if m.__name__.startswith(f"{op.__name__}."))]
+
+
 class FastCode(Exception):
     """Raised in the place of it."""
 
@@ -58,7 +64,7 @@ def fast_code_raises(op: ModuleType) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "tanh", raising)
-        for module in (op, getattr(op, "fast", op), windows):
+        for module in (*modules_of(op), windows):
             for name, value in list(vars(module).items()):
                 if hasattr(value, "py_func") or name == "single_threaded_blas":
                     patch.setattr(module, name, raising)
@@ -122,7 +128,8 @@ def test_results_do_not_depend_on_the_number_of_threads(name: str, data: st.Data
 @settings(max_examples=2)
 @given(data=st.data())
 def test_an_unknown_implementation_is_rejected(name: str, data: st.DataObject) -> None:
-    message = f"^{name}: impl must be one of fast, textbook, got 'slow'.$"
+    choices = "fast, textbook, direct, winograd" if name == "conv2d" else "fast, textbook"
+    message = f"^{name}: impl must be one of {choices}, got 'slow'.$"
     call = data.draw(CALLS[name](WIDE))
     with pytest.raises(ValueError, match=message):
         call.forward("slow")
@@ -174,7 +181,7 @@ def test_kernels_are_given_writeable_contiguous_arrays_only(name: str, data: st.
     """To Numba, others are another type: a user would wait for the compiler again."""
     run(data.draw(CALLS[name](WIDE)), "fast")
     op = getattr(ops, name)
-    for module in (op, getattr(op, "fast", op)):
+    for module in modules_of(op):
         for kernel in vars(module).values():
             for signature in getattr(kernel, "signatures", []):
                 for array in arrays_in(signature):

@@ -1,4 +1,4 @@
-"""Convolution against loops over its definition, and what is special to the fast implementation."""
+"""Convolution against loops over its definition, and what is special to the direct algorithm."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn.ops import conv2d
-from minicnn.ops.conv2d import fast
+from minicnn.ops.conv2d import direct, tile, winograd
 from minicnn.testing.strategies import WIDE, calls, fills, seeds
 from minicnn.testing.strategies import geometry as geo
 from minicnn.windows import Windows, conv_windows
 from tests import oracle
-from tests.arrays import assert_close, compiled, dtypes, impls
+from tests.arrays import assert_close, compiled, dtypes
+
+impls = pytest.mark.parametrize("impl", ["fast", "textbook", "direct"])  # those for any geometry
 
 # ------------------------------------------------------------------------------ the definition
 
@@ -85,10 +87,40 @@ def test_a_pixel_that_no_window_reaches_moves_nothing(impl: str) -> None:
 def both_ways(x: np.ndarray, weight: np.ndarray, **options: Any) -> Iterator[tuple]:
     """Yield each result of the two implementations."""
     results = []
-    for impl in ("fast", "textbook"):
+    for impl in ("direct", "textbook"):
         y, cache = conv2d.forward(x, weight, **options, impl=impl)
         results.append((y, *conv2d.backward(np.sin(y), cache, impl=impl)[:2]))
     return zip(*results, strict=True)
+
+
+@dtypes
+@pytest.mark.parametrize("n", [7, 8, 17, 40])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_small_images_that_are_taken_together(n: int, stride: int, dtype: type) -> None:
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, 5, 7, 6)).astype(dtype)
+    weight = rng.standard_normal((19, 5, 3, 3)).astype(dtype)
+    assert n < 16 or direct._images_at_once(n, 7 * 6) > 1
+    for ours, formula in both_ways(x, weight, padding=1, stride=stride):
+        assert_close(ours, formula, f"{n} images", 300)
+
+
+@dtypes
+def test_more_taps_than_a_block_and_more_channels_than_a_panel(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 70, 6, 5)), rng.standard_normal((75, 70, 3, 3))
+    assert 2 * direct.COLUMNS < 9 * 70
+    for ours, formula in both_ways(x.astype(dtype), weight.astype(dtype), padding=1):
+        assert_close(ours, formula, "blocks", 300)
+
+
+@pytest.mark.parametrize(("n", "side"), [(1, 90), (2, 64)])
+def test_images_so_large_that_they_are_cut(n: int, side: int) -> None:
+    rng = np.random.default_rng(side)
+    x, weight = rng.standard_normal((n, 32, side, side)), rng.standard_normal((4, 32, 3, 3))
+    for stride in (1, 3):
+        for ours, formula in both_ways(x, weight, padding=2, stride=stride, dilation=2):
+            assert_close(ours, formula, f"stride {stride}", 3000)
 
 
 @dtypes
@@ -97,7 +129,7 @@ def test_more_pixels_than_the_weight_gradient_takes_at_a_time(side: int, dtype: 
     rng = np.random.default_rng(side)
     x = rng.standard_normal((3, 2, side, side)).astype(dtype)
     weight = rng.standard_normal((4, 2, 1, 1)).astype(dtype)
-    assert 15 * 15 < fast.PIXELS <= 16 * 16
+    assert 15 * 15 < direct.GROUP <= 16 * 16
     for ours, formula in both_ways(x, weight):
         assert_close(ours, formula, f"side {side}", 10 * side)
 
@@ -133,26 +165,28 @@ def test_the_same_call_gives_the_same_bits_each_time(n: int, dtype: type) -> Non
 @dtypes
 @pytest.mark.parametrize("vectors", [1, 2])
 def test_the_compiled_tile_equals_the_one_in_python(vectors: int, dtype: type) -> None:
-    tile = (fast._tile1, fast._tile2)[vectors - 1]
+    compiled_tile = (tile.tile1, tile.tile2)[vectors - 1]
 
     @numba.njit
-    def run(c, c0, cs, start, s0, ss, a, a0, rows, r0, cols, k0, count, b, b0, bs):
-        tile(c, c0, cs, start, s0, ss, a, a0, rows, r0, cols, k0, count, b, b0, bs)
+    def run(c, c0, places, start, s0, fresh, a, a0, rows, row, last, cols, k0, count, b, b0, bs):
+        compiled_tile(
+            c, c0, places, start, s0, fresh, a, a0, rows, row, last, cols, k0, count, b, b0, bs
+        )
 
     rng = np.random.default_rng(vectors)
-    lanes = vectors * fast.VECTOR_BYTES // np.dtype(dtype).itemsize
-    for count in (0, 1, 7):
+    lanes = vectors * tile.lanes_of(np.dtype(dtype))
+    for count, fresh, last in itertools.product((0, 1, 7), (0, 1), (20, 3, 9)):
         # Small integers, so that a sum is exact in whatever order and however it is rounded.
         c, start, a, b = (rng.integers(-9, 9, 2000).astype(dtype) for _ in range(4))
         rows, cols = rng.integers(0, 500, 30), rng.integers(0, 500, 30)
-        c0, s0, a0, r0, k0, b0 = rng.integers(0, 20, 6).tolist()
-        cs, ss, bs = lanes + 3, lanes + 5, lanes + 7
+        places = rng.permutation(30) * (lanes + 3)
+        c0, s0, a0, row, k0, b0 = rng.integers(0, 4, 6).tolist()
         compiled, plain = c.copy(), c.copy()
-        rest = (start, s0, ss, a, a0, rows, r0, cols, k0, count, b, b0, bs)
-        run(compiled, c0, cs, *rest)
-        fast._tile_in_python(plain, c0, cs, *rest, vectors=vectors)
+        rest = (start, s0, fresh, a, a0, rows, row, last, cols, k0, count, b, b0, lanes + 7)
+        run(compiled, c0, places, *rest)
+        tile._tile_in_python(plain, c0, places, *rest, vectors=vectors)
         np.testing.assert_array_equal(compiled, plain)
-        assert (compiled != c).any() or count == 0
+        assert (compiled != c).any() or not (count or fresh)
 
 
 # ------------------------------------------------------------- nothing is written out of bounds
@@ -193,7 +227,8 @@ class GuardedNumpy(SimpleNamespace):
 def guarded_numpy() -> Iterator[GuardedNumpy]:
     guarded = GuardedNumpy()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "np", guarded)
+        for module in (direct, winograd):
+            patch.setattr(module, "np", guarded)
         yield guarded
     guarded.assert_untouched()
 
@@ -203,14 +238,36 @@ def _compiled_before() -> None:
     """Kernels that are compiled while NumPy is replaced would not find it."""
     for dtype in (np.float32, np.float64):
         x = np.ones((1, 1, 3, 3), dtype)
-        y, cache = conv2d.forward(x, x)
-        conv2d.backward(y, cache)
+        for impl in ("direct", "winograd"):
+            y, cache = conv2d.forward(x, x, np.ones(1, dtype), impl=impl)
+            conv2d.backward(y, cache, impl=impl)
 
 
 @compiled
 @pytest.mark.usefixtures("_compiled_before")
 @given(call=calls.conv2d(WIDE))
 def test_memory_around_every_array_stays_untouched(call: calls.Call) -> None:
+    check_memory(call, "direct")
+
+
+@st.composite
+def three_by_three(draw: st.DrawFn) -> calls.Call:
+    fill, channels = draw(fills(("normal", "ties"))), st.integers(1, 40)
+    n, c, o = draw(st.integers(0, 9)), draw(channels), draw(channels)
+    x = fill(n, c, draw(st.integers(3, 11)), draw(st.integers(3, 11)))
+    bias = fill(o) if draw(st.booleans()) else None
+    options = {"padding": draw(st.integers(0, 3)), "stride": 1, "dilation": 1, "groups": 1}
+    return calls.Call("conv2d", fill, (x, fill(o, c, 3, 3), bias), options, 3)
+
+
+@compiled
+@pytest.mark.usefixtures("_compiled_before")
+@given(call=three_by_three())
+def test_so_it_does_with_winograd(call: calls.Call) -> None:
+    check_memory(call, "winograd")
+
+
+def check_memory(call: calls.Call, impl: str) -> None:
     expected, cache = call.forward("textbook")
     dy = call.fill.upstream(expected.shape)
     gradients = call.backward(dy, cache, "textbook")
@@ -221,8 +278,8 @@ def test_memory_around_every_array_stays_untouched(call: calls.Call) -> None:
             for a in (call.arrays[0], call.arrays[1], dy)
         )
         bias = None if call.arrays[2] is None else memory.guarded(call.arrays[2])
-        y, cache = conv2d.forward(x, weight, bias, **call.options)
-        ours = conv2d.backward(dy, cache)
+        y, cache = conv2d.forward(x, weight, bias, **call.options, impl=impl)
+        ours = conv2d.backward(dy, cache, impl=impl)
     assert len(memory.bases) >= 10
     for array, other, scale in zip((y, *ours), (expected, *gradients), scales, strict=True):
         if other is not None:  # what was read out of bounds would show as NaN
@@ -237,26 +294,26 @@ def test_memory_around_every_array_stays_untouched(call: calls.Call) -> None:
     count=st.integers(0, 5),
     seed=seeds,
 )
-def test_the_product_writes_only_its_rows_and_the_spare_lanes(
+def test_the_product_writes_only_its_rows(
     dtype: type, width: int, tiles: int, count: int, seed: int
 ) -> None:
     """Every array is as large as the kernel was promised, to the element."""
     memory, rng = GuardedNumpy(), np.random.default_rng(seed)
-    lanes = fast.VECTOR_BYTES // np.dtype(dtype).itemsize
-    pixels, stride = tiles * fast.ROWS, -(-width // lanes) * lanes
-    out = memory.empty(pixels * width + lanes, dtype)
+    wide, pixels = width > 20, tiles * tile.ROWS - width % tile.ROWS
+    lanes = tile.lanes_of(np.dtype(dtype)) * (2 if wide else 1)
+    out = memory.empty(pixels * lanes, dtype)
     image = memory.guarded(rng.integers(-9, 9, 50).astype(dtype))
-    bias = memory.guarded(rng.integers(-9, 9, stride).astype(dtype))
-    weights = memory.zeros((1, max(count, 1), stride), dtype)
-    weights[..., :width] = rng.integers(-9, 9, (1, max(count, 1), width))
+    bias = memory.guarded(rng.integers(-9, 9, lanes).astype(dtype))
+    weights = memory.guarded(rng.integers(-9, 9, count * lanes).astype(dtype))
     rows, cols = rng.integers(0, 25, pixels), rng.integers(0, 25, max(count, 1))
-    fast._product(
-        out, width, bias, 0, image, 0, rows, 0, tiles, cols, 0, count, weights, 0, lanes
+    places = np.arange(pixels) * lanes
+    tile.product(
+        out, 0, places, bias, 0, 1, image, 0, rows, 0, pixels, cols, 0, count, weights, 0, lanes,
+        wide,
     )  # fmt: skip
     memory.assert_untouched()
-    taken = image[rows[:, None] + cols[:count]]
-    expected = bias[:width] + taken @ weights[0, :count, :width]
-    np.testing.assert_array_equal(out[: pixels * width].reshape(pixels, width), expected)
+    expected = bias + image[rows[:, None] + cols[:count]] @ weights.reshape(count, lanes)
+    np.testing.assert_array_equal(out.reshape(pixels, lanes), expected)
 
 
 def test_the_guard_bands_notice_a_stray_write() -> None:

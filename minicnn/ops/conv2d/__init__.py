@@ -22,7 +22,11 @@ Derivation
     With g groups the channels fall into g equal slices, convolved independently.
 Implementations
     textbook  im2col: the windows become the columns of a matrix, the sums one matrix product.
-    fast      the same product, but the matrix is never built: see fast.py.
+    direct    the same product, but the matrix is never built: see direct.py.
+    winograd  a quarter of the products, for 3x3 kernels of stride 1: see winograd.py.
+    fast      of the last two the one that is faster for the shapes at hand; ``algorithm`` tells
+              which. MINICNN_WINOGRAD=0 in the environment leaves direct alone. Both compute the
+              same up to rounding, but winograd spreads NaN and infinities over its tiles.
 Conventions
     padding="same" keeps the size and puts an odd pixel of padding at the end, as torch does.
 Source
@@ -33,14 +37,15 @@ Source
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from types import ModuleType
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from minicnn.backend import IMPLS, Impl
-from minicnn.ops.conv2d import fast, textbook
+from minicnn.ops.conv2d import direct, textbook, winograd
 from minicnn.shapes import (
     ShapeError,
     check_choice,
@@ -52,6 +57,11 @@ from minicnn.shapes import (
 )
 from minicnn.windows import Windows, conv_windows
 
+Impl = Literal["fast", "textbook", "direct", "winograd"]
+IMPLS: tuple[Impl, ...] = ("fast", "textbook", "direct", "winograd")
+
+WINOGRAD = os.environ.get("MINICNN_WINOGRAD") != "0"  # whether "fast" may choose it
+
 
 class Cache(NamedTuple):
     x: np.ndarray
@@ -59,6 +69,56 @@ class Cache(NamedTuple):
     has_bias: bool
     windows: Windows
     groups: int
+
+
+class Algorithms(NamedTuple):
+    """What computes each pass: "direct" or "winograd"."""
+
+    forward: str
+    input_gradient: str
+    weight_gradient: str
+
+
+def algorithm(
+    x_shape: tuple[int, int, int, int],
+    weight_shape: tuple[int, int, int, int],
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Algorithms:
+    """Return which algorithm ``impl="fast"`` takes for each pass of such a convolution."""
+    g = conv_windows("conv2d", x_shape[2:], weight_shape[2:], stride, padding, dilation)
+    return _fastest(x_shape[0], x_shape[1], weight_shape[0], g, groups)
+
+
+def _fastest(n: int, c: int, o: int, g: Windows, groups: int) -> Algorithms:
+    """Choose by rules that were measured, with vectors of 512 bits."""
+    if not WINOGRAD or not winograd.eligible(g, groups):
+        return Algorithms("direct", "direct", "direct")
+    # The kernels are transformed once, which has to pay over the tiles; and of few channels the
+    # transformation of the tiles costs more than the products that it spares.
+    tiles = winograd.tile_count(n, g.oh, g.ow)
+    many = min(c, o) >= 16
+    images = "winograd" if many and tiles >= 48 else "direct"
+    weights = "winograd" if many and tiles >= 128 and 36 * c * o <= 2**20 else "direct"
+    return Algorithms(images, images, weights)
+
+
+def _ways(impl: Impl, x: np.ndarray, weight: np.ndarray, g: Windows, groups: int) -> Algorithms:
+    """Return the module that computes each pass, by name."""
+    if impl == "fast":
+        return _fastest(x.shape[0], x.shape[1], weight.shape[0], g, groups)
+    if impl == "winograd" and not winograd.eligible(g, groups):
+        raise ShapeError(
+            "conv2d: impl='winograd' needs a 3x3 kernel, stride 1, dilation 1 and groups=1, got "
+            f"kernel {g.kh}x{g.kw}, stride {g.sh, g.sw}, dilation {g.dh, g.dw} and "
+            f"groups={groups}. Use impl='fast', which takes winograd where it can."
+        )
+    return Algorithms(impl, impl, impl)
+
+
+_MODULES: dict[str, ModuleType] = {"textbook": textbook, "direct": direct, "winograd": winograd}
 
 
 def forward(
@@ -95,7 +155,8 @@ def forward(
     if bias is not None:
         check_shape("conv2d", "bias", bias, "o", o)
     g = conv_windows("conv2d", x.shape[2:], weight.shape[2:], stride, padding, dilation)
-    y = (fast if impl == "fast" else textbook).forward(x, weight, bias, g, groups)
+    way = _MODULES[_ways(impl, x, weight, g, groups).forward]
+    y = way.forward(x, weight, bias, g, groups)
     return y, Cache(x, weight, bias is not None, g, groups)
 
 
@@ -118,9 +179,13 @@ def backward(
     check_choice("conv2d", "impl", impl, IMPLS)
     x, weight, has_bias, g, groups = cache
     check_gradient("conv2d", dy, (x.shape[0], weight.shape[0], g.oh, g.ow), x.dtype)
-    way = fast if impl == "fast" else textbook
-    dx = way.input_gradient(dy, weight, g, groups) if input_grad else None
-    if not param_grad:
-        return dx, None, None
-    dweight, dbias = way.param_gradients(dy, x, weight.shape, g, groups)
-    return dx, dweight, dbias if has_bias else None
+    ways = _ways(impl, x, weight, g, groups)
+    dx = dweight = dbias = None
+    if input_grad:
+        dx = _MODULES[ways.input_gradient].input_gradient(dy, weight, g, groups)
+    if param_grad:
+        way = _MODULES[ways.weight_gradient]
+        dweight = way.weight_gradient(dy, x, weight.shape, g, groups)
+        if has_bias:
+            dbias = (textbook if impl == "textbook" else direct).bias_gradient(dy)
+    return dx, dweight, dbias

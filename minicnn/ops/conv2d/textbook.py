@@ -44,9 +44,12 @@ def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows, groups: int) 
     return scatter(dwindows, g)
 
 
-def param_gradients(
+def weight_gradient(
     dy: np.ndarray, x: np.ndarray, shape: tuple[int, ...], g: Windows, groups: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
     drows = dy.reshape(x.shape[0], groups, shape[0] // groups, g.oh * g.ow)
-    dweight = (drows @ _columns(x, g, groups).swapaxes(2, 3)).sum(axis=0)
-    return dweight.reshape(shape), dy.sum(axis=(0, 2, 3))
+    return (drows @ _columns(x, g, groups).swapaxes(2, 3)).sum(axis=0).reshape(shape)
+
+
+def bias_gradient(dy: np.ndarray) -> np.ndarray:
+    return dy.sum(axis=(0, 2, 3))

@@ -1,0 +1,506 @@
+"""Winograd's convolution F(4x4, 3x3): 36 products where the definition has 144.
+
+Derivation
+    Write polynomials u(t) = u0 + u1*t + u2*t^2 for a row of the kernel and v(t) for four numbers.
+    Their product has degree 5, so six of its values determine it, and at each point t a value is
+    one product u(t) * v(t): six, where multiplying out takes twelve. That is (Toom and Cook)
+
+        u * v = V^-1 [(V u) . (V v)]      V: values at six points, 0, a, -a, b, -b and infinity
+
+    (at infinity, the value is the leading coefficient). A correlation y[i] = sum_r d[i+r] u[r] is
+    the transpose of this, linear in v: <y, v> = <d, u * v>. So four outputs cost six products:
+
+        y = A^T [(G u) . (B^T d)]         A: values of v at the points, (6, 4)
+                                          G: values of u, each divided by N below, (6, 3)
+                                          B^T: the interpolation without its division, (6, 6)
+    with the row of a point p
+        A    1, p, p^2, p^3               of infinity  0, 0, 0, 1
+        G    1, p, p^2  over N(p)         of infinity  0, 0, 1
+        B^T  the coefficients of the product of (t - q) over the other points q; N(p) its value at p
+
+    and over rows and columns, for a tile of 4x4 outputs and the 6x6 inputs that they see,
+
+        y = A^T [(G u G^T) . (B^T d B)] A                   36 products where 4*4 * 3*3 = 144 were
+
+    Summed over channels before A^T, this is a matrix product for each of the 36 "frequencies".
+    The gradients follow by transposing: the sum is linear in d and in u.
+
+        dx       the forward convolution of dy by the kernel turned by 180 degrees, inputs and
+                 outputs exchanged
+        dweight  G^T [sum over tiles of (A dy A^T) . (B^T d B)] G
+
+Conventions
+    Padding may be of any size, and differ from side to side; a tile at the border takes zeros.
+    Where an input is NaN or infinite, all 16 outputs of each tile that sees it are NaN, for
+    0 * inf is. The definition gives NaN or infinity in its own windows only.
+    Values are those of the definition up to rounding, in float32 some 2e-6 of the greatest.
+Source
+    Lavin & Gray (2016), Fast algorithms for convolutional neural networks;
+    Winograd (1980), Arithmetic complexity of computations.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import config, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from minicnn.backend import kernel, nchw, nhwc, single_threaded_blas
+from minicnn.ops.conv2d.direct import TASKS, pack, steps_of, turned, unpack
+from minicnn.ops.conv2d.tile import ROWS, VECTOR_BYTES, copy, filled, lanes_of, product
+from minicnn.windows import Windows
+
+OUT, IN = 4, 6  # the sides of a tile of outputs, and of the inputs that it sees
+# The usual points, 1 and 2, make four times the error: with these, no number is far from 1.
+POINT_A, POINT_B = 2 / 3, 3 / 2
+TILES = 64  # at most that are taken together
+NEAR = 2**19  # bytes of frequencies that are worked on at a time: they should stay in the cache
+
+
+# ----------------------------------------------------------------------------- the transformations
+
+
+def _matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return B^T (6, 6), G (6, 3) and A^T (4, 6) for the points."""
+    points = np.array([0, POINT_A, -POINT_A, POINT_B, -POINT_B])
+    others = [np.delete(points, i) for i in range(5)]
+    infinity = np.eye(1, IN, IN - 1)
+    bt = np.zeros((IN, IN))
+    for i in range(5):
+        bt[i, :5] = np.poly(others[i])[::-1]
+    bt[5] = np.poly(points)[::-1]
+    scale = np.array([np.prod(p - q) for p, q in zip(points, others, strict=True)])
+    g = np.vander(points, 3, increasing=True) / scale[:, None]
+    a = np.vander(points, OUT, increasing=True)
+    return bt, np.vstack([g, infinity[:, -3:]]), np.vstack([a, infinity[:, -OUT:]]).T
+
+
+BT, G, AT = _matrices()
+GG = np.kron(G, G)  # (36, 9): the transformation of a whole kernel
+ONE = np.linalg.pinv(AT) @ np.ones(OUT)  # A^T turns it into ones, and so a bias on a tile of it
+
+
+def formula(x: np.ndarray, weight: np.ndarray, g: Windows) -> np.ndarray:
+    """Return y as derived above; a convolution by the same kernels, in NumPy."""
+    u = np.einsum("pr,ocrs,qs->ocpq", G, weight, G)
+    m = np.einsum("ocpq,nchwpq->nohwpq", u, _frequencies_of_tiles(x, g))
+    y = (AT @ m @ AT.T).transpose(0, 1, 2, 4, 3, 5)  # (n, o, high, OUT, wide, OUT)
+    n, o, high, _, wide, _ = y.shape
+    return y.reshape(n, o, high * OUT, wide * OUT)[:, :, : g.oh, : g.ow]
+
+
+def formula_of_weights(dy: np.ndarray, x: np.ndarray, g: Windows) -> np.ndarray:
+    """Return dweight as derived above."""
+    n, o = dy.shape[:2]
+    high, wide = -(-g.oh // OUT), -(-g.ow // OUT)
+    tiles = np.zeros((n, o, high * OUT, wide * OUT))
+    tiles[:, :, : g.oh, : g.ow] = dy
+    tiles = tiles.reshape(n, o, high, OUT, wide, OUT).transpose(0, 1, 2, 4, 3, 5)
+    m = np.einsum("nohwpq,nchwpq->ocpq", AT.T @ tiles @ AT, _frequencies_of_tiles(x, g))
+    return np.asarray(G.T @ m @ G)
+
+
+def _frequencies_of_tiles(x: np.ndarray, g: Windows) -> np.ndarray:
+    """Return B^T d B of every tile, (n, c, high, wide, 6, 6)."""
+    high, wide = -(-g.oh // OUT) * OUT, -(-g.ow // OUT) * OUT
+    padded = np.zeros((*x.shape[:2], high + 2, wide + 2))
+    h, w = min(g.h, high + 2 - g.top), min(g.w, wide + 2 - g.left)
+    padded[:, :, g.top : g.top + h, g.left : g.left + w] = x[:, :, :h, :w]
+    tiles = np.lib.stride_tricks.sliding_window_view(padded, (IN, IN), axis=(2, 3))
+    return np.asarray(BT @ tiles[:, :, ::OUT, ::OUT] @ BT.T)
+
+
+# The same by hand: a point and its opposite share their even and their odd terms. ``d``, ``m`` and
+# ``y`` are lists of anything that can be added, subtracted, and multiplied by a number.
+_A2, _B2 = POINT_A**2, POINT_B**2
+
+
+def _inputs(d: Sequence[Any]) -> list[Any]:
+    """Return B^T d."""
+    even_a, odd_a = d[4] - d[2] * _B2, (d[3] - d[1] * _B2) * POINT_A
+    even_b, odd_b = d[4] - d[2] * _A2, (d[3] - d[1] * _A2) * POINT_B
+    return [
+        d[0] * (_A2 * _B2) - d[2] * (_A2 + _B2) + d[4],
+        even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b,
+        d[1] * (_A2 * _B2) - d[3] * (_A2 + _B2) + d[5],
+    ]  # fmt: skip
+
+
+def _outputs(m: Sequence[Any]) -> list[Any]:
+    """Return A^T m."""
+    even_a, odd_a = m[1] + m[2], (m[1] - m[2]) * POINT_A
+    even_b, odd_b = m[3] + m[4], (m[3] - m[4]) * POINT_B
+    return [
+        m[0] + even_a + even_b,
+        odd_a + odd_b,
+        even_a * _A2 + even_b * _B2,
+        odd_a * _A2 + odd_b * _B2 + m[5],
+    ]
+
+
+def _gradients(y: Sequence[Any]) -> list[Any]:
+    """Return A y."""
+    even_a, odd_a = y[0] + y[2] * _A2, (y[1] + y[3] * _A2) * POINT_A
+    even_b, odd_b = y[0] + y[2] * _B2, (y[1] + y[3] * _B2) * POINT_B
+    return [y[0], even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, y[3]]
+
+
+def _transform_in_python(x, x0, xr, xc, top, bottom, left, right, y, y0, yr, yc, lines, side):
+    """Apply ``lines`` to the columns and to the rows of a patch of vectors, side x side:
+
+    x[x0 + i*xr + j*xc + lane] becomes y[y0 + i*yr + j*yc + lane]. What is not in the rows from
+    ``top`` to ``bottom`` and in the columns from ``left`` to ``right`` is not read, but 0.
+    """
+    lanes = lanes_of(x.dtype)
+    patch = np.zeros((side, side, lanes), x.dtype)
+    for i in range(max(top, 0), min(bottom, side)):
+        for j in range(max(left, 0), min(right, side)):
+            patch[i, j] = x[x0 + i * xr + j * xc :][:lanes]
+    rows = lines(patch)  # of as many vectors side by side
+    for j, column in enumerate(lines([np.array(rows)[:, j] for j in range(side)])):
+        for i, vector in enumerate(column):
+            y[y0 + i * yr + j * yc :][:lanes] = vector
+
+
+class _Vector:
+    """A vector while code is generated: what is done to it becomes an instruction."""
+
+    def __init__(self, builder, value) -> None:
+        self.builder, self.value = builder, value
+
+    def __add__(self, other: _Vector) -> _Vector:
+        total = self.builder.fadd(self.value, other.value, flags=("contract",))
+        return _Vector(self.builder, total)
+
+    def __sub__(self, other: _Vector) -> _Vector:
+        total = self.builder.fsub(self.value, other.value, flags=("contract",))
+        return _Vector(self.builder, total)
+
+    def __mul__(self, factor: float) -> _Vector:
+        if factor == 1:
+            return self
+        kind = self.value.type
+        constant = ir.Constant(kind, [factor] * kind.count)
+        return _Vector(self.builder, self.builder.fmul(self.value, constant, flags=("contract",)))
+
+
+def _make_transform(lines, side: int):
+    """Return ``_transform_in_python`` as LLVM vector code, callable from a kernel."""
+
+    @intrinsic
+    def transform(context, x, x0, xr, xc, top, bottom, left, right, y, y0, yr, yc):
+        n = types.intp
+        signature = types.void(x, n, n, n, n, n, n, n, y, n, n, n)
+
+        def generate(context, builder, signature, args):
+            def data(position):
+                array = context.make_array(signature.args[position])
+                return array(context, builder, args[position]).data
+
+            x, y = data(0), data(8)
+            scalar = context.get_data_type(signature.args[0].dtype)
+            size = 4 if scalar == ir.FloatType() else 8
+            vector = ir.VectorType(scalar, VECTOR_BYTES // size)
+
+            def pointer(array, place, i, j):
+                first, row, column = place
+                down = builder.mul(row, ir.Constant(row.type, i))
+                along = builder.mul(column, ir.Constant(column.type, j))
+                index = builder.add(first, builder.add(down, along))
+                return builder.bitcast(builder.gep(array, [index]), vector.as_pointer())
+
+            def within(i, first, end):
+                i = ir.Constant(first.type, i)
+                after = builder.icmp_signed(">=", i, first)
+                return builder.and_(after, builder.icmp_signed("<", i, end))
+
+            at = range(side)
+            zeros = cgutils.alloca_once_value(builder, ir.Constant(vector, None))
+            rows = [within(i, *args[4:6]) for i in at]
+            cols = [within(j, *args[6:8]) for j in at]
+
+            def load(i, j):
+                inside = builder.and_(rows[i], cols[j])
+                place = builder.select(inside, pointer(x, args[1:4], i, j), zeros)
+                return _Vector(builder, builder.load(place, align=size))
+
+            columns = [lines([load(i, j) for i in at]) for j in at]
+            for i, row in enumerate(zip(*columns, strict=True)):
+                for j, vec in enumerate(lines(row)):
+                    builder.store(vec.value, pointer(y, args[9:], i, j), align=size)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return transform
+
+
+_transform_inputs: Any
+_transform_outputs: Any
+_transform_gradients: Any
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    _transform_inputs = functools.partial(_transform_in_python, lines=_inputs, side=IN)
+    _transform_outputs = functools.partial(_transform_in_python, lines=_outputs, side=IN)
+    _transform_gradients = functools.partial(_transform_in_python, lines=_gradients, side=OUT)
+else:
+    _transform_inputs = _make_transform(_inputs, IN)
+    _transform_outputs = _make_transform(_outputs, IN)
+    _transform_gradients = _make_transform(_gradients, OUT)
+
+
+# ---------------------------------------------------------------------------------------- kernels
+
+
+@kernel
+def _read_patch(image, row, column, side, patch, width):
+    """Copy a square of image (h, w, c) into patch, ``width`` to a pixel, as far as it reaches."""
+    h, w = image.shape[:2]
+    for i in range(max(0, -row), min(side, h - row)):
+        for j in range(max(0, -column), min(side, w - column)):
+            copy(image[row + i, column + j], patch[(i * side + j) * width :])
+
+
+@kernel
+def _write_patch(patch, width, image, row, column):
+    """Copy a tile of outputs, ``width`` to a pixel, into image (h, w, c) as far as it reaches."""
+    h, w = image.shape[:2]
+    for i in range(min(OUT, h - row)):
+        for j in range(min(OUT, w - column)):
+            copy(patch[(i * OUT + j) * width :], image[row + i, column + j])
+
+
+@kernel
+def _next(m, i, j, high, wide):
+    """Return the tile after the tile (i, j) of image m. (Divisions would take longer.)"""
+    if j + 1 < wide:
+        return m, i, j + 1
+    if i + 1 < high:
+        return m, i + 1, 0
+    return m + 1, 0, 0
+
+
+@kernel
+def _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, stride, lanes):
+    """Transform the inputs of the tiles from t0 to t1 into v[frequency * stride + tile * width]."""
+    h, w, c = x.shape[1:]
+    flat, whole = x.reshape(-1), c == width  # else a vector would reach into the next pixel
+    m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
+    for t in range(t1 - t0):
+        row, column = i * OUT - top, j * OUT - left
+        if not whole:
+            _read_patch(x[m], row, column, IN, patch, width)
+        for e in range(0, width, lanes):
+            _transform_inputs(
+                flat if whole else patch, ((m * h + row) * w + column) * c + e if whole else e,
+                (w if whole else IN) * width, width, -row, h - row, -column, w - column,
+                v, t * width + e, IN * stride, stride,
+            )  # fmt: skip
+        m, i, j = _next(m, i, j, high, wide)
+
+
+@kernel
+def _correlate_task(block, x, y, top, left, weights, start, width, out_width, tiles, lanes):
+    """One task of _correlate."""
+    n, oh, ow, o = y.shape
+    c = x.shape[3]
+    high, wide = (oh + OUT - 1) // OUT, (ow + OUT - 1) // OUT
+    total = n * high * wide
+    # A stride that is a power of two would put all frequencies into the same lines of the cache.
+    stride, out_stride = tiles * width + lanes, tiles * out_width + lanes
+    rows, places, cols = _multiples(tiles, width), _multiples(tiles, out_width), _multiples(c, 1)
+    t0, t1 = block * tiles, min(total, (block + 1) * tiles)
+    v = np.empty(IN * IN * stride, x.dtype)
+    freq = np.empty(IN * IN * out_stride, x.dtype)
+    patch = np.zeros(IN * IN * max(width, out_width), x.dtype)
+    _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, stride, lanes)
+    for f in range(IN * IN):
+        for e in range(0, out_width, 2 * lanes):
+            bs = min(2 * lanes, out_width - e)
+            product(
+                freq, f * out_stride + e, places, start, f * out_width + e, 1,
+                v, f * stride, rows, 0, t1 - t0, cols, 0, c,
+                weights, (IN * IN * e + f * bs) * c, bs, bs > lanes,
+            )  # fmt: skip
+    flat = y.reshape(-1)
+    m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
+    for t in range(t1 - t0):
+        row, column = i * OUT, j * OUT
+        inside = row + OUT <= oh and column + OUT <= ow and o == out_width
+        for e in range(0, out_width, lanes):
+            _transform_outputs(
+                freq, t * out_width + e, IN * out_stride, out_stride, 0, IN, 0, IN,
+                flat if inside else patch, ((m * oh + row) * ow + column) * o + e if inside else e,
+                (ow if inside else OUT) * out_width, out_width,
+            )  # fmt: skip
+        if not inside:
+            _write_patch(patch, out_width, y[m], row, column)
+        m, i, j = _next(m, i, j, high, wide)
+
+
+@kernel(parallel=True)
+def _correlate(tasks, x, y, top, left, weights, start, width, out_width, tiles, lanes):
+    """Convolve x (n, h, w, c) into y (n, oh, ow, o); ``tiles`` are taken together.
+
+    weights are panels of (frequency, c, lanes), start is (frequency, o): what the sums begin with.
+    The widths are c and o filled to whole vectors.
+    """
+    for block in prange(tasks):
+        _correlate_task(
+            np.int64(block), x, y, top, left, weights, start, width, out_width, tiles, lanes
+        )
+
+
+@kernel
+def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, lanes):
+    """One task of _correlate_weights."""
+    n, oh, ow, o = dy.shape
+    flat, whole = dy.reshape(-1), o == out_width
+    c = x.shape[3]
+    high, wide = (oh + OUT - 1) // OUT, (ow + OUT - 1) // OUT
+    total = n * high * wide
+    blocks, ranges = (total + tiles - 1) // tiles, sums.shape[0]
+    stride, out_stride = tiles * width + lanes, tiles * out_width + lanes
+    rows, cols = _multiples(c, 1), _multiples(tiles, width)
+    narrow, broad = _multiples(c, lanes), _multiples(c, 2 * lanes)
+    v = np.empty(IN * IN * stride, x.dtype)
+    d = np.empty(IN * IN * out_stride, x.dtype)
+    patch = np.zeros(IN * IN * max(width, out_width), x.dtype)
+    for block in range(r * blocks // ranges, (r + 1) * blocks // ranges):
+        t0, t1 = block * tiles, min(total, (block + 1) * tiles)
+        _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, stride, lanes)
+        m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
+        for t in range(t1 - t0):
+            row, column = i * OUT, j * OUT
+            if not whole:
+                _read_patch(dy[m], row, column, OUT, patch, out_width)
+            for e in range(0, out_width, lanes):
+                panel = e - e % (2 * lanes)
+                bs = min(2 * lanes, out_width - panel)
+                _transform_gradients(
+                    flat if whole else patch,
+                    ((m * oh + row) * ow + column) * o + e if whole else e,
+                    (ow if whole else OUT) * out_width, out_width, 0, oh - row, 0, ow - column,
+                    d, panel * tiles + t * bs + e - panel, IN * out_stride, out_stride,
+                )  # fmt: skip
+            m, i, j = _next(m, i, j, high, wide)
+        for f in range(IN * IN):
+            for e in range(0, out_width, 2 * lanes):
+                bs = min(2 * lanes, out_width - e)
+                product(
+                    sums[r], (IN * IN * e + f * bs) * c, broad if bs > lanes else narrow, d, 0,
+                    0, v, f * stride, rows, 0, c, cols, 0, t1 - t0,
+                    d, f * out_stride + e * tiles, bs, bs > lanes,
+                )  # fmt: skip
+
+
+@kernel(parallel=True)
+def _correlate_weights(tasks, x, dy, sums, top, left, width, out_width, tiles, lanes):
+    """Add x (n, h, w, c) times dy (n, oh, ow, o) into sums (ranges, panels): see _correlate."""
+    for r in prange(tasks):
+        _correlate_weights_task(np.int64(r), x, dy, sums, top, left, width, out_width, tiles, lanes)
+
+
+@kernel
+def _multiples(count, step):
+    """Return 0, step, 2*step ..."""
+    multiples = np.empty(count, np.int64)
+    for i in range(count):
+        multiples[i] = i * step
+    return multiples
+
+
+# -------------------------------------------------------------------------------------- interface
+
+
+def eligible(g: Windows, groups: int) -> bool:
+    """Return whether the geometry is one that this file can do."""
+    return (g.kh, g.kw, g.sh, g.sw, g.dh, g.dw, groups) == (3, 3, 1, 1, 1, 1, 1)
+
+
+def _tiles_together(total: int, width: int, out_width: int, itemsize: int) -> int:
+    """Return how many of the tiles are worked on together: whole tiles of registers."""
+    room = NEAR // (IN * IN * (width + out_width) * itemsize)
+    share = -(-total // TASKS)
+    return max(ROWS, min(room, share + ROWS - 1, TILES) // ROWS * ROWS)
+
+
+def tile_count(n: int, h: int, w: int) -> int:
+    """Return how many tiles cover n images of h x w outputs."""
+    return n * -(-h // OUT) * -(-w // OUT)
+
+
+def _frequencies(weight: np.ndarray, turn: bool) -> np.ndarray:
+    """Return G u G^T for every kernel, in panels of (frequency, c, lanes).
+
+    With ``turn``, by 180 degrees, inputs and outputs are exchanged too.
+    """
+    steps, order = steps_of(weight.shape, 1), np.arange(9)
+    if turn:
+        steps, order = turned(steps), order[::-1].copy()
+    return _times(GG, pack(weight, order, steps, 1), steps[4])[0]
+
+
+def _times(matrix: np.ndarray, panels: np.ndarray, c: int) -> np.ndarray:
+    """Return matrix @ panel for each panel, (rows, c * lanes), of each (..., panels)."""
+    rows, cols = matrix.shape
+    ranges, size = panels.shape
+    matrix, line = matrix.astype(panels.dtype), 2 * lanes_of(panels.dtype) * c
+    result = np.empty((ranges, size // cols * rows), panels.dtype)
+    with single_threaded_blas():
+        for r in range(ranges):
+            for at in range(0, size // cols, line):
+                end = min(at + line, size // cols)
+                panel = panels[r, at * cols : end * cols].reshape(cols, end - at)
+                out = result[r, at * rows : end * rows].reshape(rows, end - at)
+                np.matmul(matrix, panel, out=out)
+    return result
+
+
+def _run(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray, bias: np.ndarray | None, top: int, left: int
+) -> np.ndarray:
+    c, o = x.shape[3], y.shape[3]
+    width, out_width = filled(c, x.dtype), filled(o, x.dtype)
+    total = tile_count(*y.shape[:3])
+    tiles = _tiles_together(total, width, out_width, x.itemsize)
+    start = np.zeros((IN * IN, out_width), x.dtype)
+    if bias is not None:
+        start[:, :o] = np.kron(ONE, ONE)[:, None] * bias
+    _correlate(
+        -(-total // tiles), x, y, top, left, weights, start.reshape(-1), width, out_width, tiles,
+        lanes_of(x.dtype),
+    )  # fmt: skip
+    return nchw(y)
+
+
+def forward(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, g: Windows, groups: int
+) -> np.ndarray:
+    y = np.empty((x.shape[0], g.oh, g.ow, weight.shape[0]), x.dtype)
+    return _run(nhwc(x), y, _frequencies(weight, turn=False), bias, g.top, g.left)
+
+
+def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows, groups: int) -> np.ndarray:
+    dx = np.empty((dy.shape[0], g.h, g.w, weight.shape[1]), dy.dtype)
+    return _run(nhwc(dy), dx, _frequencies(weight, turn=True), None, 2 - g.top, 2 - g.left)
+
+
+def weight_gradient(
+    dy: np.ndarray, x: np.ndarray, shape: tuple[int, ...], g: Windows, groups: int
+) -> np.ndarray:
+    (n, c), o, lanes = x.shape[:2], shape[0], lanes_of(x.dtype)
+    width, out_width = filled(c, x.dtype), filled(o, x.dtype)
+    total = tile_count(n, g.oh, g.ow)
+    tiles = _tiles_together(total, width, out_width, x.itemsize)
+    ranges = max(1, min(-(-total // tiles), TASKS, 2**22 // (36 * c * out_width)))
+    sums = np.zeros((ranges, 36 * c * out_width), x.dtype)
+    _correlate_weights(
+        ranges, nhwc(x), nhwc(dy), sums, g.top, g.left, width, out_width, tiles, lanes
+    )
+    return unpack(_times(GG.T, sums, c)[:, None], shape)
