@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeGuard, TypeVar
 
 from minicnn.fused.modules import BatchNormReLU, FusedResidual
 from minicnn.nn import (
@@ -28,12 +29,12 @@ from minicnn.nn import (
 
 __all__ = ["BatchNormReLU", "FusedResidual", "fuse"]
 
+Kind = TypeVar("Kind", bound=Module)
 NORM = BatchNorm1d, BatchNorm2d
 
-# What modules of these kinds in a row become: the first that fits is taken, the last always fits.
+# What modules of these kinds in a row become; the first that fits is taken.
 PATTERNS: list[tuple[Sequence[tuple[type[Module], ...]], Callable[..., Module]]] = [
     ((NORM, (ReLU,)), BatchNormReLU),
-    (((Module,),), lambda module: fuse(module)),
 ]
 
 
@@ -43,30 +44,37 @@ def fuse(model: Module) -> Module:
     Both have the same parameters, buffers and names, and what trains one trains the other. Modules
     with a forward of their own stay as they are.
     """
-    twin = copy.copy(model)
+    if _runs_as(model, Sequential):
+        chain = copy.copy(model)
+        chain.fused = fuse_chain([model])
+        return chain
+    if _runs_as(model, Concat):
+        concat = copy.copy(model)
+        concat.fused = [fuse_chain(branch) for branch in model.branches()]
+        return concat
+    if _runs_as(model, AuxiliaryHeads):
+        stages, heads = model.branches()
+        trunk = copy.copy(model)
+        trunk.fused = auxiliary.Branches([fuse_chain(s) for s in stages], [fuse(h) for h in heads])
+        return trunk
     if _runs_as(model, Residual):
         return _fuse_residual(model)
-    if _runs_as(model, Sequential):
-        twin.fused = fuse_chain([model])
-    elif _runs_as(model, Concat):
-        twin.fused = [fuse_chain(branch) for branch in model.branches()]
-    elif _runs_as(model, AuxiliaryHeads):
-        stages, heads = model.branches()
-        twin.fused = auxiliary.Branches([fuse_chain(s) for s in stages], [fuse(h) for h in heads])
-    else:
-        return model
-    return twin
+    return model
 
 
 def fuse_chain(modules: Sequence[Module]) -> list[Module]:
     """Return a chain that does the same; chains in it become a part of it."""
     modules, chain, i = list(_flat(modules)), [], 0
     while i < len(modules):
-        kinds, fused = next(
-            (kinds, fused) for kinds, fused in PATTERNS if _fits(modules[i : i + len(kinds)], kinds)
-        )
-        chain.append(fused(*modules[i : i + len(kinds)]))
-        i += len(kinds)
+        for kinds, fused in PATTERNS:
+            row = modules[i : i + len(kinds)]
+            if _fits(row, kinds):
+                chain.append(fused(*row))
+                i += len(row)
+                break
+        else:
+            chain.append(fuse(modules[i]))
+            i += 1
     return chain
 
 
@@ -80,12 +88,12 @@ def _flat(modules: Sequence[Module]) -> Iterator[Module]:
 
 def _fits(modules: Sequence[Module], kinds: Sequence[tuple[type, ...]]) -> bool:
     return len(modules) == len(kinds) and all(
-        Module in kinds_here or any(_runs_as(module, kind) for kind in kinds_here)
-        for module, kinds_here in zip(modules, kinds, strict=True)
+        any(_runs_as(module, kind) for kind in one_of)
+        for module, one_of in zip(modules, kinds, strict=True)
     )
 
 
-def _runs_as(module: Module, kind: type[Module]) -> bool:
+def _runs_as(module: Module, kind: type[Kind]) -> TypeGuard[Kind]:
     """Whether the module is of that kind, with its forward and backward: not one that overrides."""
     return (
         isinstance(module, kind)
@@ -95,9 +103,10 @@ def _runs_as(module: Module, kind: type[Module]) -> bool:
 
 
 def _fuse_residual(block: Residual) -> Module:
-    main, shortcut, activation = map(list, map(_flat, block.branches()))
-    if _fits([*main[-1:], *activation], (NORM, (ReLU,))):
-        return FusedResidual(block, fuse_chain(main[:-1]), main[-1], fuse_chain(shortcut))
+    main, shortcut, activation = (list(_flat(branch)) for branch in block.branches())
+    last = main[-1] if main else None
+    if isinstance(last, NORM) and _fits([last, *activation], (NORM, (ReLU,))):
+        return FusedResidual(block, fuse_chain(main[:-1]), last, fuse_chain(shortcut))
     twin = copy.copy(block)
     twin.fused = residual.Branches(*map(fuse_chain, (main, shortcut, activation)))
     return twin

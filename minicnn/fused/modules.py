@@ -25,7 +25,7 @@ class Fused(Module):
     """Stands for modules in a row: has their parameters under their names, and none of its own."""
 
     def __init__(self, *modules: Module) -> None:
-        self._row = modules  # a tuple is no attribute of the tree
+        self._row = modules  # in a tuple, so that the tree has them under their own names only
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         for module in self._row:
@@ -49,14 +49,15 @@ class BatchNormReLU(Fused):
 
     def __init__(self, norm: Norm, relu: ReLU) -> None:
         super().__init__(norm, relu)
+        self._norm = (norm,)
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, batch_norm_relu.Cache]:
-        return self._row[0].apply(batch_norm_relu.forward, x, training=training)
+        return self._norm[0].apply(batch_norm_relu.forward, x, training=training)
 
     def backward(
         self, dy: np.ndarray, cache: batch_norm_relu.Cache, *, input_grad: bool = True
     ) -> np.ndarray | None:
-        norm = self._row[0]
+        (norm,) = self._norm
         dx, dweight, dbias, _ = batch_norm_relu.backward(
             dy, cache, input_grad=input_grad, param_grad=norm.learns, impl=norm.impl
         )
@@ -93,6 +94,8 @@ class FusedResidual(Fused):
             dy, cache.end, param_grad=norm.learns, impl=norm.impl
         )
         norm.add_grads(dweight, dbias)
+        assert dm is not None
+        assert ds is not None
         dmain = backward_chain(self._main, dm, cache.main, input_grad)
         dshortcut = backward_chain(self._shortcut, ds, cache.shortcut, input_grad)
         if dmain is None or dshortcut is None:
