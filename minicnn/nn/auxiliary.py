@@ -52,6 +52,8 @@ class AuxiliaryHeads(Module):
     Networks whose layers have names of their own override ``branches``.
     """
 
+    fused: Branches | None = None  # what ``minicnn.fuse`` made of the branches; runs instead
+
     def __init__(self, stages: Sequence[Module], heads: Sequence[Module]) -> None:
         if len(heads) >= len(stages):
             raise ValueError(
@@ -72,7 +74,7 @@ class AuxiliaryHeads(Module):
         )
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[Any, Cache]:
-        stages, heads = self.branches()
+        stages, heads = self.fused or self.branches()
         outputs, stage_caches, head_caches = [], [], []
         for i, stage in enumerate(stages):
             x, stage_cache = forward_chain(stage, x, training)
@@ -85,7 +87,7 @@ class AuxiliaryHeads(Module):
         return (x, *reversed(outputs)) if outputs else x, cache
 
     def backward(self, dy: Any, cache: Cache, *, input_grad: bool = True) -> np.ndarray | None:
-        stages, heads = self.branches()
+        stages, heads = self.fused or self.branches()
         dx, *dheads = dy if isinstance(dy, tuple) else (dy,)
         if len(dheads) != len(cache.heads):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,20 +42,32 @@ class _BatchNorm(Module):
         self.num_batches_tracked = np.zeros((), np.int64) if track_running_stats else None
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, batch_norm.Cache]:
+        return self.apply(batch_norm.forward, x, training=training)
+
+    def apply(
+        self,
+        operation: Callable[..., tuple[np.ndarray, Any]],
+        x: np.ndarray,
+        *,
+        training: bool,
+        **options: Any,
+    ) -> tuple[np.ndarray, Any]:
+        """Return what ``operation``, batch_norm or one that begins with it, makes of x."""
         self._check(np.shape(x)[1:])
         count, momentum = self.num_batches_tracked, self.momentum
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
-        y, cache = batch_norm.forward(
+        y, cache = operation(
             x,
             self.weight.data if self.weight else None,
             self.bias.data if self.bias else None,
             self.running_mean,
             self.running_var,
-            training or count is None,
-            momentum,
-            self.eps,
+            training=training or count is None,
+            momentum=momentum,
+            eps=self.eps,
             impl=self.impl,
+            **options,
         )
         if training and count is not None:
             count += 1  # in place
@@ -66,10 +79,13 @@ class _BatchNorm(Module):
         dx, dweight, dbias = batch_norm.backward(
             dy, cache, input_grad=input_grad, param_grad=self.learns, impl=self.impl
         )
+        self.add_grads(dweight, dbias)
+        return dx
+
+    def add_grads(self, dweight: np.ndarray | None, dbias: np.ndarray | None) -> None:
         if self.weight and self.bias:
             self.weight.add_grad(dweight)
             self.bias.add_grad(dbias)
-        return dx
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         self._check(shape)

@@ -51,6 +51,8 @@ class Residual(Module):
     Blocks whose layers have names of their own override ``branches``.
     """
 
+    fused: Branches | None = None  # what ``minicnn.fuse`` made of the branches; runs instead
+
     def __init__(
         self, main: Module, shortcut: Module | None = None, activation: Module | None = None
     ) -> None:
@@ -64,7 +66,7 @@ class Residual(Module):
         )
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, Cache]:
-        main, shortcut, activation = self.branches()
+        main, shortcut, activation = self.fused or self.branches()
         m, main_cache = forward_chain(main, x, training)
         s, shortcut_cache = forward_chain(shortcut, x, training)
         self._check_sum(m.shape, s.shape)
@@ -74,7 +76,7 @@ class Residual(Module):
     def backward(
         self, dy: np.ndarray, cache: Cache, *, input_grad: bool = True
     ) -> np.ndarray | None:
-        main, shortcut, activation = self.branches()
+        main, shortcut, activation = self.fused or self.branches()
         dsum = backward_chain(activation, dy, cache.activation, True)
         assert dsum is not None
         dmain = backward_chain(main, dsum, cache.main, input_grad)

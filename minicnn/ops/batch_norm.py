@@ -92,6 +92,29 @@ def forward(
     operation has. Errors are raised before it. ShapeError also where a channel has one value only.
     """
     check_choice("batch_norm", "impl", impl, IMPLS)
+    cache, shift = prepare(
+        x, weight, bias, running_mean, running_var, training, momentum, eps, impl=impl
+    )
+    affine = _affine_textbook if impl == "textbook" else _affine_fast
+    return affine(cache.x, cache.mean, cache.scale, shift), cache
+
+
+def prepare(
+    x: np.ndarray,
+    weight: np.ndarray | None,
+    bias: np.ndarray | None,
+    running_mean: np.ndarray | None,
+    running_var: np.ndarray | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    *,
+    impl: Impl,
+) -> tuple[Cache, np.ndarray]:
+    """Do all of forward but the last step, y = scale * (x - mean) + shift; return cache and shift.
+
+    The fast implementation has cache.x channels last in memory.
+    """
     check_float(
         "batch_norm",
         x=x, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var,
@@ -115,9 +138,8 @@ def forward(
         inverse_std = 1 / np.sqrt(var + eps)
     scale = inverse_std if weight is None else weight * inverse_std
     shift = np.zeros(c) if bias is None else bias.astype(np.float64)
-    affine = _affine_textbook if impl == "textbook" else _affine_fast
     has = weight is not None, bias is not None
-    return affine(x, mean, scale, shift), Cache(x, mean, inverse_std, scale, *has, training)
+    return Cache(x, mean, inverse_std, scale, *has, training), shift
 
 
 def backward(
@@ -241,29 +263,29 @@ LINE = 512  # numbers in a line at most, unless c is more: a few would not fill 
 PARTS = 64  # partial sums at most
 
 
-def _line(v: np.ndarray) -> np.ndarray:
+def as_line(v: np.ndarray) -> np.ndarray:
     """Return ``v`` (c,) repeated as the channels are along a line."""
     return np.tile(v, max(1, LINE // v.size))
 
 
-def _parts(x: np.ndarray) -> np.ndarray:
+def partial_sums(x: np.ndarray) -> np.ndarray:
     """Return zeros (parts, line) into which the lines of ``x`` (..., c) can be added."""
-    line = _line(np.zeros(x.shape[-1]))
-    return np.zeros((max(1, min(PARTS, x.size // line.size)), line.size))
+    width = as_line(np.zeros(x.shape[-1])).size
+    return np.zeros((max(1, min(PARTS, x.size // width)), width))
 
 
-def _total(parts: np.ndarray, c: int) -> np.ndarray:
+def sum_up(parts: np.ndarray, c: int) -> np.ndarray:
     """Return the sums (c,) over the parts and along a line."""
     return parts.sum(axis=0).reshape(-1, c).sum(axis=0)
 
 
 def _statistics_fast(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, c, m = dim_last(x, 1), x.shape[1], _values(x)
-    sums, squares = _parts(rows), _parts(rows)
+    sums, squares = partial_sums(rows), partial_sums(rows)
     _add(rows.reshape(-1), sums)
-    mean = _total(sums, c) / m
-    _add_squares(rows.reshape(-1), _line(mean), squares)
-    return mean, _total(squares, c) / m
+    mean = sum_up(sums, c) / m
+    _add_squares(rows.reshape(-1), as_line(mean), squares)
+    return mean, sum_up(squares, c) / m
 
 
 def _affine_fast(
@@ -271,28 +293,36 @@ def _affine_fast(
 ) -> np.ndarray:
     rows = dim_last(x, 1)
     y = np.empty_like(rows)
-    _affine(rows.reshape(-1), _line(center), _line(scale), _line(shift), y.reshape(-1))
+    _affine(rows.reshape(-1), as_line(center), as_line(scale), as_line(shift), y.reshape(-1))
     return np.moveaxis(y, -1, 1)
 
 
 def _backward_fast(dy: np.ndarray, cache: Cache, input_grad: bool, param_grad: bool) -> _Gradients:
     x, mean, inverse_std, scale = cache[:4]
-    rows, drows, c, m = dim_last(x, 1), dim_last(dy, 1), mean.size, max(1, _values(x))
-    dx: np.ndarray | None = None
+    rows, drows, c = dim_last(x, 1), dim_last(dy, 1), mean.size
     dweight, dbias = np.zeros(c), np.zeros(c)
     if param_grad or (input_grad and cache.training):
-        sums, products = _parts(rows), _parts(rows)
-        _add_products(drows.reshape(-1), rows.reshape(-1), _line(mean), sums, products)
-        dweight, dbias = _total(products, c) * inverse_std, _total(sums, c)
-    if input_grad and cache.training:
-        slope, shift = -scale * inverse_std * dweight / m, -scale * dbias / m
-        lines = _line(mean), _line(scale), _line(slope), _line(shift)
-        out = np.empty_like(rows)
-        _fill_dx(drows.reshape(-1), rows.reshape(-1), *lines, out.reshape(-1))
-        dx = np.moveaxis(out, -1, 1)
-    elif input_grad:
-        dx = _affine_fast(dy, np.zeros(c), scale, np.zeros(c))
-    return dx, dweight, dbias
+        dsums, products = partial_sums(rows), partial_sums(rows)
+        _add_products(drows.reshape(-1), rows.reshape(-1), as_line(mean), dsums, products)
+        dweight, dbias = sum_up(products, c) * inverse_std, sum_up(dsums, c)
+    if not input_grad:
+        return None, dweight, dbias
+    if not cache.training:
+        return _affine_fast(dy, np.zeros(c), scale, np.zeros(c)), dweight, dbias
+    dx = np.empty_like(rows)
+    input_gradient(drows, cache, dweight, dbias, dx)
+    return np.moveaxis(dx, -1, 1), dweight, dbias
+
+
+def input_gradient(
+    dy: np.ndarray, cache: Cache, dweight: np.ndarray, dbias: np.ndarray, dx: np.ndarray
+) -> None:
+    """Fill ``dx`` from ``dy``, both (n, ..., c), in training; they may be one array."""
+    x, mean, inverse_std, scale = cache[:4]
+    m = max(1, _values(x))
+    slope, shift = -scale * inverse_std * dweight / m, -scale * dbias / m
+    lines = as_line(mean), as_line(scale), as_line(slope), as_line(shift)
+    _fill_dx(dy.reshape(-1), dim_last(x, 1).reshape(-1), *lines, dx.reshape(-1))
 
 
 @kernel(parallel=True, reorder=False)

@@ -1,0 +1,103 @@
+"""Modules that run several others as one operation, on the parameters of these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicnn.fused import batch_norm_relu
+from minicnn.nn import BatchNorm1d, BatchNorm2d, ReLU, Residual
+from minicnn.nn.module import Module, Window
+from minicnn.nn.sequential import (
+    backward_chain,
+    chain_multiply_adds,
+    chain_shape,
+    chain_window,
+    forward_chain,
+)
+
+Norm = BatchNorm1d | BatchNorm2d
+
+
+class Fused(Module):
+    """Stands for modules in a row: has their parameters under their names, and none of its own."""
+
+    def __init__(self, *modules: Module) -> None:
+        self._row = modules  # in a tuple, so that the tree has them under their own names only
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        for module in self._row:
+            yield from module.named_modules(prefix)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return chain_shape(self._row, shape)
+
+    def multiply_adds(self, shape: tuple[int, ...]) -> int:
+        return chain_multiply_adds(self._row, shape)
+
+    def window(self, shape: tuple[int, ...]) -> Window | None:
+        return chain_window(self._row, shape)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self._row))})"
+
+
+class BatchNormReLU(Fused):
+    """Batch norm, then ReLU."""
+
+    def __init__(self, norm: Norm, relu: ReLU) -> None:
+        super().__init__(norm, relu)
+        self._norm = (norm,)
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, batch_norm_relu.Cache]:
+        return self._norm[0].apply(batch_norm_relu.forward, x, training=training)
+
+    def backward(
+        self, dy: np.ndarray, cache: batch_norm_relu.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        (norm,) = self._norm
+        dx, dweight, dbias, _ = batch_norm_relu.backward(
+            dy, cache, input_grad=input_grad, param_grad=norm.learns, impl=norm.impl
+        )
+        norm.add_grads(dweight, dbias)
+        return dx
+
+
+class ResidualCache(NamedTuple):
+    main: list[Any]
+    shortcut: list[Any]
+    end: batch_norm_relu.Cache
+
+
+class FusedResidual(Fused):
+    """A residual block that ends as relu(norm(main(x)) + shortcut(x)), the end in one operation."""
+
+    def __init__(
+        self, block: Residual, main: Sequence[Module], norm: Norm, shortcut: Sequence[Module]
+    ) -> None:
+        super().__init__(block)
+        self._main, self._norm, self._shortcut = list(main), (norm,), list(shortcut)
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, ResidualCache]:
+        m, main = forward_chain(self._main, x, training)
+        s, shortcut = forward_chain(self._shortcut, x, training)
+        y, end = self._norm[0].apply(batch_norm_relu.forward, m, training=training, residual=s)
+        return y, ResidualCache(main, shortcut, end)
+
+    def backward(
+        self, dy: np.ndarray, cache: ResidualCache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        (norm,) = self._norm
+        dm, dweight, dbias, ds = batch_norm_relu.backward(
+            dy, cache.end, param_grad=norm.learns, impl=norm.impl
+        )
+        norm.add_grads(dweight, dbias)
+        assert dm is not None
+        assert ds is not None
+        dmain = backward_chain(self._main, dm, cache.main, input_grad)
+        dshortcut = backward_chain(self._shortcut, ds, cache.shortcut, input_grad)
+        if dmain is None or dshortcut is None:
+            return None
+        return dmain + dshortcut
