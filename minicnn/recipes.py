@@ -61,6 +61,7 @@ class Recipe:
     drop_last: bool = False
     seed: int = 0
     impl: Impl = "fast"
+    fuse: bool = True  # whether neighbours run as one operation, see minicnn.fused
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "warmup_epochs", "step_epochs", "patience"):

@@ -31,6 +31,7 @@ from minicnn import checkpoint, data, models
 from minicnn.backend import single_threaded_blas
 from minicnn.checkpoint import CheckpointError
 from minicnn.evaluation import TOP_K, Scores, confusion_matrix, evaluate, first_nonfinite
+from minicnn.fused import fuse
 from minicnn.nn import Module, StateDictError, init
 from minicnn.ops import cross_entropy
 from minicnn.recipes import Recipe
@@ -79,6 +80,7 @@ class Run:
         if recipe.init != "default":
             init.initialize(self.model, recipe.init, rng=rng)
         self.model.set_impl(recipe.impl)
+        self.network = fuse(self.model) if recipe.fuse else self.model  # runs; the same parameters
         if recipe.batch_size > n:
             raise TrainError(
                 f"{recipe.data}: a batch of {recipe.batch_size} is larger than the {n} training "
@@ -204,14 +206,14 @@ class Run:
         self.schedule.apply(self.optimizer, self._step_number)
         self.optimizer.zero_grad()
         with np.errstate(all="ignore"):  # what is not finite is found and named below
-            logits, cache = self.model.forward(x, training=True)
+            logits, cache = self.network.forward(x, training=True)
             loss, loss_cache = cross_entropy.forward(
                 logits, target, label_smoothing=self.recipe.label_smoothing, impl=impl
             )
             if not np.isfinite(loss):
                 self._stop_nonfinite(x, float(loss))
             dlogits = cross_entropy.backward(1.0, loss_cache, impl=impl)
-            self.model.backward(dlogits, cache, input_grad=False)
+            self.network.backward(dlogits, cache, input_grad=False)
         self.optimizer.step()
         self.batch += 1
         self.seen += len(target)
@@ -234,7 +236,7 @@ class Run:
 
     def _end_epoch(self) -> None:
         scores = evaluate(
-            self.model, self.splits.validation, self.normalization, impl=self.recipe.impl
+            self.network, self.splits.validation, self.normalization, impl=self.recipe.impl
         )
         self.history.append(
             {
@@ -266,7 +268,7 @@ class Run:
         best, _ = checkpoint.load(self.folder / "model.safetensors")
         self.model.load_state_dict(best)
         test = self.splits.test
-        scores = evaluate(self.model, test, self.normalization, impl=self.recipe.impl)
+        scores = evaluate(self.network, test, self.normalization, impl=self.recipe.impl)
         checkpoint.write_json(
             self.folder / "result.json",
             {
