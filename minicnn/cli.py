@@ -173,7 +173,9 @@ def _add_train(commands: Any) -> None:
         ("--flip", "augmentation: exchange left and right, one time in two"),
         ("--drop-last", "leave out the last, incomplete batch of an epoch"),
     ]:
-        parser.add_argument(flag, action="store_true", help=text, default=argparse.SUPPRESS)
+        parser.add_argument(
+            flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS
+        )
     parser.set_defaults(run=_train)
 
 

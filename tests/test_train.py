@@ -92,6 +92,13 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
     assert scores.loss == best["validation_loss"]
 
 
+def test_the_loader_moves_as_the_recipe_says(tmp_path):
+    run = train.start(tiny(shift=2, rotate=3.0, flip=True, drop_last=True, seed=5), tmp_path / "a")
+    assert run.loader.augment == data.Augment(shift=2, rotate=3.0, flip=True)
+    assert (run.loader.drop_last, run.loader.seed, run.loader.shuffle) == (True, 5, True)
+    assert train.start(tiny(shift=0, rotate=0.0), tmp_path / "b").loader.augment is None
+
+
 def test_scores_are_those_of_sklearn(tmp_path):
     from sklearn.metrics import log_loss, top_k_accuracy_score
 
