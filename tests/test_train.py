@@ -13,6 +13,7 @@ import pytest
 
 from minicnn import checkpoint, data, evaluation, nn, train
 from minicnn.checkpoint import CheckpointError
+from minicnn.models.weights import with_weights
 from minicnn.recipes import Recipe, recipe_for
 from minicnn.train import Interrupted, TrainError
 from tests.arrays import trains
@@ -187,6 +188,7 @@ def test_a_run_that_dies_between_checkpoints_goes_on_from_the_last(tmp_path):
 
 
 def test_dropout_goes_on_where_it_was(tmp_path, monkeypatch):
+    @with_weights
     def network(classes=10, *, rng):
         return nn.Sequential(
             nn.Flatten(),
