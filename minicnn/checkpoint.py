@@ -54,7 +54,10 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], note: Any = None) -> Non
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], Any]:
-    """Return ``(tensors, note)``. Raises CheckpointError where the file is missing or damaged."""
+    """Return ``(tensors, note)``; a note that ``save`` did not write is None.
+
+    Raises CheckpointError where the file is missing or damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -62,8 +65,8 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], Any]:
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            note = json.loads((file.metadata() or {}).get("note", "null"))
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+            text = (file.metadata() or {}).get("note", "null")
+    except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: cannot be read as safetensors ({error}); it is cut off or damaged. "
             "Take another copy, or train anew."
@@ -72,4 +75,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], Any]:
         raise CheckpointError(
             f"{path}: holds numbers of a type that NumPy has not ({error}). Save it in float32."
         ) from error
-    return tensors, note
+    try:
+        return tensors, json.loads(text)
+    except json.JSONDecodeError:
+        return tensors, None

@@ -172,8 +172,11 @@ def _add_train(commands: Any) -> None:
         ("--nesterov", "Nesterov's momentum in sgd"),
         ("--flip", "augmentation: exchange left and right, one time in two"),
         ("--drop-last", "leave out the last, incomplete batch of an epoch"),
+        ("--fuse", "run neighbouring layers as one operation (so it is unless --no-fuse)"),
     ]:
-        parser.add_argument(flag, action="store_true", help=text, default=argparse.SUPPRESS)
+        parser.add_argument(
+            flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS
+        )
     parser.set_defaults(run=_train)
 
 

@@ -145,7 +145,7 @@ class Recipe:
 
 # What a model needs, and what a data set needs: the small digits take more epochs.
 _RESNET: dict[str, Any] = {
-    "epochs": 30, "batch_size": 128, "optimizer": "sgd", "lr": 0.2, "nesterov": True,
+    "epochs": 26, "batch_size": 128, "optimizer": "sgd", "lr": 0.2, "nesterov": True,
     "weight_decay": 5e-4, "shift": 4, "flip": True,
 }  # fmt: skip
 _BY_MODEL: dict[str, dict[str, Any]] = {
@@ -154,14 +154,28 @@ _BY_MODEL: dict[str, dict[str, Any]] = {
     "cnn3": {"epochs": 3, "batch_size": 64, "lr": 2e-3},
     "convnet": {"epochs": 10, "batch_size": 64, "lr": 4e-3},
     **{f"resnet{depth}": _RESNET for depth in (20, 32, 44, 56, 110)},
+    **{f"resnet{depth}-preact": _RESNET for depth in (20, 110)},
 }
 _BY_DATA: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 20, "batch_size": 32, "lr": 2e-3, "label_smoothing": 0.1},
 }
 
 
+_RATES = {"sgd": 0.05, "adam": Recipe.lr, "adamw": Recipe.lr}  # without a recipe of its own
+
+
 def recipe_for(model: str, data: str, **options: Any) -> Recipe:
-    """Return the default recipe of a model on a data set, changed by ``options``."""
-    return Recipe(
-        model=model, data=data, **(_BY_MODEL.get(model, {}) | _BY_DATA.get(data, {}) | options)
-    )
+    """Return the default recipe of a model on a data set, changed by ``options``.
+
+    Of another optimiser or schedule than the default one, what belongs to that is left out, and of
+    another optimiser its learning rate too.
+    """
+    defaults = _BY_MODEL.get(model, {}) | _BY_DATA.get(data, {})
+    before = {"optimizer": Recipe.optimizer, "schedule": Recipe.schedule} | defaults
+    chosen = before | options
+    if chosen["optimizer"] != before["optimizer"]:
+        defaults["lr"] = _RATES.get(chosen["optimizer"], Recipe.lr)
+    for option, kind, choices in _BELONGS:
+        if chosen[kind] not in choices:
+            defaults.pop(option, None)
+    return Recipe(model=model, data=data, **(defaults | options))

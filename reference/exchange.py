@@ -112,7 +112,35 @@ def _state_dict(path: Path, loaded: object) -> dict[str, torch.Tensor]:
         )
     if not loaded:
         raise ExchangeError(f"{path}: holds no tensors.")
-    return {_OLD_NAME.sub(r"\1\2", name): tensor for name, tensor in loaded.items()}
+    tensors: dict[str, torch.Tensor] = {}
+    for key, tensor in loaded.items():
+        if not isinstance(key, str):
+            raise ExchangeError(
+                f"{path}: {key!r} is a {type(key).__name__}, and names are needed. Rename it."
+            )
+        if what := _unlike_weights(tensor):
+            raise ExchangeError(
+                f"{path}: {key} is {what}, and weights are dense real numbers. Convert it, or "
+                "leave it out."
+            )
+        name = _OLD_NAME.sub(r"\1\2", key)
+        if name in tensors:
+            raise ExchangeError(
+                f"{path}: {name} is there twice, by its old name and by that of today. Remove one."
+            )
+        tensors[name] = tensor
+    return tensors
+
+
+def _unlike_weights(tensor: torch.Tensor) -> str:
+    """Return what keeps a tensor from being written as plain numbers, "" for nothing."""
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.is_meta:
+        return "of the device meta, without numbers"
+    return "complex" if tensor.is_complex() else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -78,3 +78,14 @@ def test_numbers_that_numpy_has_not_are_named(tmp_path):
     save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"a type that NumPy has not .* Save it in float32\."):
         checkpoint.load(tmp_path / "a.safetensors")
+
+
+def test_a_note_that_save_did_not_write_is_none(tmp_path):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "foreign.safetensors"
+    for metadata in ({"note": "hello"}, {"format": "pt"}, None):
+        save_file({"w": np.ones(3)}, path, metadata=metadata)
+        tensors, note = checkpoint.load(path)
+        assert tensors["w"].tolist() == [1, 1, 1]
+        assert note is None

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import minicnn
-from minicnn import data
+from minicnn import data, recipes
 from minicnn.cli import main
 from tests.arrays import trains
 
@@ -346,3 +346,15 @@ def test_ink_on_a_transparent_ground_is_ink_on_paper(trained, tmp_path, capsys):
         answers.append(capsys.readouterr().out.split()[1:])
     assert answers[0] == answers[1]
     assert answers[0][0] == "0"
+
+
+@trains
+@pytest.mark.parametrize("answer", ["", "no-"])
+def test_what_a_recipe_turns_on_can_be_turned_off(tmp_path, monkeypatch, answer):
+    other = {name: bool(answer) for name in ("nesterov", "flip", "drop_last")}
+    monkeypatch.setitem(recipes._BY_MODEL, "lenet5", {"optimizer": "sgd", **other})
+    flags = [f"--{answer}{name}" for name in ("nesterov", "flip", "drop-last")]
+    words = ("--epochs", 1, "--batch-size", 512, "--quiet", *flags)
+    assert run("train", "lenet5", *words, "--out", tmp_path / "run") == 0
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert [recipe[name] for name in ("nesterov", "flip", "drop_last")] == [not answer] * 3

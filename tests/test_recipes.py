@@ -120,3 +120,23 @@ def test_options_go_before_the_data_before_the_model():
     assert recipe_for("lenet5", "mnist").epochs == 12
     assert recipe_for("lenet5", "digits").batch_size == 32
     assert recipe_for("lenet5", "digits", batch_size=7).batch_size == 7
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet110", "resnet20-preact", "resnet110-preact"])
+def test_residual_networks_have_a_recipe(name):
+    made = recipe_for(name, "cifar10")
+    assert (made.epochs, made.optimizer, made.lr, made.nesterov) == (26, "sgd", 0.2, True)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_of_another_optimizer_the_defaults_of_the_first_are_left_out(optimizer):
+    made = recipe_for("resnet20", "cifar10", optimizer=optimizer)
+    assert (made.optimizer, made.nesterov, made.lr) == (optimizer, None, 1e-3)
+    assert (made.epochs, made.batch_size, made.flip) == (26, 128, True)
+    assert recipe_for("resnet20", "cifar10", optimizer=optimizer, lr=0.5).lr == 0.5
+    assert recipe_for("resnet20", "cifar10", optimizer="sgd").lr == 0.2
+    assert recipe_for("lenet5", "mnist", optimizer="sgd").lr == 0.05
+    with pytest.raises(ValueError, match="nesterov has a meaning with the optimizer sgd"):
+        recipe_for("resnet20", "cifar10", optimizer=optimizer, nesterov=True)
+    with pytest.raises(ValueError, match="optimizer must be one of sgd, adam, adamw, got 'lion'"):
+        recipe_for("resnet20", "cifar10", optimizer="lion")

@@ -13,6 +13,7 @@ import pytest
 
 from minicnn import checkpoint, data, evaluation, nn, train
 from minicnn.checkpoint import CheckpointError
+from minicnn.models.weights import with_weights
 from minicnn.recipes import Recipe, recipe_for
 from minicnn.train import Interrupted, TrainError
 from tests.arrays import trains
@@ -90,6 +91,13 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
     scores = evaluation.evaluate(model, run.splits.validation, config.normalization)
     assert scores.accuracy == best["validation_accuracy"]
     assert scores.loss == best["validation_loss"]
+
+
+def test_the_loader_moves_as_the_recipe_says(tmp_path):
+    run = train.start(tiny(shift=2, rotate=3.0, flip=True, drop_last=True, seed=5), tmp_path / "a")
+    assert run.loader.augment == data.Augment(shift=2, rotate=3.0, flip=True)
+    assert (run.loader.drop_last, run.loader.seed, run.loader.shuffle) == (True, 5, True)
+    assert train.start(tiny(shift=0, rotate=0.0), tmp_path / "b").loader.augment is None
 
 
 def test_scores_are_those_of_sklearn(tmp_path):
@@ -180,6 +188,7 @@ def test_a_run_that_dies_between_checkpoints_goes_on_from_the_last(tmp_path):
 
 
 def test_dropout_goes_on_where_it_was(tmp_path, monkeypatch):
+    @with_weights
     def network(classes=10, *, rng):
         return nn.Sequential(
             nn.Flatten(),

@@ -17,6 +17,7 @@ Source
 from __future__ import annotations
 
 import gzip
+import reprlib
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.data.dataset import DataError, Dataset
-from minicnn.data.download import download
+from minicnn.data.download import download, is_there
 from minicnn.data.pickled import read_pickle
 
 CLASSES = (
@@ -90,10 +91,10 @@ def found(root: Path) -> Path | None:
     """Return the folder or the archive that holds the set, or None."""
     for version in VERSIONS:
         folder = root / version.folder
-        if all((folder / (file + version.suffix)).is_file() for file in FILES):
+        if all(is_there("cifar10", folder / (file + version.suffix)) for file in FILES):
             return folder
     archives = (root / version.archive for version in VERSIONS)
-    return next((archive for archive in archives if archive.is_file()), None)
+    return next((archive for archive in archives if is_there("cifar10", archive)), None)
 
 
 def _version(place: Path) -> Version:
@@ -139,10 +140,10 @@ def _read_binary(content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def _labels(labels: list) -> np.ndarray:
     for i, label in enumerate(labels):
-        if label not in range(len(CLASSES)):
+        if type(label) is not int or label not in range(len(CLASSES)):
             raise ValueError(
-                f"gives image {i} the label {label!r}, out of range for {len(CLASSES)} classes "
-                f"(0 to {len(CLASSES) - 1})"
+                f"gives image {i} the label {reprlib.repr(label)} where an integer of 0 to "
+                f"{len(CLASSES) - 1} is expected"
             )
     return np.array(labels, np.int64)
 

@@ -10,6 +10,14 @@ from minicnn.data.dataset import DataError
 TIMEOUT = 30  # seconds without a byte
 
 
+def is_there(name: str, path: Path) -> bool:
+    """Return whether there is such a file. Raises DataError where nobody may look."""
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        raise DataError(f"{name}: {path} may not be read. Give yourself the right to.") from error
+
+
 def download(name: str, file: str, mirrors: Sequence[str], sha256: str, folder: Path) -> Path:
     """Fetch ``file`` into ``folder`` and return its path.
 

@@ -31,9 +31,10 @@ BLOCK = 64  # images that a thread decodes at a time
 def read_image(
     path: str | Path, size: tuple[int, int], channels: int
 ) -> UInt8[np.ndarray, "h w c"]:
-    """Return one PNG or JPEG, turned to grey (1 channel) or to RGB (3); transparency is dropped.
+    """Return one PNG or JPEG, turned to grey (1 channel) or to RGB (3).
 
-    Raises DataError where the file cannot be read or is not of the given ``size`` (h, w).
+    What is transparent shows white paper. Raises DataError where the file cannot be read or is not
+    of the given ``size`` (h, w).
     """
     if channels not in MODES:
         raise ValueError(f"read_image: channels must be 1 or 3, got {channels}.")
@@ -53,13 +54,20 @@ def load_folder(name: str, path: Path) -> tuple[Dataset, Dataset | None, Dataset
 
     With subfolders train and test (and val or validation), each holds the class folders of its
     part; otherwise ``path`` holds them, and all images are returned as the first. Classes are
-    numbered in the order of their names. The images are grey if all are, otherwise RGB.
+    numbered in the order of their names. The images are grey if all files are, by their kind or by
+    their palette, otherwise RGB.
 
     Raises DataError where class folders are missing, empty or not the same in every part, and
     where an image cannot be read or has another size than the rest.
     """
-    with open_tree(name, path) as tree:
-        return _load_tree(name, tree)
+    try:
+        with open_tree(name, path) as tree:
+            return _load_tree(name, tree)
+    except OSError as error:  # of folders; those of images have become DataErrors
+        raise DataError(
+            f"{name}: {error.filename or path} cannot be read ({error.strerror or error}). Give "
+            "yourself the right to, or choose another folder."
+        ) from error
 
 
 def _load_tree(name: str, tree: Tree) -> tuple[Dataset, Dataset | None, Dataset | None]:
@@ -67,9 +75,14 @@ def _load_tree(name: str, tree: Tree) -> tuple[Dataset, Dataset | None, Dataset 
     parts = {"train": ""}
     if "train" in inside and "test" in inside:
         parts = {part: inside[part] for part in ("train", "test")}
-        for part in ("val", "validation"):
-            if part in inside:
-                parts["validation"] = inside[part]
+        held = [part for part in ("val", "validation") if part in inside]
+        if len(held) > 1:
+            raise DataError(
+                f"{name}: {tree.path} has both a folder val and a folder validation. Keep one, or "
+                "put the images of both into one."
+            )
+        if held:
+            parts["validation"] = inside[held[0]]
     files = {part: _class_files(name, tree, folder) for part, folder in parts.items()}
     for part, folder in parts.items():
         differ = sorted(files[part].keys() ^ files["train"].keys())
@@ -121,13 +134,14 @@ def _read_all(name: str, tree: Tree, files: list[str], first: str) -> np.ndarray
         pixels = []
         for file in block:
             with _opened(name, tree.path / file, partial(tree.read, file)) as image:
-                pixels.append(_pixels(image, 1 if image.mode in ("1", "L") else 3))
+                pixels.append(_pixels(image, 1 if _grey(image) else 3))
         return pixels
 
     h, w, _ = read([first])[0].shape
     images = np.empty((len(files), h, w, 1), np.uint8)
     blocks = [files[start : start + BLOCK] for start in range(0, len(files), BLOCK)]
-    with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes without holding Python's lock
+    pool = ThreadPoolExecutor(THREADS)  # Pillow decodes without holding Python's lock
+    try:
         in_order = chain.from_iterable(pool.map(read, blocks))
         for i, (file, image) in enumerate(zip(files, in_order, strict=True)):
             if image.shape[:2] != (h, w):
@@ -139,6 +153,8 @@ def _read_all(name: str, tree: Tree, files: list[str], first: str) -> np.ndarray
             if image.shape[2] > images.shape[3]:
                 images = images.repeat(3, axis=3)
             images[i] = image
+    finally:
+        pool.shutdown(cancel_futures=True)  # what is wrong is told at once
     return images
 
 
@@ -148,8 +164,9 @@ def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(BytesIO(read()), formats=("PNG", "JPEG")) as image:
-            if image.mode.startswith("I"):
+        content = read()
+        with Image.open(BytesIO(content), formats=("PNG", "JPEG")) as image:
+            if image.format == "PNG" and content[24] == 16:  # Pillow would cut colours to 8
                 raise DataError(
                     f"{name}: {path} has 16 bits to a pixel. Convert it to 8 bits, so that it is "
                     "clear what is white."
@@ -166,6 +183,13 @@ def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]
         raise DataError(
             f"{name}: {path} cannot be read ({error}). Replace or remove it."
         ) from error
+
+
+def _grey(image: Image) -> bool:
+    if image.mode == "P":
+        colours = _pixels(image, 3)
+        return bool((colours == colours[..., :1]).all())
+    return image.mode in ("1", "L", "LA")
 
 
 def _pixels(image: Image, channels: int) -> np.ndarray:

@@ -97,8 +97,7 @@ class Loader:
             raise ValueError(
                 f"Loader: start must be within the {len(self)} batches of an epoch, got {start}."
             )
-        batches = self._cut(epoch, start)
-        return prefetch(batches, self.prefetch) if self.prefetch else batches
+        return prefetch(self._cut(epoch, start), self.prefetch)
 
     def _cut(self, epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         order = np.arange(len(self.dataset))
@@ -124,6 +123,11 @@ def _table(normalization: Normalization, channels: int) -> np.ndarray:
         raise DataError(
             f"normalize: the images have {channels} channels but the normalization is for "
             f"{len(mean)}. Use the one that was computed from images of this kind."
+        )
+    if not (std > 0).all():
+        raise DataError(
+            f"normalize: std must be greater than 0, got {normalization.std}. Use 1 for a channel "
+            "that is constant."
         )
     return ((np.arange(256) / 255 - mean) / std).astype(np.float32)
 

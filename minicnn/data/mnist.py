@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.data.dataset import DataError, Dataset
-from minicnn.data.download import download
+from minicnn.data.download import download, is_there
 from minicnn.data.idx import read_idx
 
 FILES = (
@@ -88,7 +88,8 @@ def load(name: str, root: Path) -> tuple[Dataset, Dataset]:
     family = FAMILIES[name]
     folder = root / family.folder / "raw"
     paths = [
-        _existing(folder, file) or download(name, f"{file}.gz", family.mirrors, sha256, folder)
+        _existing(name, folder, file)
+        or download(name, f"{file}.gz", family.mirrors, sha256, folder)
         for file, sha256 in zip(FILES, family.sha256, strict=True)
     ]
     return _read(name, *paths[:2]), _read(name, *paths[2:])
@@ -97,12 +98,12 @@ def load(name: str, root: Path) -> tuple[Dataset, Dataset]:
 def found(name: str, root: Path) -> Path | None:
     """Return the folder that holds all files of the set, or None."""
     folder = root / FAMILIES[name].folder / "raw"
-    return folder if all(_existing(folder, file) for file in FILES) else None
+    return folder if all(_existing(name, folder, file) for file in FILES) else None
 
 
-def _existing(folder: Path, file: str) -> Path | None:
+def _existing(name: str, folder: Path, file: str) -> Path | None:
     candidates = (folder / file, folder / f"{file}.gz")
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if is_there(name, path)), None)
 
 
 def _read(name: str, images: Path, labels: Path) -> Dataset:

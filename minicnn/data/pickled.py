@@ -23,7 +23,8 @@ def read_pickle(content: bytes) -> dict[Any, Any]:
     try:
         entries = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a damaged program can fail in any way
-        raise ValueError(f"cannot be unpickled ({error or type(error).__name__})") from error
+        reason = str(error)[:200] or type(error).__name__
+        raise ValueError(f"cannot be unpickled ({reason})") from error
     if not isinstance(entries, dict):
         raise ValueError(f"holds a {type(entries).__name__} where a dictionary is expected")
     return {k: v.values if isinstance(v, _Array) else v for k, v in entries.items()}

@@ -14,8 +14,12 @@ def prefetch(items: Iterable[T], ahead: int) -> Iterator[T]:
     """Yield ``items`` in their order; up to ``ahead`` of them are made before they are asked for.
 
     The thread begins when the first is asked for, and ends with the last or when the caller leaves
-    the loop. What ``items`` raises is raised where the item would have come.
+    the loop; with 0 ``ahead`` there is none. What ``items`` raises is raised where the item would
+    have come.
     """
+    if not ahead:
+        yield from items
+        return
     end = object()
     iterator = iter(items)
     pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")

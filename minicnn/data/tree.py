@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import zipfile
 import zlib
@@ -13,8 +14,12 @@ from typing import Protocol
 
 from minicnn.data.dataset import DataError
 
-# What zipfile raises for archives that are damaged, encrypted or packed by a method it lacks.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
+# What zipfile raises for archives that are damaged, encrypted or packed by a method it lacks; a
+# ValueError for names that are not in the code they say.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError,
+    ValueError,
+)  # fmt: skip
 
 
 class Tree(Protocol):
@@ -74,8 +79,10 @@ class _Zip:
         self._archive = archive
         self._folders: dict[str, set[str]] = defaultdict(set)
         self._files: dict[str, set[str]] = defaultdict(set)
+        self._members: dict[str, str] = {}  # what the archive calls a file
         for name in archive.namelist():
-            *folders, file = name.split("/")
+            *folders, file = name.replace("\\", "/").split("/")  # some packers on Windows use it
+            folders = [part for part in folders if part not in ("", ".")]
             if any(part.startswith((".", "__MACOSX")) for part in [*folders, file]):
                 continue
             folder = ""
@@ -84,7 +91,8 @@ class _Zip:
                 self._folders[folder].add(inner)
                 folder = inner
             if file:
-                self._files[folder].add(name)
+                self._files[folder].add(_join(folder, file))
+                self._members[_join(folder, file)] = name
         self._top = ""
         while not self._files[self._top] and len(self._folders[self._top]) == 1:
             (only,) = self._folders[self._top]
@@ -98,7 +106,7 @@ class _Zip:
 
     def read(self, file: str) -> bytes:
         try:
-            return self._archive.read(file)
+            return self._archive.read(self._members[file])
         except _ZIP_ERRORS as error:
             raise OSError(str(error)) from error
 

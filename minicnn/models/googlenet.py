@@ -41,7 +41,10 @@ class _Parts:
         return nn.Sequential(conv=conv, bn=nn.BatchNorm2d(channels, eps=0.001), relu=nn.ReLU())
 
     def linear(self, in_features: int, features: int) -> nn.Linear:
-        return nn.Linear(in_features, features, init=self.init, rng=self.rng)
+        layer = nn.Linear(in_features, features, init=self.init, rng=self.rng)
+        if layer.bias and not self.paper:  # torchvision draws the weight anew, but not the bias
+            layer.bias.data = nn.init.default_bias(layer.weight.data.shape, rng=self.rng)
+        return layer
 
     def norm(self) -> nn.Module | None:
         return nn.LocalResponseNorm(5) if self.paper else None

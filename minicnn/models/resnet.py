@@ -32,7 +32,12 @@ def _conv(
 
 
 def _downsample(
-    in_channels: int, channels: int, stride: int, shortcut: Shortcut, rng: np.random.Generator
+    in_channels: int,
+    channels: int,
+    stride: int,
+    shortcut: Shortcut,
+    rng: np.random.Generator,
+    norm: bool = True,
 ) -> nn.Module | None:
     """Return what changes x as the block does: "A" cuts and pads it, "B" projects it."""
     check_choice("resnet", "shortcut", shortcut, ("A", "B"))
@@ -40,10 +45,8 @@ def _downsample(
         return None
     if shortcut == "A":
         return nn.ZeroPadShortcut(in_channels, channels, stride)
-    return nn.Sequential(
-        _conv(in_channels, channels, 1, stride, rng),
-        nn.BatchNorm2d(channels),
-    )
+    project = _conv(in_channels, channels, 1, stride, rng)
+    return nn.Sequential(project, nn.BatchNorm2d(channels)) if norm else project
 
 
 # ---------------------------------------------------------------------------------------- blocks
@@ -196,7 +199,6 @@ def cifar_resnet(
             f"cifar_resnet: depth must be 6n + 2 for a whole n of 1 or more, got {depth}. "
             "The paper has 20, 32, 44, 56 and 110."
         )
-    check_choice("cifar_resnet", "shortcut", shortcut, ("A", "B"))
     if preactivation and zero_init_residual:
         raise ValueError(
             "cifar_resnet: zero_init_residual needs a batch norm at the end of each block; blocks "
@@ -345,20 +347,16 @@ def _preact_stage(
     *,
     rng: np.random.Generator,
 ) -> nn.Sequential:
+    downsample = _downsample(in_channels, channels, stride, shortcut, rng, norm=False)
+    block = partial(PreActBlock, in_channels, channels, stride, downsample=downsample, rng=rng)
     first: nn.Module
     if stride == 1:  # x comes activated from the first convolution
-        first = PreActBlock(in_channels, channels, activated=False, rng=rng)
+        first = block(activated=False)
     elif shortcut == "A":
-        pad = nn.ZeroPadShortcut(in_channels, channels, stride)
-        first = PreActBlock(in_channels, channels, stride, downsample=pad, rng=rng)
+        first = block()
     else:
-        project = _conv(in_channels, channels, 1, stride, rng)
         first = nn.Sequential(
-            bn1=nn.BatchNorm2d(in_channels),
-            relu=nn.ReLU(),
-            block=PreActBlock(
-                in_channels, channels, stride, activated=False, downsample=project, rng=rng
-            ),
+            bn1=nn.BatchNorm2d(in_channels), relu=nn.ReLU(), block=block(activated=False)
         )
     return nn.Sequential(
         first, *[PreActBlock(channels, channels, rng=rng) for _ in range(blocks - 1)]

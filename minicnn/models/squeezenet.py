@@ -54,8 +54,10 @@ class Fire(nn.Concat):
 
     def backward(self, dy: np.ndarray, cache: Any, *, input_grad: bool = True) -> np.ndarray | None:
         stem, branches = cache
-        dsqueezed = super().backward(dy, branches)
-        assert dsqueezed is not None
+        asked = input_grad or self.squeeze.learns
+        dsqueezed = super().backward(dy, branches, input_grad=asked)
+        if dsqueezed is None:
+            return None
         return backward_chain(self.stem(), dsqueezed, stem, input_grad)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

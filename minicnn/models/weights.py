@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minicnn import checkpoint
-from minicnn.nn import Module, StateDictError
+from minicnn.nn import AuxiliaryHeads, Module, StateDictError
 from minicnn.nn.init import Undrawn
 
 Network = TypeVar("Network", bound=Module)
+
+_HEADS = ("aux1.", "aux2.")  # torchvision's names
 
 
 def with_weights(build: Callable[..., Network]) -> Callable[..., Network]:
@@ -48,10 +50,11 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
 
     ``python -m reference.exchange`` makes such files of PyTorch's. Counts of batches may be
     missing, as they are in PyTorch's old files, and start from 0 then: nothing depends on them as
-    long as batch norm has a momentum.
+    long as batch norm has a momentum. The auxiliary heads of a file are passed over where the model
+    was made without: GoogLeNet is published with them.
 
     Raises CheckpointError where the file cannot be read, and StateDictError, before anything is
-    changed, that names each key that is missing, unexpected or mis-shaped.
+    changed, that names each key that is missing, unexpected, mis-shaped or of another type.
     """
     path = Path(path)
     if path.suffix in (".pth", ".pt"):
@@ -65,6 +68,8 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
     for name, array in model.named_buffers():
         if name.rpartition(".")[2] == "num_batches_tracked":
             tensors.setdefault(name, np.zeros_like(array))
+    if isinstance(model, AuxiliaryHeads) and not model.branches().heads:
+        tensors = {name: a for name, a in tensors.items() if not name.startswith(_HEADS)}
     try:
         model.load_state_dict(tensors)
     except StateDictError as error:

@@ -88,7 +88,7 @@ class AuxiliaryHeads(Module):
 
     def backward(self, dy: Any, cache: Cache, *, input_grad: bool = True) -> np.ndarray | None:
         stages, heads = self.fused or self.branches()
-        dx, *dheads = dy if isinstance(dy, tuple) else (dy,)
+        dx, *dheads = (dy,) if isinstance(dy, np.ndarray) else dy
         if len(dheads) != len(cache.heads):
             raise ValueError(
                 f"{type(self).__name__}: this forward had {1 + len(cache.heads)} outputs, and "
@@ -96,10 +96,15 @@ class AuxiliaryHeads(Module):
                 "training, give a tuple in the order of the outputs."
             )
         dheads = dheads[::-1]  # as the heads stand
+        asked = [input_grad]  # whether anybody asks for the gradient where stage i begins
+        for stage in stages:
+            asked.append(asked[-1] or any(module.learns for module in stage))
         for i in reversed(range(len(stages))):
             if i < len(dheads):
-                dx = dx + heads[i].backward(dheads[i], cache.heads[i])
-            dx = backward_chain(stages[i], dx, cache.stages[i], input_grad or i > 0)
+                dhead = heads[i].backward(dheads[i], cache.heads[i], input_grad=asked[i + 1])
+                if dhead is not None:
+                    dx = dx + dhead
+            dx = backward_chain(stages[i], dx, cache.stages[i], asked[i])
         return dx
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

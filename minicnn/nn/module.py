@@ -164,8 +164,10 @@ class Module:
     def load_state_dict(self, state: Mapping[str, np.ndarray], strict: bool = True) -> None:
         """Copy ``state`` into the parameters and buffers.
 
-        Raises StateDictError, before anything is changed, that names each missing, unexpected and
-        mis-shaped key. Without ``strict``, missing and unexpected keys are passed over.
+        Numbers may be of another precision, but what is learned takes floats only, and counts take
+        integers only, none too large for them. Raises StateDictError, before anything is changed,
+        that names each key that is missing, unexpected, mis-shaped or of another type. Without
+        ``strict``, missing and unexpected keys are passed over.
         """
         own, faults = self._arrays(), []
         if strict:
@@ -176,6 +178,12 @@ class Module:
                 faults.append(
                     f"mis-shaped: {name} is {state[name].shape}, this model needs {own[name].shape}"
                 )
+            elif not _of_one_kind(state[name].dtype, own[name].dtype):
+                faults.append(
+                    f"mistyped: {name} is {state[name].dtype}, this model needs {own[name].dtype}"
+                )
+            elif not _holds(own[name].dtype, state[name]):
+                faults.append(f"too large: {name} has numbers out of range for {own[name].dtype}")
         if faults:
             raise StateDictError(
                 f"{type(self).__name__}: the state dict does not fit. {'; '.join(sorted(faults))}. "
@@ -194,6 +202,23 @@ class Module:
         children = [f"  ({n}): " + repr(m).replace("\n", "\n  ") for n, m in self.named_children()]
         inside = "\n" + "\n".join(children) + "\n" if children else self._options()
         return f"{type(self).__name__}({inside})"
+
+
+def _of_one_kind(one: np.dtype, other: np.dtype) -> bool:
+    """Whether both are floats, or both integers."""
+    return one == other or any(
+        np.issubdtype(one, kind) and np.issubdtype(other, kind)
+        for kind in (np.floating, np.integer)
+    )
+
+
+def _holds(dtype: np.dtype, array: np.ndarray) -> bool:
+    """Whether no number of ``array`` is too large for ``dtype``."""
+    if np.can_cast(array.dtype, dtype):
+        return True
+    finite = array[np.isfinite(array)]
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return bool(((finite >= limits.min) & (finite <= limits.max)).all())
 
 
 def needs_image(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -97,8 +97,8 @@ class Residual(Module):
         return chain_multiply_adds(main, shape) + chain_multiply_adds(shortcut, shape) + inside
 
     def window(self, shape: tuple[int, ...]) -> Window | None:
-        main, shortcut, _ = self.branches()
-        return widest([chain_window(main, shape), chain_window(shortcut, shape)])
+        main, shortcut, activation = self.branches()
+        return widest([chain_window([*branch, *activation], shape) for branch in (main, shortcut)])
 
     def _check_sum(self, main: tuple[int, ...], shortcut: tuple[int, ...]) -> None:
         if main != shortcut:

@@ -115,7 +115,9 @@ def _layers(model: Module, prefix: str = "") -> Iterator[tuple[str, Module, bool
 
 
 def _with_heads(model: AuxiliaryHeads) -> list[tuple[str, Module, bool]]:
-    names = {id(child): name for name, child in model.named_children()}
+    names: dict[int, str] = {}
+    for name, module in model.named_modules():
+        names.setdefault(id(module), name)  # of a module that is used twice the first
     stages, heads = model.branches()
     chain = []
     for i, stage in enumerate(stages):

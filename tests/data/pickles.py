@@ -37,3 +37,8 @@ def dictionary(**entries: bytes) -> bytes:
     """The pickle of a dictionary, of values in opcodes."""
     parts = [text(key.encode()) + value for key, value in entries.items()]
     return b"\x80\x02}(" + b"".join(parts) + b"u."
+
+
+def nested(depth: int) -> bytes:
+    """A list in a list in a list ..."""
+    return b"]" * depth + b"a" * (depth - 1)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import struct
 import tarfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from minicnn.data import DataError, available, cifar, load
-from tests.data.pickles import array, dictionary, numbers, text
+from tests.data.pickles import array, dictionary, nested, number, numbers, text
 
 N = 20  # images in a file of these tests
 PY, BIN = cifar.VERSIONS
@@ -184,12 +185,20 @@ def test_a_wrong_checksum_or_no_mirror_leaves_nothing(mirrors, archive, tmp_path
 # ----------------------------------------------------------------------------------------- damage
 
 
+def of_labels(fourth: bytes) -> bytes:
+    """A file whose fourth label is so pickled."""
+    others = numbers([0] * N).removesuffix(b"e").replace(number(0), fourth, 4)
+    labels = others.replace(fourth, number(0), 3) + b"e"
+    return dictionary(labels=labels, data=array(black(N)))
+
+
 def refused(root: Path) -> str:
     with pytest.raises(DataError) as error:
         load("cifar10", root)
     text = str(error.value)
     assert text.startswith("cifar10: ")
     assert "to download it again." in text
+    assert len(text) < 1000
     return text
 
 
@@ -239,7 +248,7 @@ def test_a_link_in_an_archive_is_not_followed(tmp_path, batches):
         (
             BIN,
             lambda b: b[:3073] + b"\x0c" + b[3074:],
-            "gives image 1 the label 12, out of range for 10 classes (0 to 9)",
+            "gives image 1 the label 12 where an integer of 0 to 9 is expected. Delete",
         ),
         (PY, lambda b: b[:-9], "cannot be unpickled ("),
         (PY, lambda b: b"", "cannot be unpickled (Ran out of input)"),
@@ -257,8 +266,13 @@ def test_a_link_in_an_archive_is_not_followed(tmp_path, batches):
                 labels=numbers([*range(10), -1, *range(9)]),
                 data=array(black(N)),
             ),
-            "gives image 10 the label -1, out of range",
+            "gives image 10 the label -1 where",
         ),
+        (PY, lambda b: of_labels(b"G" + struct.pack(">d", 3.0)), "gives image 3 the label 3.0 whe"),
+        (PY, lambda b: of_labels(b"\x88"), "gives image 3 the label True where an integer"),
+        (PY, lambda b: of_labels(b"N"), "gives image 3 the label None where an integer"),
+        (PY, lambda b: of_labels(nested(100_000)), "gives image 3 the label [[[[[[[...]]]]]]]"),
+        (PY, lambda b: of_labels(text(b"x" * 5_000_000)), "gives image 3 the label b'xxxxx"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, batches, version, change, message):
@@ -275,3 +289,13 @@ def test_a_pickle_cannot_run_anything(tmp_path, batches):
     message = f"test_batch in {place} cannot be unpickled (it asks for os.system, which is not"
     assert message in refused(tmp_path)
     assert not witness.exists()
+
+
+def test_a_root_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    for name in ("cifar10", "mnist"):
+        with pytest.raises(DataError, match=rf"^{name}: {tmp_path}/.* may not be read. Give your"):
+            load(name, tmp_path)

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import errno
+import os
+import struct
+import time
 import zipfile
+import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +98,9 @@ def test_one_colour_image_in_another_part_makes_all_rgb(tmp_path, save_image):
     save_image(tmp_path / "test" / "b" / "0.png", three)
     splits = load(f"imagefolder:{tmp_path}")
     expected = np.stack([one] * 3, axis=2)
-    assert (splits.train.images == expected).all()
+    for part in (splits.train, splits.validation):  # an array of 1 channel would be equal to these
+        assert part.images.shape == (len(part), 4, 6, 3)
+        np.testing.assert_array_equal(part.images, np.stack([expected] * len(part)))
     np.testing.assert_array_equal(splits.test.images, [expected, three])
 
 
@@ -132,6 +140,80 @@ def test_an_image_of_another_size_is_named(pets, save_image):
     )
 
 
+def test_after_an_error_no_more_is_read(tmp_path, save_image, monkeypatch):
+    monkeypatch.setattr(images, "THREADS", 1)
+    monkeypatch.setattr(images, "BLOCK", 1)
+    for i in range(60):
+        save_image(tmp_path / "a" / f"{i:02}.png", grey(4, 6) if i != 3 else grey(6, 4))
+    decode, decoded = images._pixels, []
+
+    def slowly(image, channels):
+        time.sleep(0.02)
+        decoded.append(image.size)
+        return decode(image, channels)
+
+    monkeypatch.setattr(images, "_pixels", slowly)
+    with pytest.raises(DataError, match=r"a/03.png is 6x4 pixels"):
+        images.load_folder("pets", tmp_path)
+    assert len(decoded) < 30
+
+
+def test_both_names_of_the_validation_part_are_refused(tmp_path, save_image):
+    for part in ("train", "test", "val", "validation"):
+        save_image(tmp_path / part / "a" / "1.png", grey())
+    with pytest.raises(DataError) as error:
+        load(f"imagefolder:{tmp_path}")
+    assert str(error.value) == (
+        f"imagefolder:{tmp_path}: {tmp_path} has both a folder val and a folder validation. Keep "
+        "one, or put the images of both into one."
+    )
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "P"])
+def test_every_kind_of_grey_is_grey(pets, mode):
+    original = Image.fromarray(grey())
+    original.convert(mode).save(pets / "cat" / "other.png")
+    train, _, _ = images.load_folder("pets", pets)
+    assert train.images.shape == (21, 4, 6, 1)
+    expected = np.asarray(original.convert(mode).convert("L"))
+    np.testing.assert_array_equal(train.images[10, :, :, 0], expected)
+
+
+def test_a_palette_of_colours_is_rgb(pets):
+    three = np.zeros((4, 6, 3), np.uint8)
+    three[0, 0] = 200, 0, 0
+    Image.fromarray(three).quantize(4).save(pets / "cat" / "other.png")
+    train, _, _ = images.load_folder("pets", pets)
+    np.testing.assert_array_equal(train.images[10], three)
+
+
+def test_a_palette_with_transparency_lies_on_white_paper(pets):
+    palette = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6)).convert("P")
+    palette.save(pets / "cat" / "other.png", transparency=bytes([0, 0]))  # of the first two colours
+    train, _, _ = images.load_folder("pets", pets)
+    assert train.images[10, 0, :, 0].tolist() == [255, 255, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("name", ["", "validation"])
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, save_image, monkeypatch, name):
+    for part in ("train", "test", "validation"):
+        save_image(tmp_path / part / "a" / "1.png", grey())
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path) == str(tmp_path / name):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError) as error:
+        images.load_folder("pets", tmp_path)
+    assert str(error.value) == (
+        f"pets: {tmp_path / name} cannot be read (Permission denied). Give yourself the right to, "
+        "or choose another folder."
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -156,6 +238,21 @@ def test_sixteen_bits_are_refused(pets):
     Image.fromarray(np.full((4, 6), 40_000, np.uint16)).save(path)
     with pytest.raises(DataError, match=r"deep.png has 16 bits to a pixel. Convert it to 8 bits"):
         load(f"imagefolder:{pets}")
+
+
+@pytest.mark.parametrize("kind", [0, 2, 4, 6])  # PNG's grey, RGB, and both with transparency
+def test_sixteen_bits_of_every_kind_are_refused(tmp_path, kind):
+    def chunk(name: bytes, content: bytes) -> bytes:
+        body = name + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, kind, 0, 0, 0)
+    pixel = zlib.compress(bytes(1 + 2 * {0: 1, 2: 3, 4: 2, 6: 4}[kind]))
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixel)
+    path = tmp_path / "deep.png"
+    path.write_bytes(content + chunk(b"IEND", b""))
+    with pytest.raises(DataError, match=r"deep.png has 16 bits to a pixel. Convert it to 8 bits"):
+        read_image(path, (1, 1), 3)
 
 
 def test_an_empty_class_folder_is_named(pets):
@@ -236,6 +333,46 @@ def test_what_is_wrong_in_a_zip_is_named(pets, tmp_path):
     path.write_bytes(path.read_bytes().replace(b"remember", b"forgetme"))
     with pytest.raises(DataError, match=r"pets.zip/dog/bad.png cannot be read \(Bad CRC-32"):
         load(f"imagefolder:{path}")
+
+
+def zipped(path: Path, names: list[str], method: int = zipfile.ZIP_STORED) -> Path:
+    """Pack an image under each of these names."""
+    png = BytesIO()
+    Image.fromarray(grey()).save(png, "png")
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name in names:
+            archive.writestr(name, png.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("form", ["/{}", "./{}", "//.//{}", "\\{}", ".\\pets/{}", "C\\pets\\{}"])
+def test_names_in_a_zip_are_read_as_paths(tmp_path, form):
+    names = [form.format(name) for name in ("cat/1.png", "cat/2.png", "dog/1.png")]
+    if "\\" in form:
+        names = [name.replace("/", "\\") for name in names]
+    train, _, _ = images.load_folder("pets", zipped(tmp_path / "pets.zip", names))
+    assert train.classes == ("cat", "dog")
+    assert train.labels.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("names", [["/"], ["./"], ["\\"], [], ["1.png"], ["//1.png"]])
+def test_a_zip_without_class_folders(tmp_path, names):
+    with pytest.raises(DataError, match=r"pets.zip has no class folders"):
+        images.load_folder("pets", zipped(tmp_path / "pets.zip", names))
+
+
+def test_damaged_names_and_packing_in_a_zip_are_named(tmp_path):
+    path = zipped(tmp_path / "pets.zip", ["cät/1.png"])
+    path.write_bytes(path.read_bytes().replace("ä".encode(), b"\xff\xff"))
+    with pytest.raises(DataError, match=r"pets.zip is neither a folder nor a zip that can be read"):
+        images.load_folder("pets", path)
+    path = zipped(tmp_path / "pets.zip", ["cat/1.png"], zipfile.ZIP_LZMA)
+    content = bytearray(path.read_bytes())
+    packed = 30 + len("cat/1.png") + 4  # behind the header comes LZMA's own, whose first byte...
+    content[packed] = 255  # ... cannot be so large
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"pets.zip/cat/1.png cannot be read \("):
+        images.load_folder("pets", path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut off"])

@@ -98,6 +98,17 @@ def test_seed_epoch_and_batch_change_what_is_drawn(augment):
         assert not equal(batches(3, 4), other)
 
 
+@pytest.mark.parametrize("augment", [Augment(1), Augment(rotate=30.0), Augment(flip=True)])
+def test_the_seed_changes_the_moves_alone_as_well(augment):
+    data = numbered(60)
+
+    def batches(seed: int) -> list:
+        return list(Loader(data, 20, normalization=PLAIN, seed=seed, augment=augment).batches())
+
+    assert equal(batches(3), batches(3))
+    assert not equal(batches(3), batches(4))
+
+
 def test_moves_are_drawn_anew_for_each_batch_and_epoch():
     same = Dataset(
         "same", np.tile(numbered(1, 9, 9).images, (40, 1, 1, 1)), np.zeros(40, np.int64), ("a",)
@@ -369,6 +380,12 @@ def test_an_error_in_the_loader_is_passed_on(monkeypatch):
             DataError,
             "the images have 1 channels but the normalization is for 3",
         ),
+        (
+            {"normalization": Normalization((0.0,), (0.0,))},
+            DataError,
+            r"normalize: std must be greater than 0, got \(0.0,\). Use 1 for a channel that is",
+        ),
+        ({"normalization": Normalization((0.0,), (math.nan,))}, DataError, "got .nan"),
         ({"prefetch": -1}, ValueError, "Loader: prefetch must be at least 0, got -1"),
         ({"augment": Augment(shift=-1)}, ValueError, "Augment: shift must be at least 0, got -1"),
         ({"augment": Augment(shift=2)}, ValueError, "Augment: a shift of 2 pixels .* at most 1"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from minicnn.data.pickled import read_pickle
-from tests.data.pickles import array, dictionary, number, numbers, text
+from tests.data.pickles import array, dictionary, nested, number, numbers, text
 
 
 @pytest.mark.filterwarnings("ignore")  # NumPy's of old pickles, in some of its versions
@@ -95,3 +95,27 @@ def test_an_array_without_a_state_is_none():
 def test_random_bytes_are_refused(content):
     with pytest.raises(ValueError, match=r"unpickled|dictionary"):
         read_pickle(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x02c" + b"o" * 5_000_000 + b"\nsystem\n.", "(it asks for ooooo"),
+        (dictionary(data=array(VALUES, kind=b"f" * 5_000_000)), "(an array is of b'fff"),
+        (b"\x80\x02" + nested(100_000) + b"0cnumpy\ndtype\n" + nested(100_000) + b"\x85R.", "("),
+    ],
+)
+def test_the_message_is_short_whatever_the_content(content, message):
+    with pytest.raises(ValueError, match="cannot be unpickled") as error:
+        read_pickle(content)
+    assert message in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+def test_an_error_without_a_text_is_named(monkeypatch):
+    def fail(self, *args):
+        raise EOFError
+
+    monkeypatch.setattr("minicnn.data.pickled._Dtype.__init__", fail)
+    with pytest.raises(ValueError, match=r"^cannot be unpickled \(EOFError\)$"):
+        read_pickle(dictionary(data=array(VALUES)))

@@ -90,6 +90,29 @@ def test_the_thread_ends_when_the_loop_raises():
     assert at_work() == []
 
 
+def test_what_is_queued_when_the_loop_is_left_is_not_made():
+    made: list[int] = []
+    left = threading.Event()
+
+    def items() -> Iterator[int]:
+        for i in range(9):
+            made.append(i)
+            if i == 1:
+                left.wait(10)
+            yield i
+
+    taken = prefetch(items(), 3)
+    assert next(taken) == 0
+    threading.Timer(0.2, left.set).start()  # while close waits for what is being made
+    taken.close()
+    assert made in ([0], [0, 1])
+
+
+def test_with_nothing_ahead_there_is_no_thread():
+    makers = prefetch((threading.current_thread().name for _ in range(3)), 0)
+    assert list(makers) == [threading.current_thread().name] * 3
+
+
 def test_what_is_never_asked_for_starts_no_thread():
     taken = prefetch(range(3), 2)
     assert at_work() == []

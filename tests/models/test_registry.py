@@ -8,6 +8,7 @@ import pytest
 from minicnn import ShapeError, models, nn
 from minicnn.models import MODELS, create
 from minicnn.models.resnet import Bottleneck, resnet
+from minicnn.models.squeezenet import Fire
 from minicnn.models.vgg import CONFIGURATIONS, vgg
 from minicnn.nn.init import Undrawn
 from minicnn.nn.summary import as_text, summarize
@@ -146,6 +147,57 @@ def test_vgg_starts_as_torchvisions() -> None:
     assert all((array == 0).all() for name, array in state.items() if name.endswith("bias"))
 
 
+def std_of(array: np.ndarray) -> float:
+    return float(array.std(dtype=np.float64))
+
+
+def test_googlenet_starts_as_torchvisions() -> None:
+    """Its weights are drawn anew with a spread of 0.01, the biases of linear layers are not."""
+    model = models.googlenet(50, aux_logits=True, rng=rng())
+    for name, param in model.named_parameters():
+        values = param.data
+        if values.ndim >= 2:
+            assert std_of(values) == pytest.approx(0.01, rel=0.05), name
+        elif ".bn." not in name:
+            features = dict(model.named_parameters())[name.replace("bias", "weight")].data.shape[1]
+            assert std_of(values) == pytest.approx(1 / np.sqrt(3 * features), rel=0.25), name
+            assert np.abs(values).max() <= 1 / np.sqrt(features), name
+
+
+def test_the_papers_googlenet_starts_by_kaiming_with_biases_of_0() -> None:
+    for name, param in models.googlenet(50, variant="2014", rng=rng()).named_parameters():
+        if name.endswith("bias"):
+            assert (param.data == 0).all(), name
+        else:
+            fan_in = np.prod(param.data.shape[1:])
+            assert std_of(param.data) == pytest.approx(np.sqrt(2 / fan_in), rel=0.06), name
+
+
+def test_densenet_starts_as_torchvisions() -> None:
+    for name, param in models.densenet121(50, rng=rng()).named_parameters():
+        values = param.data
+        if values.ndim == 4:
+            fan_in = np.prod(values.shape[1:])
+            assert std_of(values) == pytest.approx(np.sqrt(2 / fan_in), rel=0.05), name
+        elif values.ndim == 2:
+            assert std_of(values) == pytest.approx(1 / np.sqrt(3 * 1024), rel=0.05), name
+        else:
+            assert (values == (1 if name.endswith("weight") else 0)).all(), name
+
+
+def test_squeezenet_starts_as_torchvisions() -> None:
+    for name, param in models.squeezenet1_1(50, rng=rng()).named_parameters():
+        values = param.data
+        if name.endswith("bias"):
+            assert (values == 0).all(), name
+        elif name.startswith("classifier"):
+            assert std_of(values) == pytest.approx(0.01, rel=0.05), name
+        else:
+            fan_in = np.prod(values.shape[1:])  # uniform, of variance 2 / fan_in
+            assert std_of(values) == pytest.approx(np.sqrt(2 / fan_in), rel=0.06), name
+            assert np.abs(values).max() <= np.sqrt(6 / fan_in), name
+
+
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_zero_init_residual_makes_every_block_the_identity(block: str) -> None:
     options = {"zero_init_residual": True, "rng": rng()}
@@ -190,6 +242,25 @@ def test_googlenet_in_training_gives_a_tuple_and_in_inference_does_not() -> None
     assert model.backward(outputs, cache).shape == x.shape
     assert model(x).shape == (2, 7)
     assert models.googlenet(7, rng=rng()).forward(x, training=True)[0].shape == (2, 7)
+    assert (model.aux1.dropout.p, model.aux2.dropout.p, model.dropout.p) == (0.7, 0.7, 0.2)
+
+
+def test_a_frozen_stem_is_not_asked() -> None:
+    """Without a gradient to pass on, Fire asks its wide branches for none."""
+    fire = Fire(3, 4, 5, rng=rng())
+    x = rng().standard_normal((2, 3, 6, 5), dtype=np.float32)
+    y, cache = fire.forward(x, training=True)
+    fire.backward(y, cache)
+    expected = fire.expand3x3.weight.grad.copy()
+    fire.zero_grad()
+    fire.squeeze.freeze()
+    fire.squeeze_activation.backward = fire.squeeze.backward = None  # type: ignore[method-assign]
+    assert fire.backward(y, cache, input_grad=False) is None
+    np.testing.assert_array_equal(fire.expand3x3.weight.grad, expected)
+    asked = []
+    fire.expand3x3.backward = lambda dy, cache, *, input_grad: asked.append(input_grad)  # type: ignore[method-assign]
+    fire.backward(y, cache, input_grad=False)
+    assert asked == [False]
 
 
 def test_the_papers_googlenet_has_5x5_and_no_batch_norm() -> None:
@@ -223,7 +294,11 @@ def test_preactivation_leaves_nothing_after_the_sum() -> None:
         ),
         (
             lambda: models.resnet20(shortcut="C"),
-            "cifar_resnet: shortcut must be one of A, B, got 'C'.",
+            "resnet: shortcut must be one of A, B, got 'C'.",
+        ),
+        (
+            lambda: models.resnet20(shortcut="C", preactivation=True),
+            "resnet: shortcut must be one of A, B, got 'C'.",
         ),
         (
             lambda: models.resnet20(preactivation=True, zero_init_residual=True),

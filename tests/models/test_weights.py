@@ -131,3 +131,41 @@ def test_a_file_of_pytorch_says_how_to_convert_it(tmp_path: Path, ending: str) -
         f"{path}: is a file of PyTorch. Convert it where PyTorch is installed, by: "
         f"python -m reference.exchange {path} {tmp_path / 'resnet18.safetensors'}"
     )
+
+
+# --------------------------------------------------------------------------- heads of a file
+
+
+def test_heads_of_a_file_are_passed_over_where_the_model_has_none(tmp_path: Path) -> None:
+    """As published, GoogLeNet has them."""
+    path = tmp_path / "googlenet.safetensors"
+    source = models.googlenet(5, aux_logits=True, rng=rng(1)).state_dict()
+    checkpoint.save(path, source)
+    for model in (models.googlenet(5, weights=path), models.create("googlenet", 5, weights=path)):
+        state = model.state_dict()
+        assert len(state) == sum(not name.startswith("aux") for name in source)
+        for name, array in state.items():
+            np.testing.assert_array_equal(array, source[name])
+    whole = models.googlenet(5, aux_logits=True, weights=path)
+    np.testing.assert_array_equal(whole.aux2.fc2.weight.data, source["aux2.fc2.weight"])
+
+
+def test_no_other_key_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    state = models.googlenet(5, rng=rng(1)).state_dict()
+    checkpoint.save(path, state | {"aux3.fc.weight": np.zeros(3, np.float32)})
+    with pytest.raises(StateDictError, match=r"unexpected: aux3\.fc\.weight\."):
+        models.googlenet(5, weights=path)
+    state = models.lenet5(rng=rng(1)).state_dict()
+    checkpoint.save(path, state | {"aux1.fc.weight": np.zeros(3, np.float32)})
+    with pytest.raises(StateDictError, match=r"unexpected: aux1\.fc\.weight\."):
+        models.lenet5(weights=path)
+
+
+def test_a_file_with_a_note_of_another_kind(path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    tensors, _ = checkpoint.load(path)
+    save_file(tensors, path, metadata={"note": "hello"})
+    model = models.create("resnet20", weights=path)
+    np.testing.assert_array_equal(model.conv1.weight.data, tensors["conv1.weight"])

@@ -126,6 +126,69 @@ def test_without_input_grad_the_parameters_receive_the_same(impl: str) -> None:
         np.testing.assert_array_equal(param.grad, grad)
 
 
+class Watched(nn.Module):
+    """A layer by itself that remembers what its backward was asked for."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer, self.asked = layer, []
+
+    def forward(self, x, *, training):
+        return self.layer.forward(x, training=training)
+
+    def backward(self, dy, cache, *, input_grad=True):
+        self.asked.append(input_grad)
+        return self.layer.backward(dy, cache, input_grad=input_grad)
+
+
+@pytest.mark.parametrize("learning", ["", "stage1", "stage2", "stage3", "head1", "head2"])
+@pytest.mark.parametrize("input_grad", [True, False])
+def test_backward_goes_no_lower_than_what_learns(learning: str, input_grad: bool) -> None:
+    parts = {name: Watched(part) for name, part in network().named_children()}
+    stages, heads = ([parts[name] for name in parts if kind in name] for kind in ("stage", "head"))
+    model = nn.AuxiliaryHeads(stages, heads)
+    outputs, cache = model.forward(X, training=True)
+    dy = tuple(numbers(*y.shape) for y in outputs)
+    dx = model.backward(dy, cache)
+    grads = {name: param.grad.copy() for name, param in model.named_parameters()}
+    model.zero_grad()
+    for part in parts.values():
+        part.asked.clear()
+    model.freeze()
+    if learning:
+        getattr(model, learning).freeze(False)
+    again = model.backward(dy, cache, input_grad=input_grad)
+    assert input_grad or again is None
+    if input_grad:
+        np.testing.assert_array_equal(again, dx)
+    for name, param in model.named_parameters():
+        expected = grads[name] if learning and name.startswith(learning) else 0
+        np.testing.assert_array_equal(param.grad, expected, err_msg=name)
+    above = {  # what stands above the lowest stage that learns, which alone is not asked
+        "stage1": ["stage3", "stage2", "head2", "head1"], "stage2": ["stage3", "head2"],
+    }.get(learning, [])  # fmt: skip
+    for name, part in parts.items():
+        if input_grad or name in above:
+            assert part.asked == [True], name
+        else:
+            assert part.asked == ([False] if name == learning or "head" in name else []), name
+
+
+def test_heads_are_in_training_when_the_chain_is() -> None:
+    wet = nn.Sequential(nn.Dropout(0.5, rng=rng()), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = nn.AuxiliaryHeads([nn.ReLU(), nn.ReLU()], [wet])
+    first, second = (model.forward(X, training=True)[0][1] for _ in range(2))
+    assert (first != second).any()
+
+
+def test_gradients_come_in_any_sequence() -> None:
+    model = network()
+    outputs, cache = model.forward(X, training=True)
+    dy = [numbers(*y.shape) for y in outputs]
+    np.testing.assert_array_equal(model.backward(dy, cache), model.backward(tuple(dy), cache))
+    with pytest.raises(ValueError, match=r"had 3 outputs, and backward needs .* got 2"):
+        model.backward(dy[:2], cache)
+
+
 def test_a_gradient_is_needed_for_every_output() -> None:
     model = network()
     (y, *_), cache = model.forward(X, training=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minicnn import ShapeError, nn
 from minicnn.nn import StateDictError
@@ -294,6 +296,73 @@ def test_load_state_dict_names_every_fault_and_changes_nothing() -> None:
     )
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+NUMBERS = st.sampled_from([0.0, -1.5, 65504.0, 3.4e38, np.inf, -np.inf, np.nan])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+@given(drawn=st.lists(NUMBERS, min_size=2, max_size=2))
+def test_load_state_dict_takes_floats_of_any_precision(dtype, drawn: list[float]) -> None:
+    model = nn.BatchNorm2d(2)
+    with np.errstate(over="ignore"):  # in float16
+        numbers = np.array(drawn, dtype)
+    state = model.state_dict() | {"weight": numbers}
+    model.load_state_dict(state)
+    assert model.weight.data.dtype == np.float32
+    np.testing.assert_array_equal(model.weight.data, numbers.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int64, np.uint64])
+def test_load_state_dict_takes_integers_of_any_width(dtype: type) -> None:
+    model = nn.BatchNorm2d(2)
+    model.load_state_dict(model.state_dict() | {"num_batches_tracked": np.array(100, dtype)})
+    assert model.num_batches_tracked == 100
+    assert model.num_batches_tracked.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("weight", np.ones(2, np.int8), "mistyped: weight is int8, this model needs float32"),
+        ("weight", np.ones(2, bool), "mistyped: weight is bool, this model needs float32"),
+        ("weight", np.ones(2, complex), "mistyped: weight is complex128, this model needs float32"),
+        ("weight", np.array(["1", "2"]), "mistyped: weight is <U1, this model needs float32"),
+        ("weight", np.array([1, 1e300]), "too large: weight has numbers out of range for float32"),
+        ("weight", np.array([1, -1e39]), "too large: weight has numbers out of range for float32"),
+        (
+            "num_batches_tracked",
+            np.array(3.7),
+            "mistyped: num_batches_tracked is float64, this model needs int64",
+        ),
+        (
+            "num_batches_tracked",
+            np.array(2**63, np.uint64),
+            "too large: num_batches_tracked has numbers out of range for int64",
+        ),
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_load_state_dict_casts_no_number_into_another(name, value, fault, strict: bool) -> None:
+    model = nn.BatchNorm2d(2)
+    before = model.state_dict()
+    with pytest.raises(nn.StateDictError) as error:
+        model.load_state_dict(before | {"bias": np.full(2, 5.0), name: value}, strict)
+    assert str(error.value) == (
+        f"BatchNorm2d: the state dict does not fit. {fault}. Is it of another model?"
+    )
+    for key, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[key])
+
+
+def test_a_buffer_of_another_kind_loads_its_own_kind() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            self.mask = np.array([True, False])
+
+    model = Masked()
+    model.load_state_dict({"mask": np.array([False, True])})
+    assert model.mask.tolist() == [False, True]
 
 
 def test_without_strict_only_shapes_matter() -> None:

@@ -113,13 +113,27 @@ def test_the_row_of_a_block() -> None:
     assert row == ("model", "Residual", (4, 4, 3), 112 + 148 + 16, products, (7, 7))
 
 
+def test_the_row_of_a_block_whose_activation_has_a_window() -> None:
+    """Its shape, products and window come after those of the branches, of whichever is wider."""
+    pool = nn.Sequential(conv(4, 5, 5), nn.AvgPool2d(2))
+    for main, shortcut in ((3, 1), (1, 3)):
+        block = nn.Residual(conv(3, 4, main, 2), conv(3, 4, shortcut, 2), pool)
+        (row,) = summarize(block, (3, 9, 8))
+        products = 5 * 4 * 4 * 3 * (9 + 1) + 5 * 4 * 5 * 4 * 25
+        # 3 pixels, 4 more in steps of 2, and 1 more in steps of 2
+        assert row[2:] == ((5, 2, 2), 4 * 3 * (9 + 1) + 8 + 4 * 5 * 25 + 5, products, (13, 13))
+        assert block.window((3, 9, 8)) == ((13, 13), (4, 4), (1, 1))
+        assert block(numbers(1, 3, 9, 8)).shape == (1, 5, 2, 2)
+    assert nn.Residual(nn.ReLU(), activation=conv(3, 3, 5)).window((3, 9, 8))[0] == (5, 5)
+
+
 @given(kernels=st.lists(st.sampled_from([1, 3, 5]), min_size=1, max_size=3), stride=st.booleans())
 def test_the_receptive_field_goes_on_through_blocks(kernels: list[int], stride: bool) -> None:
     layers: list[nn.Module] = []
     for kernel in kernels:
         step = 2 if stride else 1
         main = nn.Sequential(conv(1, 1, kernel, step), conv(1, 1))
-        layers.append(nn.Residual(main, conv(1, 1, 1, step)))
+        layers.append(nn.Residual(main, conv(1, 1, 1, step), conv(1, 1, kernel)))
     model = nn.Sequential(*layers)
     for param in model.parameters():
         param.data[...] = 1

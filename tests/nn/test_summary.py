@@ -115,3 +115,26 @@ def test_the_receptive_field_is_the_square_that_moves_one_output(model: nn.Seque
     dy[..., y.shape[2] // 2, y.shape[3] // 2] = 1
     reached = np.argwhere(model.backward(dy, cache)[0, 0])
     assert tuple(reached.max(axis=0) - reached.min(axis=0) + 1) == field
+
+
+class Cut(nn.AuxiliaryHeads):
+    """Stages that are parts of a chain with a name, and a module that stands in two of them."""
+
+    def __init__(self) -> None:
+        self.features = nn.Sequential(nn.ReLU(), body=nn.Sequential(pool=nn.MaxPool2d(2)))
+        self.act = nn.Tanh()
+        self.head = nn.Sequential(nn.Flatten())
+
+    def branches(self) -> nn.auxiliary.Branches:
+        first, second = self.features
+        return nn.auxiliary.Branches([[first, self.act], [second, self.act]], [self.head])
+
+
+def test_stages_are_named_by_their_paths() -> None:
+    rows = summarize(Cut(), (1, 4, 4))
+    assert [row.name for row in rows] == [
+        "features.0", "act", "head", "features.body.pool", "act",
+    ]  # fmt: skip
+    shared = nn.Tanh()
+    rows = summarize(nn.AuxiliaryHeads([shared, nn.ReLU(), shared], []), (1, 4, 4))
+    assert [row.name for row in rows] == ["stage1", "stage2", "stage1"]

@@ -5,6 +5,7 @@ Here on small images and with few blocks; ``python -m tests.parity.full_size`` h
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -66,7 +67,18 @@ def of_few_blocks(block, layers, shape) -> Pair:
 VGG_SMALL = (6, "M", 9, 8, "M", 512)
 GOOGLENET = partial(torchvision.models.googlenet, init_weights=False)
 
+
+def alexnets_features(rng: np.random.Generator) -> nn.Module:
+    return nn.Sequential(features=models.alexnet(rng=rng).features, flatten=nn.Flatten())
+
+
+def torchs_alexnets_features() -> torch.nn.Module:
+    features = torchvision.models.alexnet().features
+    return torch.nn.Sequential(OrderedDict(features=features, flatten=torch.nn.Flatten()))
+
+
 PAIRS = {
+    "alexnet's features": Pair(alexnets_features, torchs_alexnets_features, (2, 3, 63, 66)),
     "resnet20": cifar(),
     "resnet20 projected": cifar(shortcut="B"),
     "resnet20-preact": cifar(preactivation=True),
@@ -158,6 +170,19 @@ def test_heads_have_names_and_shapes_of_torchvision() -> None:
         theirs = GOOGLENET(num_classes=7, aux_logits=True).state_dict()
     ours = model.state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+
+
+def test_alexnet_has_torchvisions_layers_in_torchvisions_order() -> None:
+    with torch.device("meta"):
+        theirs = [type(layer).__name__ for layer in leaves(torchvision.models.alexnet())]
+    ours = models.alexnet(rng=Undrawn(np.random.PCG64(0)))
+    kinds = [type(m).__name__ for _, m in ours.named_modules() if not list(m.named_children())]
+    kinds.remove("Flatten")  # there it is a function
+    assert kinds == theirs
+
+
+def leaves(network: torch.nn.Module) -> list[torch.nn.Module]:
+    return [module for module in network.modules() if not list(module.children())]
 
 
 # --------------------------------------------------------------------------------- fifty steps

@@ -139,6 +139,15 @@ class Anything:
          "epoch. If a state dict is among them, save it alone."),
         (torch.ones(2), "{}: holds a Tensor, and a state dict is needed: tensors by name."),
         ({}, "{}: holds no tensors."),
+        ({"a": torch.ones(1), 3: torch.ones(1)}, "{}: 3 is a int, and names are needed. Rename "
+         "it."),
+        ({"a": torch.ones(2, dtype=torch.complex64)}, "{}: a is complex, and weights are dense "
+         "real numbers. Convert it, or leave it out."),
+        ({"a": torch.ones(2, device="meta")}, "{}: a is of the device meta, without numbers, and "
+         "weights are dense real numbers. Convert it, or leave it out."),
+        ({"denselayer1.norm.1.bias": torch.ones(1), "denselayer1.norm1.bias": torch.zeros(1)},
+         "{}: denselayer1.norm1.bias is there twice, by its old name and by that of today. Remove "
+         "one."),
     ],
 )  # fmt: skip
 def test_what_is_no_state_dict(tmp_path: Path, content, message: str) -> None:
@@ -147,6 +156,20 @@ def test_what_is_no_state_dict(tmp_path: Path, content, message: str) -> None:
     with pytest.raises(ExchangeError) as error:
         read(path)
     assert str(error.value) == message.format(path)
+    assert main([str(path), str(tmp_path / "a.safetensors")]) == 2
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, on making and loading these
+@pytest.mark.parametrize("kind", ["sparse", "quantised"])
+def test_tensors_that_are_not_dense_are_named(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.pth"
+    ones = torch.ones(2)
+    odd = (
+        ones.to_sparse() if kind == "sparse" else torch.quantize_per_tensor(ones, 1, 0, torch.qint8)
+    )
+    torch.save({"a": odd}, path)
+    with pytest.raises(ExchangeError, match=f"a is {kind}, and weights are dense real numbers"):
+        read(path)
 
 
 @pytest.mark.parametrize("size", [0, 10, 300, 1000])
