@@ -173,8 +173,9 @@ def recipe_for(model: str, data: str, **options: Any) -> Recipe:
     defaults = _BY_MODEL.get(model, {}) | _BY_DATA.get(data, {})
     before = {"optimizer": Recipe.optimizer, "schedule": Recipe.schedule} | defaults
     chosen = before | options
-    if chosen["optimizer"] != before["optimizer"]:
-        defaults["lr"] = _RATES.get(chosen["optimizer"], Recipe.lr)
+    rate = _RATES.get(chosen["optimizer"], Recipe.lr)
+    if rate != _RATES[before["optimizer"]]:  # Adam's and AdamW's are of one kind
+        defaults["lr"] = rate
     for option, kind, choices in _BELONGS:
         if chosen[kind] not in choices:
             defaults.pop(option, None)

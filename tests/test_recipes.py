@@ -136,6 +136,7 @@ def test_of_another_optimizer_the_defaults_of_the_first_are_left_out(optimizer):
     assert recipe_for("resnet20", "cifar10", optimizer=optimizer, lr=0.5).lr == 0.5
     assert recipe_for("resnet20", "cifar10", optimizer="sgd").lr == 0.2
     assert recipe_for("lenet5", "mnist", optimizer="sgd").lr == 0.05
+    assert recipe_for("lenet5", "mnist", optimizer="adamw").lr == 4e-3
     with pytest.raises(ValueError, match="nesterov has a meaning with the optimizer sgd"):
         recipe_for("resnet20", "cifar10", optimizer=optimizer, nesterov=True)
     with pytest.raises(ValueError, match="optimizer must be one of sgd, adam, adamw, got 'lion'"):
