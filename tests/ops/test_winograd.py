@@ -53,8 +53,8 @@ def test_the_compiled_transformation_equals_the_one_in_python(name: str, dtype: 
         transform(x, x0, xr, xc, top, bottom, left, right, y, y0, yr, yc)
 
     rng, lanes = np.random.default_rng(side), tile.lanes_of(np.dtype(dtype))
-    for top, bottom, left, right in ((0, 6, 0, 6), (-3, 9, 2, 4), (1, 3, -1, 2), (5, 2, 0, 6)):
-        x, y = (rng.standard_normal(40 * lanes).astype(dtype) for _ in range(2))
+    for top, bottom, left, right in ((0, 6, 0, 6), (-3, 9, 2, 4), (1, 3, -1, 2), (3, 4, 6, 7)):
+        x, y = (rng.standard_normal(50 * lanes).astype(dtype) for _ in range(2))
         ours, plain = y.copy(), y.copy()
         place = (3, 6 * lanes, lanes, top, bottom, left, right)
         run(x, *place, ours, 2, lanes, 6 * lanes)

@@ -48,12 +48,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import config, prange, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minicnn.backend import kernel, nchw, nhwc, single_threaded_blas
 from minicnn.ops.conv2d.direct import TASKS, pack, steps_of, turned, unpack
-from minicnn.ops.conv2d.tile import ROWS, VECTOR_BYTES, copy, filled, lanes_of, product
+from minicnn.ops.conv2d.tile import ROWS, VECTOR_BYTES, copy, fill, filled, lanes_of, product
 from minicnn.windows import Windows
 
 OUT, IN = 4, 6  # the sides of a tile of outputs, and of the inputs that it sees
@@ -155,7 +154,7 @@ def _transform_in_python(x, x0, xr, xc, top, bottom, left, right, y, y0, yr, yc,
     """Apply ``lines`` to the columns and to the rows of a patch of vectors, side x side:
 
     x[x0 + i*xr + j*xc + lane] becomes y[y0 + i*yr + j*yc + lane]. What is not in the rows from
-    ``top`` to ``bottom`` and in the columns from ``left`` to ``right`` is not read, but 0.
+    ``top`` to ``bottom`` and in the columns from ``left`` to ``right`` does not exist, but is 0.
     """
     lanes = lanes_of(x.dtype)
     patch = np.zeros((side, side, lanes), x.dtype)
@@ -208,32 +207,57 @@ def _make_transform(lines, side: int):
             size = 4 if scalar == ir.FloatType() else 8
             vector = ir.VectorType(scalar, VECTOR_BYTES // size)
 
-            def pointer(array, place, i, j):
-                first, row, column = place
-                down = builder.mul(row, ir.Constant(row.type, i))
-                along = builder.mul(column, ir.Constant(column.type, j))
-                index = builder.add(first, builder.add(down, along))
+            bits = ir.VectorType(ir.IntType(8 * size), vector.count)
+            splat = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+
+            def pointer(array, first, row, column):
+                index = builder.add(first, builder.add(row, column))
                 return builder.bitcast(builder.gep(array, [index]), vector.as_pointer())
 
-            def within(i, first, end):
-                i = ir.Constant(first.type, i)
-                after = builder.icmp_signed(">=", i, first)
-                return builder.and_(after, builder.icmp_signed("<", i, end))
+            def number(value):
+                return ir.Constant(first.type, value)
 
+            def line(i, before, end, step):
+                """Return how far line i is, or the nearest that exists, and ones if it does."""
+                last = builder.sub(end, number(1))
+                after = builder.select(
+                    builder.icmp_signed(">", number(i), before), number(i), before
+                )
+                near = builder.select(builder.icmp_signed("<", after, last), after, last)
+                # Not by comparing: LLVM would make a branch of it at every load.
+                sign = builder.or_(builder.sub(number(i), before), builder.sub(last, number(i)))
+                missing = builder.ashr(
+                    builder.trunc(sign, bits.element), bits.element(8 * size - 1)
+                )
+                missing = builder.insert_element(
+                    ir.Constant(bits, ir.Undefined), missing, ir.Constant(ir.IntType(32), 0)
+                )
+                missing = builder.shuffle_vector(missing, ir.Constant(bits, ir.Undefined), splat)
+                return builder.mul(near, step), builder.not_(missing)
+
+            first, row, column, top, bottom, left, right = args[1:8]
             at = range(side)
-            zeros = cgutils.alloca_once_value(builder, ir.Constant(vector, None))
-            rows = [within(i, *args[4:6]) for i in at]
-            cols = [within(j, *args[6:8]) for j in at]
+            rows = [line(i, top, bottom, row) for i in at]
+            cols = [line(j, left, right, column) for j in at]
 
             def load(i, j):
-                inside = builder.and_(rows[i], cols[j])
-                place = builder.select(inside, pointer(x, args[1:4], i, j), zeros)
-                return _Vector(builder, builder.load(place, align=size))
+                (down, row_exists), (along, column_exists) = rows[i], cols[j]
+                value = builder.load(pointer(x, first, down, along), align=size)
+                kept = builder.and_(
+                    builder.bitcast(value, bits), builder.and_(row_exists, column_exists)
+                )
+                return _Vector(builder, builder.bitcast(kept, vector))
 
             columns = [lines([load(i, j) for i in at]) for j in at]
             for i, row in enumerate(zip(*columns, strict=True)):
                 for j, vec in enumerate(lines(row)):
-                    builder.store(vec.value, pointer(y, args[9:], i, j), align=size)
+                    place = pointer(
+                        y,
+                        args[9],
+                        builder.mul(args[10], number(i)),
+                        builder.mul(args[11], number(j)),
+                    )
+                    builder.store(vec.value, place, align=size)
             return context.get_dummy_value()
 
         return signature, generate
@@ -259,8 +283,9 @@ else:
 
 @kernel
 def _read_patch(image, row, column, side, patch, width):
-    """Copy a square of image (h, w, c) into patch, ``width`` to a pixel, as far as it reaches."""
+    """Copy a square of image (h, w, c) into patch, ``width`` to a pixel; zeros lie around it."""
     h, w = image.shape[:2]
+    fill(patch[: side * side * width])
     for i in range(max(0, -row), min(side, h - row)):
         for j in range(max(0, -column), min(side, w - column)):
             copy(image[row + i, column + j], patch[(i * side + j) * width :])
@@ -286,8 +311,8 @@ def _next(m, i, j, high, wide):
 
 
 @kernel
-def _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, stride, lanes):
-    """Transform the inputs of the tiles from t0 to t1 into v[frequency * stride + tile * width]."""
+def _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes):
+    """Transform the inputs of the tiles from t0 to t1 into v[rows[tile] + frequency * stride]."""
     h, w, c = x.shape[1:]
     flat, whole = x.reshape(-1), c == width  # else a vector would reach into the next pixel
     m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
@@ -298,10 +323,39 @@ def _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, stride, lanes
         for e in range(0, width, lanes):
             _transform_inputs(
                 flat if whole else patch, ((m * h + row) * w + column) * c + e if whole else e,
-                (w if whole else IN) * width, width, -row, h - row, -column, w - column,
-                v, t * width + e, IN * stride, stride,
+                (w if whole else IN) * width, width,
+                -row if whole else 0, h - row if whole else IN,
+                -column if whole else 0, w - column if whole else IN,
+                v, rows[t] + e, IN * stride, stride,
             )  # fmt: skip
         m, i, j = _next(m, i, j, high, wide)
+
+
+@kernel
+def _stride(width, lanes):
+    """Return the distance of two frequencies, with ROWS tiles between them.
+
+    A power of two would put all the frequencies into the same lines of the cache.
+    """
+    return ROWS * width + lanes
+
+
+@kernel
+def _rows(tiles, width, lanes):
+    """Return the address of each tile: ROWS of them, all their frequencies, the next ROWS."""
+    rows = np.empty(tiles, np.int64)
+    for t in range(tiles):
+        rows[t] = t // ROWS * (IN * IN * _stride(width, lanes)) + t % ROWS * width
+    return rows
+
+
+@kernel
+def _multiples(count, step):
+    """Return 0, step, 2*step ..."""
+    multiples = np.empty(count, np.int64)
+    for i in range(count):
+        multiples[i] = i * step
+    return multiples
 
 
 @kernel
@@ -311,14 +365,17 @@ def _correlate_task(block, x, y, top, left, weights, start, width, out_width, ti
     c = x.shape[3]
     high, wide = (oh + OUT - 1) // OUT, (ow + OUT - 1) // OUT
     total = n * high * wide
-    # A stride that is a power of two would put all frequencies into the same lines of the cache.
-    stride, out_stride = tiles * width + lanes, tiles * out_width + lanes
-    rows, places, cols = _multiples(tiles, width), _multiples(tiles, out_width), _multiples(c, 1)
+    stride, out_stride = _stride(width, lanes), _stride(out_width, lanes)
+    rows, places, cols = (
+        _rows(tiles, width, lanes),
+        _rows(tiles, out_width, lanes),
+        _multiples(c, 1),
+    )
     t0, t1 = block * tiles, min(total, (block + 1) * tiles)
-    v = np.empty(IN * IN * stride, x.dtype)
-    freq = np.empty(IN * IN * out_stride, x.dtype)
+    v = np.empty(tiles // ROWS * IN * IN * stride, x.dtype)
+    freq = np.empty(tiles // ROWS * IN * IN * out_stride, x.dtype)
     patch = np.zeros(IN * IN * max(width, out_width), x.dtype)
-    _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, stride, lanes)
+    _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes)
     for f in range(IN * IN):
         for e in range(0, out_width, 2 * lanes):
             bs = min(2 * lanes, out_width - e)
@@ -334,7 +391,7 @@ def _correlate_task(block, x, y, top, left, weights, start, width, out_width, ti
         inside = row + OUT <= oh and column + OUT <= ow and o == out_width
         for e in range(0, out_width, lanes):
             _transform_outputs(
-                freq, t * out_width + e, IN * out_stride, out_stride, 0, IN, 0, IN,
+                freq, places[t] + e, IN * out_stride, out_stride, 0, IN, 0, IN,
                 flat if inside else patch, ((m * oh + row) * ow + column) * o + e if inside else e,
                 (ow if inside else OUT) * out_width, out_width,
             )  # fmt: skip
@@ -365,15 +422,15 @@ def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, 
     high, wide = (oh + OUT - 1) // OUT, (ow + OUT - 1) // OUT
     total = n * high * wide
     blocks, ranges = (total + tiles - 1) // tiles, sums.shape[0]
-    stride, out_stride = tiles * width + lanes, tiles * out_width + lanes
-    rows, cols = _multiples(c, 1), _multiples(tiles, width)
+    stride, out_stride = _stride(width, lanes), tiles * out_width + lanes
+    rows, taps = _rows(tiles, width, lanes), _multiples(c, 1)
     narrow, broad = _multiples(c, lanes), _multiples(c, 2 * lanes)
-    v = np.empty(IN * IN * stride, x.dtype)
+    v = np.empty(tiles // ROWS * IN * IN * stride, x.dtype)
     d = np.empty(IN * IN * out_stride, x.dtype)
     patch = np.zeros(IN * IN * max(width, out_width), x.dtype)
     for block in range(r * blocks // ranges, (r + 1) * blocks // ranges):
         t0, t1 = block * tiles, min(total, (block + 1) * tiles)
-        _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, stride, lanes)
+        _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes)
         m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
         for t in range(t1 - t0):
             row, column = i * OUT, j * OUT
@@ -385,7 +442,8 @@ def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, 
                 _transform_gradients(
                     flat if whole else patch,
                     ((m * oh + row) * ow + column) * o + e if whole else e,
-                    (ow if whole else OUT) * out_width, out_width, 0, oh - row, 0, ow - column,
+                    (ow if whole else OUT) * out_width, out_width,
+                    0, oh - row if whole else OUT, 0, ow - column if whole else OUT,
                     d, panel * tiles + t * bs + e - panel, IN * out_stride, out_stride,
                 )  # fmt: skip
             m, i, j = _next(m, i, j, high, wide)
@@ -394,7 +452,7 @@ def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, 
                 bs = min(2 * lanes, out_width - e)
                 product(
                     sums[r], (IN * IN * e + f * bs) * c, broad if bs > lanes else narrow, d, 0,
-                    0, v, f * stride, rows, 0, c, cols, 0, t1 - t0,
+                    0, v, f * stride, taps, 0, c, rows, 0, t1 - t0,
                     d, f * out_stride + e * tiles, bs, bs > lanes,
                 )  # fmt: skip
 
@@ -404,15 +462,6 @@ def _correlate_weights(tasks, x, dy, sums, top, left, width, out_width, tiles, l
     """Add x (n, h, w, c) times dy (n, oh, ow, o) into sums (ranges, panels): see _correlate."""
     for r in prange(tasks):
         _correlate_weights_task(np.int64(r), x, dy, sums, top, left, width, out_width, tiles, lanes)
-
-
-@kernel
-def _multiples(count, step):
-    """Return 0, step, 2*step ..."""
-    multiples = np.empty(count, np.int64)
-    for i in range(count):
-        multiples[i] = i * step
-    return multiples
 
 
 # -------------------------------------------------------------------------------------- interface
