@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, set_num_threads, types
+from numba import get_num_threads, njit, prange, set_num_threads, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -81,13 +81,13 @@ def measure(threads: int) -> Peak:
 
     from reference.bench.sides.peers import use_blas_threads
 
+    before = get_num_threads(), torch.get_num_threads(), use_blas_threads(threads)
     set_num_threads(threads)
     torch.set_num_threads(threads)
     sums = np.zeros(threads, np.float32)
     vectors = [np.ones(TRIAD, np.float32) for _ in range(3)]
     matrix = np.random.default_rng(0).standard_normal((SIDE, SIDE), dtype=np.float32)
     tensor = torch.tensor(matrix)
-    before = use_blas_threads(threads)
     try:
         return Peak(
             threads,
@@ -97,7 +97,9 @@ def measure(threads: int) -> Peak:
             sum(vector.nbytes for vector in vectors) / _fastest(_triad, *vectors),
         )
     finally:
-        use_blas_threads(before)
+        set_num_threads(before[0])
+        torch.set_num_threads(before[1])
+        use_blas_threads(before[2])
 
 
 def _fastest(function: Callable, *arguments: Any) -> float:

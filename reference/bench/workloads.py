@@ -172,9 +172,7 @@ def _inference(title: str, model: str, image: tuple[int, int, int], *batches: in
     )
 
 
-def _operations(
-    network: str, batch: int, *operations: Operation
-) -> Iterator[tuple[str, Workload]]:
+def _operations(network: str, batch: int, *operations: Operation) -> Iterator[tuple[str, Workload]]:
     """Each forward and backward. Without pixels there is but one format of memory."""
     for operation in operations:
         sides = {"forward": FORWARD, "backward": BACKWARD}
