@@ -34,10 +34,11 @@ STYLES: dict[str, tuple[str, str]] = {  # colour and mark
 
 def draw(results: list[Result], peaks: list[Peak], path: Path) -> None:
     """Write the picture of all results to ``path``, a PNG."""
-    figure = empty(11, 1.6 + 0.42 * len(results))
+    figure = empty(11, 1.6 + 0.55 * len(results))
     ratios, rates = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
-    for row, result in enumerate(results):
-        for side in result.sides:
+    for i, result in enumerate(results):
+        for k, side in enumerate(result.sides):
+            row = i + 0.5 * (k / (len(result.sides) - 1) - 0.5)  # beside each other
             colour, mark = STYLES[side]
             dot = {"color": colour, "marker": mark, "markersize": 6, "linestyle": "none"}
             if result.work.flops:
@@ -51,9 +52,7 @@ def draw(results: list[Result], peaks: list[Peak], path: Path) -> None:
     ratios.set_ylim(len(results) - 0.5, -0.5)  # the first on top
     ratios.set_xscale("log")
     ratios.axvline(1, color=INK, linewidth=1)
-    ratios.set_xlabel(
-        "time of minicnn / time of the other side; left of the line minicnn is faster"
-    )
+    ratios.set_xlabel("time of minicnn / time of the other; left of the line minicnn is faster")
     ratios.set_title("Time, with quartiles", fontsize=10)
     for peak in peaks:
         rates.axvline(peak.fma / 1e9, color=GREY, linewidth=1, linestyle="--")

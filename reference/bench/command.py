@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         "rate beside the machine's peak, and every setting that matters.",
         epilog="Examples:\n"
         "  python -m reference.bench --list               what there is\n"
-        "  python -m reference.bench lenet5/train         one workload, at each of its batch sizes\n"
+        "  python -m reference.bench lenet5/train         one, at each of its batch sizes\n"
         "  python -m reference.bench 'resnet20/*' --threads 1 2 --json scaling.json\n"
         "  python -m reference.bench 'op/conv2d/*/backward' --quick --chart conv2d.png\n"
         "  python -m reference.bench lenet5/train --batch 64 --peers --compile\n\n"

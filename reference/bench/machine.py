@@ -66,7 +66,7 @@ def _multiply_add(typing, rounds):
 @njit(parallel=True)
 def _multiply_adds(sums, rounds):
     for thread in prange(sums.size):
-        sums[thread] = _multiply_add(rounds)
+        sums[thread] = _multiply_add(rounds)  # type: ignore[call-arg]
 
 
 @njit(parallel=True)

@@ -25,7 +25,7 @@ class Disagreement(Exception):
 
 
 class Agreement(NamedTuple):
-    """How far the sides are apart, relatively: in what they compute, and in the parameters' ways."""
+    """How far the sides are apart, relatively: in results, and in the ways of the parameters."""
 
     steps: int
     result: float

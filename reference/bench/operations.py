@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from reference.bench.sides import OperationProblem
 
 Shape = tuple[int, ...]
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Work(NamedTuple):
@@ -26,8 +29,8 @@ class Operation(NamedTuple):
     label: str
     x: Shape  # without the batch, like y
     y: Shape
-    parameters: dict[str, Shape] = {}
-    options: dict[str, Any] = {}
+    parameters: Mapping[str, Shape] = NONE
+    options: Mapping[str, Any] = NONE
     multiply_adds: int = 0  # of one image
     input_grad: bool = True
 
@@ -51,7 +54,7 @@ class Operation(NamedTuple):
         dy = np.asarray(rng.standard_normal(shape, dtype=np.float32))
         x = rng.standard_normal((batch, *self.x), dtype=np.float32)
         return OperationProblem(
-            self.name, x, parameters, constants, self.options, dy, self.input_grad
+            self.name, x, parameters, constants, dict(self.options), dy, self.input_grad
         )
 
     def forward_work(self, batch: int) -> Work:
@@ -71,7 +74,7 @@ class Operation(NamedTuple):
 
 
 def conv2d(c: int, o: int, size: int, k: int = 3, stride: int = 1, **options: bool) -> Operation:
-    """Convolve ``c`` channels into ``o``; ``bias`` adds one, ``first`` asks for no gradient of x."""
+    """Convolve ``c`` channels into ``o``; ``bias`` adds one, ``first`` needs no gradient of x."""
     out = (size + 2 * (k // 2) - k) // stride + 1
     parameters: dict[str, Shape] = {"weight": (o, c, k, k)}
     if options.get("bias"):

@@ -160,12 +160,12 @@ def text(result: Result) -> str:
         seconds = timing.quartiles(side)
         median, lower, upper = (1e3 * s for s in seconds)
         rate = result.batch if networks else work.bytes / 1e9
-        ratio = timing.ratio(result.ours, side).median
+        share = timing.ratio(result.ours, side).median
         line = (
             f"  {side:<20}{median:>9.3f}{f'{lower:.3f} - {upper:.3f}':>19}"
             f"{rate / seconds.median:>10,.{0 if networks else 1}f}"
             f"{f'{result.flops(side) / 1e9:,.1f}' if work.flops else '-':>9}"
-            f"{f'{ratio:.3f}' if side != result.ours else '':>11}"
+            f"{f'{share:.3f}' if side != result.ours else '':>11}"
         )
         if peak := result.memory.get(side):
             line += f"{peak.peak / 1e6:>9.0f}{peak.one_image / 1e6:>9.0f}"

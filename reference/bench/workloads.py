@@ -21,6 +21,7 @@ from reference.bench.operations import (
 from reference.bench.sides import NetworkProblem, Side, ours, peers, pytorch
 
 Use = Literal["train", "infer", "forward", "backward"]
+MOST_BYTES = 2**26  # of images that are kept, unless a single batch has more
 MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 
 # --------------------------------------------------------------------------------------- the sides
@@ -87,6 +88,8 @@ OPERATION = Check(1, 1e-4)
 
 # ----------------------------------------------------------------------------------- the workloads
 
+Lines = Iterator[tuple[str, "Workload"]]
+
 
 class Network(NamedTuple):
     """A network by name, and the images it is given."""
@@ -94,13 +97,11 @@ class Network(NamedTuple):
     model: str
     image: tuple[int, int, int]
 
-    MOST = 2**26  # bytes of images that are kept, unless a single batch has more
-
     def problem(self, batch: int) -> NetworkProblem:
         """Return the problem for batches of this size; the same numbers each time."""
         rng = np.random.default_rng(0)
         one = 4 * batch * int(np.prod(self.image))
-        shape = (min(8, max(1, self.MOST // one)), batch, *self.image)
+        shape = (min(8, max(1, MOST_BYTES // one)), batch, *self.image)
         images = rng.standard_normal(shape, dtype=np.float32)
         return NetworkProblem(self.model, images, rng.integers(0, 10, shape[:2]))
 
@@ -154,14 +155,16 @@ class Workload(NamedTuple):
         return sides
 
 
-def _training(title: str, model: str, image: tuple[int, int, int], *batches: int, check: Check):
-    yield (
-        f"{model}/train",
-        Workload(f"{title}, training step", Network(model, image), "train", TRAINING, batches, check),
-    )  # fmt: skip
+def _training(
+    title: str, model: str, image: tuple[int, int, int], *batches: int, check: Check
+) -> Lines:
+    title, network = f"{title}, training step", Network(model, image)
+    yield f"{model}/train", Workload(title, network, "train", TRAINING, batches, check)
 
 
-def _inference(title: str, model: str, image: tuple[int, int, int], *batches: int, folds=True):
+def _inference(
+    title: str, model: str, image: tuple[int, int, int], *batches: int, folds: bool = True
+) -> Lines:
     size = "" if image in (MNIST, CIFAR, IMAGENET) else f"@{image[1]}"
     pixels = f" at {image[1]}x{image[2]}" if image[1] > 32 or size else ""
     sides = INFERENCE_FOLDED if folds else INFERENCE
@@ -172,18 +175,18 @@ def _inference(title: str, model: str, image: tuple[int, int, int], *batches: in
     )
 
 
-def _operations(network: str, batch: int, *operations: Operation) -> Iterator[tuple[str, Workload]]:
+def _operations(network: str, batch: int, *operations: Operation) -> Lines:
     """Each forward and backward. Without pixels there is but one format of memory."""
+    uses: dict[Use, dict[str, type[Side]]] = {"forward": FORWARD, "backward": BACKWARD}
     for operation in operations:
-        sides = {"forward": FORWARD, "backward": BACKWARD}
-        for use, those in sides.items():
+        for use, sides in uses.items():
             if len(operation.x) == 1:
-                those = {n: side for n, side in those.items() if n != "torch channels_last"}
+                sides = {n: side for n, side in sides.items() if n != "torch channels_last"}
             yield (
                 f"op/{operation.name}/{network}/{operation.label}/{use}",
                 Workload(
                     f"{operation.name} {operation.label} {use}",
-                    operation, use, those, (batch,), OPERATION,  # type: ignore[arg-type]
+                    operation, use, sides, (batch,), OPERATION,
                 ),
             )  # fmt: skip
 

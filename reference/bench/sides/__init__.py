@@ -61,5 +61,5 @@ class Side(ABC):
         """Return copies of parameters and buffers by torchvision's names; an operation has none."""
         return {}
 
-    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:  # noqa: B027, see weights
         """Take over the weights of another side."""

@@ -7,6 +7,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -87,13 +88,11 @@ def dezero_note() -> str | None:
         why = str(error).splitlines()[0].rstrip(".")
     else:
         return None
-    np.int = int  # type: ignore[attr-defined]
     try:
-        import_module("dezero")
+        with patch.object(np, "int", int, create=True):
+            import_module("dezero")
     except AttributeError as error:
         return f"DeZero does not import with NumPy {np.__version__}: {str(error).splitlines()[0]}"
-    finally:
-        del np.int  # type: ignore[attr-defined]
     return (
         f"DeZero does not import with NumPy {np.__version__} as it is ({why}); "
         "it was lent np.int, which means int, while it was imported."
