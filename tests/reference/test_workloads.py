@@ -72,9 +72,10 @@ def test_work_of_a_network_counts_products():
 
 @pytest.mark.parametrize("name", ["googlenet", "vgg16", "resnet18"])
 def test_the_first_convolution_of_a_large_network_is_found(name):
-    assert WORKLOADS[f"{name}/infer"].task.work(1, "train").flops > WORKLOADS[
-        f"{name}/infer"
-    ].work(1).flops
+    assert (
+        WORKLOADS[f"{name}/infer"].task.work(1, "train").flops
+        > WORKLOADS[f"{name}/infer"].work(1).flops
+    )
 
 
 def test_work_of_an_operation():
