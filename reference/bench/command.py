@@ -146,8 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m reference.bench",
         description="Time minicnn against PyTorch, taking turns in one process, after checking "
-        "that all compute the same. Prints medians with quartiles, their ratio, peak memory, the "
-        "rate beside the machine's peak, and every setting that matters.",
+        "that all compute\nthe same. Prints medians with quartiles, their ratio, peak memory, the "
+        "rate beside the\nmachine's peak, and every setting that matters.",
         epilog="Examples:\n"
         "  python -m reference.bench --list               what there is\n"
         "  python -m reference.bench lenet5/train         one, at each of its batch sizes\n"
@@ -173,9 +173,9 @@ def _parser() -> argparse.ArgumentParser:
         help="batch sizes; each workload has its own unless given",
     )  # fmt: skip
     parser.add_argument(
-        "--threads", type=_positive, nargs="+", default=[min(2, environment.cores())], metavar="N",
-        help="threads of each side, one number or several (default: 2, or 1 where there is one "
-        "core)",
+        "--threads", type=_positive, nargs="+", metavar="N",
+        help="threads of each side, one number or several (default: 2, or 1 where there are no "
+        "more)",
     )  # fmt: skip
     parser.add_argument(
         "--repeat", type=_positive, metavar="N",
@@ -206,6 +206,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     from numba import config
 
     most = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    args.threads = args.threads or [min(2, environment.cores(), most)]
     if max(args.threads) > most:
         parser.error(
             f"--threads {max(args.threads)} is more than Numba has: {most}, the number of cores "
