@@ -17,7 +17,7 @@ from reference.bench.workloads import Check
 
 SETTLING = 0.01  # seconds of steps that do not count, in which the other sides' threads fall asleep
 BLOCK = 0.05  # seconds, of the fastest side at least
-MOST_STEPS = 50  # in a block
+MOST_STEPS = 1000  # in a block
 
 
 class Disagreement(Exception):
