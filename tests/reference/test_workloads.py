@@ -87,6 +87,7 @@ def test_work_of_an_operation():
     assert operation.backward_work(2).bytes == 4 * (2 * y + 2 * y + weight + 2 * y + weight)
 
 
+@trains
 def test_the_first_convolution_has_no_gradient_of_its_input():
     workload = WORKLOADS["op/conv2d/resnet20/3to16@32/backward"]
     assert workload.work(2).flops == WORKLOADS["op/conv2d/resnet20/3to16@32/forward"].work(2).flops
