@@ -1,67 +1,44 @@
-"""The command: its options, and what it prints."""
+"""The command: its options, and the order in which things are done."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from reference.bench import environment, measure, memory
-from reference.bench.measure import Agreement, Disagreement, OtherLoad, Quartiles, Timing
-from reference.bench.memory import Memory
-from reference.bench.workloads import WORKLOADS
+from reference.bench import environment, measure, memory, report
+from reference.bench.machine import Peak
+from reference.bench.machine import measure as measure_peak
+from reference.bench.measure import Disagreement, OtherLoad
+from reference.bench.report import Result
+from reference.bench.sides import peers, pytorch
+from reference.bench.workloads import DEZERO_NETWORKS, WORKLOADS, Unknown, chosen
 
-WIDTH = 96
-BUSY = 0.1  # cores kept busy by others from which on the times are not to be trusted
+ROUNDS, QUICK = 30, 5
 
 
-@dataclass(frozen=True)
-class Result:
-    """What was measured of one workload at one batch size."""
+class Report:
+    """What has been measured so far; it survives a disagreement and an interruption."""
 
-    workload: str
-    batch: int
-    agreement: Agreement
-    timing: Timing
-    other_load: float | None  # cores that other processes kept busy meanwhile
-    memory: dict[str, Memory]
-
-    @property
-    def sides(self) -> list[str]:
-        return list(self.timing.seconds)
-
-    @property
-    def best(self) -> str:
-        """The fastest side of PyTorch."""
-        return self.timing.best(self.sides[1:])
-
-    @property
-    def ratio(self) -> Quartiles:
-        return self.timing.ratio(self.sides[0], self.best)
+    def __init__(self) -> None:
+        self.environment: dict[str, Any] = {}
+        self.peaks: list[Peak] = []
+        self.results: list[Result] = []
+        self.footnotes: list[str] = []
+        self.disagreements: list[str] = []
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "workload": self.workload,
-            "batch": self.batch,
-            "agreement": self.agreement._asdict(),
-            "steps_per_block": self.timing.steps,
-            "sides": {
-                side: {
-                    "seconds": self.timing.quartiles(side)._asdict(),
-                    "seconds_by_round": self.timing.seconds[side],
-                    "bytes": self.memory[side]._asdict(),
-                }
-                for side in self.sides
-            },
-            "best_of_torch": self.best,
-            "ratio": self.ratio._asdict(),
-            "cores_busy_with_others": self.other_load,
+            "environment": self.environment,
+            "peaks": [peak._asdict() for peak in self.peaks],
+            "results": [result.as_dict() for result in self.results],
+            "footnotes": self.footnotes,
+            "disagreements": self.disagreements,
         }
 
 
@@ -69,171 +46,198 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
-    names = args.workloads or list(WORKLOADS)
-    for name in names:
-        if name not in WORKLOADS:
-            parser.error(f"there is no workload {name!r}. Known: {', '.join(WORKLOADS)}.")
-    if find_spec("torch") is None:
-        parser.error('PyTorch is not installed. Install it with: pip install -e ".[reference]"')
-    from numba import config
-
-    most = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    if args.threads > most:
-        parser.error(
-            f"--threads {args.threads} is more than Numba has: {most}, the number of cores "
-            "unless NUMBA_NUM_THREADS says otherwise."
-        )
-    if args.json and not args.json.parent.is_dir():
-        parser.error(f"--json {args.json}: there is no folder {args.json.parent}.")
-    if args.json and args.json.is_dir():
-        parser.error(f"--json {args.json}: this is a folder. Add a file name.")
-
     try:
-        document = _run(names, args)
-    except Disagreement as error:
-        print(f"reference.bench: nothing more is timed: {error}", file=sys.stderr)
-        return 1
+        names = chosen(args.workloads)
+    except Unknown as error:
+        parser.error(_unknown(str(error)))
+    if args.list:
+        _list(names)
+        return 0
+    _check(parser, args)
+
+    about, code = Report(), 0
+    try:
+        _run(names, args, about)
     except KeyboardInterrupt:
         print("reference.bench: stopped", file=sys.stderr)
-        return 130
-    if args.json:
+        code = 130
+    if len(about.results) > 1:
+        print("\n" + report.summary(about.results))
+    for note in about.footnotes:
+        print(f"\n{note}")
+    if about.results:
         try:
-            args.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            _write(args, about)
         except OSError as error:
-            print(f"reference.bench: {args.json} cannot be written: {error}", file=sys.stderr)
+            print(f"reference.bench: {error}", file=sys.stderr)
             return 2
-    return 0
+    return code or (1 if about.disagreements else 0)
 
 
-def _run(names: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
-    """Measure and print everything; return the same as a document for JSON."""
-    document: dict[str, Any] = {}
-    kinds = {kind for name in names for kind in WORKLOADS[name].sides.values()}
-    with measure.threads(kinds, args.threads):
-        for name in dict.fromkeys(names):
-            workload = WORKLOADS[name]
-            for batch in dict.fromkeys(args.batch or workload.batches):
-                problem = workload.problem(batch)
-                sides = {side: kind(problem) for side, kind in workload.sides.items()}
+def _run(names: Sequence[str], args: argparse.Namespace, about: Report) -> None:
+    """Measure and print everything, and put it down in ``about``."""
+    about.footnotes += _footnotes(names, args)
+    for name in names:
+        workload = WORKLOADS[name]
+        batches = args.batch or (workload.batches[:1] if args.quick else workload.batches)
+        for batch in dict.fromkeys(batches):
+            for threads in dict.fromkeys(args.threads):
                 try:
-                    agreement = measure.check_agreement(sides)
+                    result = _result(name, batch, threads, args, about)
                 except Disagreement as error:
-                    raise Disagreement(f"{name}, batch {batch}: {error}") from None
-                if not document:  # not earlier: only what has worked can tell its settings
-                    document = {"environment": environment.describe(), "results": []}
-                    print(_settings(document["environment"]), flush=True)
-                load = OtherLoad()
-                timing = measure.time_in_turns(sides, args.repeat)
-                result = Result(
-                    name,
-                    batch,
-                    agreement,
-                    timing,
-                    load.cores(),
-                    {s: memory.of_a_new_process(name, s, batch, args.threads) for s in sides},
-                )
-                print("\n" + _text(result), flush=True)
-                document["results"].append(result.as_dict())
-    return document
+                    about.disagreements.append(f"{name}, batch {batch}: {error}")
+                    print(f"reference.bench: not timed: {about.disagreements[-1]}", file=sys.stderr)
+                    continue
+                print("\n" + report.text(result), flush=True)
+                about.results.append(result)
 
 
-# ------------------------------------------------------------------------------------------- text
-
-
-def _settings(settings: dict[str, Any]) -> str:
-    ours, torch, variables = settings["minicnn"], settings["torch"], settings["variables"]
-    blas = [
-        f"{pool['library'].partition('-')[0]} {pool['version']} ({pool['architecture']}) "
-        f"of {pool['of'].removesuffix('.libs')} on {pool['threads']}"
-        for pool in settings["pools"]
-        if pool["kind"] == "blas"
-    ]
-    unset = [name for name, value in variables.items() if value is None]
-    lines = {
-        "machine": f"{settings['processor']}, {settings['cores']} cores, {settings['system']}",
-        "versions": ", ".join(f"{name} {v}" for name, v in settings["versions"].items()),
-        "minicnn": f"{ours['threads']} threads of Numba ({ours['threading_layer']})",
-        "torch": f"{torch['threads']} threads, {torch['vectors']}, "
-        f"oneDNN {_switch(torch['mkldnn'])}, MKL {_switch(torch['mkl'])}",
-        "BLAS": "; ".join(blas) + " threads; minicnn holds it to 1 while it works",
-        "variables": ", ".join(f"{n}={v}" for n, v in variables.items() if v is not None) or "none",
-        "not set": ", ".join(unset),
-    }
-    return "\n".join(
-        textwrap.fill(
-            text, WIDTH, initial_indent=f"{title:<10}", subsequent_indent=" " * 10,
-            break_on_hyphens=False,
-        )
-        for title, text in lines.items()
-    )  # fmt: skip
-
-
-def _switch(on: bool) -> str:
-    return "on" if on else "off"
-
-
-def _text(result: Result) -> str:
-    workload, timing, agreement = WORKLOADS[result.workload], result.timing, result.agreement
-    ours = result.sides[0]
-    lines = [
-        f"{workload.title}, batch {result.batch}    ({result.workload})",
-        f"  checked: over {agreement.steps} steps the losses agree to {agreement.loss:.0e}, "
-        f"the parameters' ways to {agreement.way:.0e}",
-        f"  {'ms a step':<20}{'median':>9}{'quartiles':>18}{'images/s':>11}"
-        f"{'peak MB':>10}{'1 image':>9}{'imports':>9}",
-    ]
-    for side in result.sides:
-        median, lower, upper = (1e3 * seconds for seconds in timing.quartiles(side))
-        peak = result.memory[side]
-        lines.append(
-            f"  {side:<20}{median:>9.3f}{f'{lower:.3f} - {upper:.3f}':>18}"
-            f"{1e3 * result.batch / median:>11,.0f}"
-            f"{peak.peak / 1e6:>10.0f}{peak.one_image / 1e6:>9.0f}{peak.imports / 1e6:>9.0f}"
-        )
-    ratio = result.ratio
-    lines.append(
-        f"  {ours} / {result.best}: {ratio.median:.3f}  ({ratio.lower:.3f} - {ratio.upper:.3f}), "
-        f"{len(timing.seconds[ours])} rounds in blocks of {timing.steps} steps"
+def _result(name: str, batch: int, threads: int, args: argparse.Namespace, about: Report) -> Result:
+    """Measure one workload. The first that works also tells the settings, and the peaks."""
+    workload = WORKLOADS[name]
+    kinds = workload.all_sides(args.compile, args.peers)
+    if peers.Dezero in kinds.values() and not peers.dezero_works():
+        kinds = {side: kind for side, kind in kinds.items() if kind is not peers.Dezero}
+    with measure.threads(dict.fromkeys(kinds.values()), threads):
+        problem = workload.problem(batch)
+        sides = {side: kind(problem) for side, kind in kinds.items()}
+        agreement = measure.check_agreement(sides, workload.check)
+        if not about.environment:
+            about.environment = environment.describe()
+            about.peaks = [measure_peak(count) for count in dict.fromkeys(args.threads)]
+            print(report.settings(about.environment, about.peaks), flush=True)
+        load = OtherLoad()
+        timing = measure.time_in_turns(sides, args.repeat or (QUICK if args.quick else ROUNDS))
+        busy = load.cores()
+    peaks = {}
+    if workload.is_network and not args.quick:
+        peaks = {side: memory.of_a_new_process(name, side, batch, threads) for side in kinds}
+    return Result(
+        name, workload, batch, threads, agreement, timing, busy, peaks, workload.work(batch)
     )
-    if result.other_load is not None and result.other_load >= BUSY:
-        lines.append(
-            f"  BEWARE: other processes kept {result.other_load:.2f} cores busy meanwhile. "
-            "Measure again on an idle machine."
-        )
-    return "\n".join(lines)
+
+
+def _footnotes(names: Sequence[str], args: argparse.Namespace) -> list[str]:
+    """Return what has to be known of a side that is asked for and not as it should be."""
+    asked = args.peers and any(f"{network}/train" in names for network in DEZERO_NETWORKS)
+    note = peers.dezero_note() if asked else None
+    return [note] if note else []
+
+
+def _write(args: argparse.Namespace, about: Report) -> None:
+    if args.json:
+        args.json.write_text(json.dumps(about.as_dict(), indent=1) + "\n", encoding="utf-8")
+    if args.chart:
+        from reference.bench import chart
+
+        chart.draw(about.results, about.peaks, args.chart)
 
 
 # ---------------------------------------------------------------------------------------- options
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Leave with one line and code 2; the usage is for those who ask for it."""
+        self.exit(2, f"reference.bench: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m reference.bench",
-        description="Time minicnn against PyTorch eager, taking turns in one process, and print "
-        "medians with quartiles, their ratio, peak memory, and every setting that matters.",
-        epilog="Known workloads: "
-        + "; ".join(f"{name} ({workload.title})" for name, workload in WORKLOADS.items())
-        + ". Exit code 1: the sides do not compute the same. 2: the options are wrong.",
+        description="Time minicnn against PyTorch, taking turns in one process, after checking "
+        "that all compute\nthe same. Prints medians with quartiles, their ratio, peak memory, the "
+        "rate beside the\nmachine's peak, and every setting that matters.",
+        epilog="Examples:\n"
+        "  python -m reference.bench --list               what there is\n"
+        "  python -m reference.bench lenet5/train         one, at each of its batch sizes\n"
+        "  python -m reference.bench 'resnet20/*' --threads 1 2 --json scaling.json\n"
+        "  python -m reference.bench 'op/conv2d/*/backward' --quick --chart conv2d.png\n"
+        "  python -m reference.bench lenet5/train --batch 64 --peers --compile\n\n"
+        "Exit code 1: two sides did not compute the same. 2: the options are wrong.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "workloads", nargs="*", metavar="WORKLOAD", help="what to time; all of them unless given"
-    )
+        "workloads", nargs="*", metavar="WORKLOAD",
+        help="names, or patterns with * in quotes; all networks unless given. "
+        "'op/*' are the single operations, '*' is everything.",
+    )  # fmt: skip
+    parser.add_argument("--list", action="store_true", help="list the workloads, and time nothing")
+    parser.add_argument(
+        "--quick", action="store_true",
+        help=f"a first impression: {QUICK} rounds, the first batch size of each workload, "
+        "no memory",
+    )  # fmt: skip
     parser.add_argument(
         "--batch", type=_positive, nargs="+", metavar="N",
         help="batch sizes; each workload has its own unless given",
     )  # fmt: skip
     parser.add_argument(
-        "--repeat", type=_positive, default=30, metavar="N",
-        help="rounds, in each of which every side runs one block of steps (default: 30)",
+        "--threads", type=_positive, nargs="+", metavar="N",
+        help="threads of each side, one number or several (default: 2, or 1 where there are no "
+        "more)",
     )  # fmt: skip
     parser.add_argument(
-        "--threads", type=_positive, default=min(2, environment.cores()), metavar="N",
-        help="threads of each side (default: 2, or 1 where there is one core)",
+        "--repeat", type=_positive, metavar="N",
+        help="rounds, in each of which every side runs one block of steps "
+        f"(default: {ROUNDS}, with --quick {QUICK})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compile", action="store_true",
+        help="torch.compile takes part as well. It needs a C++ compiler, and up to a minute to "
+        "start for each network and batch size",
+    )  # fmt: skip
+    parser.add_argument(
+        "--peers", action="store_true",
+        help="what is taught in NumPy takes part as well: im2col and a matrix product, and, where "
+        "it is installed, DeZero (lenet5/train and cnn3/train)",
     )  # fmt: skip
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write everything, with each round, to FILE"
     )
+    parser.add_argument("--chart", type=Path, metavar="FILE.png", help="draw the results")
     return parser
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Leave with a line that says what is wrong, before anything is built or timed."""
+    if find_spec("torch") is None or find_spec("torchvision") is None:
+        parser.error('PyTorch is not installed. Install it with: pip install -e ".[reference]"')
+    from numba import config
+
+    most = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    args.threads = args.threads or [min(2, environment.cores(), most)]
+    if max(args.threads) > most:
+        parser.error(
+            f"--threads {max(args.threads)} is more than Numba has: {most}, the number of cores "
+            "unless NUMBA_NUM_THREADS says otherwise."
+        )
+    if args.compile and pytorch.compiler() is None:
+        parser.error(
+            "--compile: torch.compile needs a C++ compiler, and none is found. Install g++, or "
+            "name one by the environment variable CXX."
+        )
+    for option, path in (("--json", args.json), ("--chart", args.chart)):
+        if path and not path.parent.is_dir():
+            parser.error(f"{option} {path}: there is no folder {path.parent}.")
+        if path and path.is_dir():
+            parser.error(f"{option} {path}: this is a folder. Add a file name.")
+    if args.chart and args.chart.suffix.lower() != ".png":
+        parser.error(f"--chart {args.chart}: the name of the picture must end in .png.")
+
+
+def _unknown(pattern: str) -> str:
+    near = get_close_matches(pattern, WORKLOADS, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"there is no workload {pattern!r}.{hint} --list shows all."
+
+
+def _list(names: Sequence[str]) -> None:
+    width = max(map(len, names))
+    for name in names:
+        workload = WORKLOADS[name]
+        sizes = ", ".join(map(str, workload.batches))
+        print(f"{name:<{width}}  {workload.title}; batch {sizes}")
 
 
 def _positive(text: str) -> int:

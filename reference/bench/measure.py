@@ -12,15 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reference.bench.workloads import Side
-
-CHECKED_STEPS = 10
-LOSS_TOLERANCE = 1e-4  # relative
-WAY_TOLERANCE = 1e-3  # relative to the length of the way that a parameter has gone
+from reference.bench.sides import Side
+from reference.bench.workloads import Check
 
 SETTLING = 0.01  # seconds of steps that do not count, in which the other sides' threads fall asleep
 BLOCK = 0.05  # seconds, of the fastest side at least
-MOST_STEPS = 50  # in a block
+MOST_STEPS = 1000  # in a block
 
 
 class Disagreement(Exception):
@@ -28,11 +25,11 @@ class Disagreement(Exception):
 
 
 class Agreement(NamedTuple):
-    """How far the sides are apart, relatively: in the losses, and in the ways of the parameters."""
+    """How far the sides are apart, relatively: in results, and in the ways of the parameters."""
 
     steps: int
-    loss: float
-    way: float
+    result: float
+    way: float | None  # None where nothing learns
 
 
 class Quartiles(NamedTuple):
@@ -76,7 +73,7 @@ def threads(sides: Iterable[type[Side]], count: int) -> Iterator[None]:
             side.use_threads(number)
 
 
-def check_agreement(sides: Mapping[str, Side]) -> Agreement:
+def check_agreement(sides: Mapping[str, Side], check: Check) -> Agreement:
     """Step every side from the same weights; raise Disagreement where they part.
 
     The way of a parameter is its change over these steps, which is made of nothing but its
@@ -86,38 +83,65 @@ def check_agreement(sides: Mapping[str, Side]) -> Agreement:
     start = sides[first].weights()
     for name in others:
         sides[name].load_weights(start)
-    losses = {name: _losses(side, CHECKED_STEPS) for name, side in sides.items()}
-    ways = {
-        name: {key: value - start[key] for key, value in side.weights().items()}
-        for name, side in sides.items()
-    }
-    worst_loss = worst_way = 0.0
+    results = {name: _results(side, check.steps) for name, side in sides.items()}
+    worst = max(_compare(results[first], results[other], first, other, check) for other in others)
+    if not sides[first].learns:
+        return Agreement(check.steps, worst, None)
+
+    # A side may know no other buffers than its own: the keys are its own.
+    ends = {name: side.weights() for name, side in sides.items()}
+    worst_way = 0.0
     for name in others:
-        for step, (ours, theirs) in enumerate(zip(losses[first], losses[name], strict=True)):
-            apart = abs(ours - theirs) / abs(theirs)
-            if not apart <= LOSS_TOLERANCE:  # a NaN is no agreement
+        for key, end in ends[name].items():
+            apart = _apart(ends[first][key] - start[key], end - start[key])
+            if not apart <= check.way:
                 raise Disagreement(
-                    f"the loss of step {step} is {ours:.7g} in {first} and {theirs:.7g} in {name}."
-                )
-            worst_loss = max(worst_loss, apart)
-        for key, way in ways[name].items():
-            apart = float(np.linalg.norm(ways[first][key] - way) / np.linalg.norm(way))
-            if not apart <= WAY_TOLERANCE:
-                raise Disagreement(
-                    f"the losses agree, but over {CHECKED_STEPS} steps {key} goes another way in "
+                    f"the losses agree, but over {check.steps} steps {key} goes another way in "
                     f"{first} than in {name}: they differ by {apart:.2g} of its length. "
                     "Its gradient or its update is wrong on one side."
                 )
             worst_way = max(worst_way, apart)
-    return Agreement(CHECKED_STEPS, worst_loss, worst_way)
+    return Agreement(check.steps, worst, worst_way)
 
 
-def _losses(side: Side, steps: int) -> list[float]:
-    losses = []
+Results = list[dict[str, np.ndarray]]  # of each step
+
+
+def _results(side: Side, steps: int) -> Results:
+    results = []
     for _ in range(steps):
         side.step()
-        losses.append(side.loss())
-    return losses
+        results.append({name: np.array(array) for name, array in side.results().items()})
+    return results
+
+
+def _compare(ours: Results, theirs: Results, us: str, them: str, check: Check) -> float:
+    """Return how far the results are apart at most; raise Disagreement where that is too far."""
+    worst = 0.0
+    for step, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        if mine.keys() != other.keys():
+            raise Disagreement(f"{us} computes {', '.join(mine)}, {them} {', '.join(other)}.")
+        for name in mine:
+            a, b = mine[name], other[name]
+            if a.shape != b.shape:
+                raise Disagreement(f"{name} has shape {a.shape} in {us} and {b.shape} in {them}.")
+            apart = _apart(a, b)
+            if not apart <= check.result:  # a NaN is no agreement
+                what = f"the {name} of step {step}"
+                raise Disagreement(
+                    f"{what} is {float(a):.7g} in {us} and {float(b):.7g} in {them}."
+                    if a.ndim == 0
+                    else f"{what} in {us} and {them} differ by {apart:.2g} of their length."
+                )
+            worst = max(worst, apart)
+    return worst
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the length of ``a - b`` by that of ``b``; 0 where they are equal."""
+    distance = float(np.linalg.norm((a - b).ravel()))
+    length = float(np.linalg.norm(b.ravel()))
+    return distance / length if length else (0.0 if distance == 0 else math.inf)
 
 
 def time_in_turns(sides: Mapping[str, Side], rounds: int) -> Timing:

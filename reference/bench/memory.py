@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-STEPS = 20
+SECONDS = 2.0  # of steps, but at least
+STEPS = 3
 
 
 class Memory(NamedTuple):
@@ -53,7 +55,7 @@ def _peak() -> int:
 def _measure(workload: str, side_name: str, batch: int, threads: int) -> Memory:
     from reference.bench.workloads import WORKLOADS
 
-    kind = WORKLOADS[workload].sides[side_name]
+    kind = WORKLOADS[workload].all_sides()[side_name]
     for name in kind.imports:
         import_module(name)
     imports = _peak()
@@ -61,8 +63,10 @@ def _measure(workload: str, side_name: str, batch: int, threads: int) -> Memory:
     kind(WORKLOADS[workload].problem(1)).step()
     one_image = _peak()
     side = kind(WORKLOADS[workload].problem(batch))
-    for _ in range(STEPS):
+    end, steps = time.perf_counter() + SECONDS, 0
+    while steps < STEPS or time.perf_counter() < end:
         side.step()
+        steps += 1
     return Memory(imports, one_image, _peak())
 
 
