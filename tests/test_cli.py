@@ -98,7 +98,7 @@ def test_options_reach_the_recipe(tmp_path):
         "--epochs 3 --batch-size 512 --optimizer sgd --lr 0.02 --momentum 0.8 --nesterov "
         "--weight-decay 0.001 --schedule multistep --milestones 2 --gamma 0.5 --warmup-epochs 1 "
         "--label-smoothing 0.1 --init xavier_normal --shift 2 --rotate 5 --flip --validation 0.2 "
-        "--patience 4 --drop-last --seed 9 --impl textbook"
+        "--patience 4 --drop-last --seed 9 --impl textbook --no-fuse"
     )
     folder = tmp_path / "run"
     assert run("train", "lenet5-1998", *options.split(), "--out", folder) == 0
