@@ -32,7 +32,7 @@ Derivation
 Conventions
     Padding may be of any size, and differ from side to side; a tile at the border takes zeros.
     Where an input is NaN or infinite, none of the 16 outputs of a tile that sees it is finite, and
-    an infinity may become NaN, as inf - inf. By the definition only the windows that hold it suffer.
+    an infinity may become NaN, as inf - inf. By definition only the windows that hold it do so.
     Values are those of the definition up to rounding, in float32 some 2e-6 of the greatest.
 Source
     Lavin & Gray (2016), Fast algorithms for convolutional neural networks;
