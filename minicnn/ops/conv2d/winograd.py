@@ -31,8 +31,8 @@ Derivation
 
 Conventions
     Padding may be of any size, and differ from side to side; a tile at the border takes zeros.
-    Where an input is NaN or infinite, all 16 outputs of each tile that sees it are NaN, for
-    0 * inf is. The definition gives NaN or infinity in its own windows only.
+    Where an input is NaN or infinite, none of the 16 outputs of a tile that sees it is finite, and
+    an infinity may become NaN, as inf - inf. By definition only the windows that hold it do so.
     Values are those of the definition up to rounding, in float32 some 2e-6 of the greatest.
 Source
     Lavin & Gray (2016), Fast algorithms for convolutional neural networks;
@@ -50,7 +50,7 @@ from llvmlite import ir
 from numba import config, prange, types
 from numba.extending import intrinsic
 
-from minicnn.backend import kernel, nchw, nhwc, single_threaded_blas
+from minicnn.backend import kernel, nchw, nhwc
 from minicnn.ops.conv2d.direct import TASKS, pack, steps_of, turned, unpack
 from minicnn.ops.conv2d.tile import ROWS, VECTOR_BYTES, copy, fill, filled, lanes_of, product
 from minicnn.windows import Windows
@@ -464,6 +464,35 @@ def _correlate_weights(tasks, x, dy, sums, top, left, width, out_width, tiles, l
         _correlate_weights_task(np.int64(r), x, dy, sums, top, left, width, out_width, tiles, lanes)
 
 
+@kernel
+def _multiply_task(task, matrix, source, target, line):
+    """One task of _multiply."""
+    rows, cols = matrix.shape
+    first, part = task // TASKS * line, task % TASKS
+    length = min(line, target.size // rows - first)
+    lo, hi = part * length // TASKS, (part + 1) * length // TASKS
+    for r in range(source.shape[0]):
+        for k in range(cols):
+            at = first * cols + k * length
+            numbers = source[r, at + lo : at + hi]
+            for i in range(rows):
+                factor, at = matrix[i, k], first * rows + i * length
+                if factor != 0:
+                    sums = target[at + lo : at + hi]
+                    for e in range(sums.size):
+                        sums[e] += factor * numbers[e]
+
+
+@kernel(parallel=True)
+def _multiply(tasks, matrix, source, target, line):
+    """Add matrix @ panel to target, for each panel and each range of source (ranges, panels).
+
+    A panel has a row of ``line`` numbers, or what is left for the last, for each column of matrix.
+    """
+    for task in prange(tasks):
+        _multiply_task(np.int64(task), matrix, source, target, line)
+
+
 # -------------------------------------------------------------------------------------- interface
 
 
@@ -492,23 +521,17 @@ def _frequencies(weight: np.ndarray, turn: bool) -> np.ndarray:
     steps, order = steps_of(weight.shape, 1), np.arange(9)
     if turn:
         steps, order = turned(steps), order[::-1].copy()
-    return _times(GG, pack(weight, order, steps, 1), steps[4])[0]
+    return _times(GG, pack(weight, order, steps, 1), steps[4])
 
 
-def _times(matrix: np.ndarray, panels: np.ndarray, c: int) -> np.ndarray:
-    """Return matrix @ panel for each panel, (rows, c * lanes), of each (..., panels)."""
+def _times(matrix: np.ndarray, source: np.ndarray, c: int) -> np.ndarray:
+    """Return the sum over ranges of matrix @ panel, for each panel of source (ranges, panels)."""
     rows, cols = matrix.shape
-    ranges, size = panels.shape
-    matrix, line = matrix.astype(panels.dtype), 2 * lanes_of(panels.dtype) * c
-    result = np.empty((ranges, size // cols * rows), panels.dtype)
-    with single_threaded_blas():
-        for r in range(ranges):
-            for at in range(0, size // cols, line):
-                end = min(at + line, size // cols)
-                panel = panels[r, at * cols : end * cols].reshape(cols, end - at)
-                out = result[r, at * rows : end * rows].reshape(rows, end - at)
-                np.matmul(matrix, panel, out=out)
-    return result
+    line = 2 * lanes_of(source.dtype) * c
+    size = source.shape[1] // cols
+    target = np.zeros(rows * size, source.dtype)
+    _multiply(-(-size // line) * TASKS, matrix.astype(source.dtype, "C"), source, target, line)
+    return target
 
 
 def _run(
@@ -552,4 +575,4 @@ def weight_gradient(
     _correlate_weights(
         ranges, nhwc(x), nhwc(dy), sums, g.top, g.left, width, out_width, tiles, lanes
     )
-    return unpack(_times(GG.T, sums, c)[:, None], shape)
+    return unpack(_times(GG.T, sums, c).reshape(1, 1, -1), shape)
