@@ -33,7 +33,7 @@ def check_float(op: str, **arrays: np.ndarray | None) -> np.dtype:
         if first and array.dtype != dtype:
             raise TypeError(
                 f"{op}: {name} is {array.dtype} but {first} is {dtype}. "
-                f"Use {name}.astype(np.{dtype})."
+                f"Use {name}.astype(np.{dtype}), or {first}.astype(np.{array.dtype})."
             )
         first, dtype = first or name, array.dtype
     return dtype

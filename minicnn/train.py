@@ -410,7 +410,7 @@ def _check_image(model: Module, recipe: Recipe, image: tuple[int, int, int]) -> 
     except ShapeError as error:
         raise TrainError(
             f"{recipe.model} is made for images of {_size(needed)}, those of {recipe.data} are "
-            f"{_size(image)}: {error}"
+            f"{_size(image)}: {error} Choose other data by --data, or another network."
         ) from error
 
 

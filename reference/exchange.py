@@ -18,7 +18,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
+try:
+    import torch
+except ModuleNotFoundError:
+    sys.exit("reference needs PyTorch, which is not installed. Use: pip install -e '.[reference]'")
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
@@ -157,6 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ExchangeError as error:
         print(f"reference.exchange: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     numbers = sum(tensor.numel() for tensor in tensors.values())
     print(f"{args.target}: {len(tensors)} tensors, {numbers:,} numbers")
     return 0

@@ -1,6 +1,6 @@
 """A compiler pass over the tree of modules: neighbours that run faster as one operation.
 
-    fast = minicnn.fuse(model)      # the same parameters, the same names, the same numbers
+    fast = minicnn.fuse(model)      # the same parameters, names and, up to rounding, numbers
 
 A convolution does hundreds of products with a number that it has read. What follows it does one or
 two, and reads and writes everything for that. So the passes over the memory cost more than the
@@ -41,21 +41,24 @@ PATTERNS: list[tuple[Sequence[tuple[type[Module], ...]], Callable[..., Module]]]
 def fuse(model: Module) -> Module:
     """Return a module that computes what ``model`` does, with fewer passes over the memory.
 
-    Both have the same parameters, buffers and names, and what trains one trains the other. Modules
-    with a forward of their own stay as they are.
+    Both have the same parameters, buffers and names, and what trains one trains the other. The
+    layers are those that ``model`` has now: replace some first, then fuse. Modules with a forward
+    of their own stay as they are.
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"fuse: a Module is needed, got {type(model).__name__}.")
     if _runs_as(model, Sequential):
         chain = copy.copy(model)
-        chain.fused = fuse_chain([model])
+        chain._fused = fuse_chain([model])
         return chain
     if _runs_as(model, Concat):
         concat = copy.copy(model)
-        concat.fused = [fuse_chain(branch) for branch in model.branches()]
+        concat._fused = [fuse_chain(branch) for branch in model.branches()]
         return concat
     if _runs_as(model, AuxiliaryHeads):
         stages, heads = model.branches()
         trunk = copy.copy(model)
-        trunk.fused = auxiliary.Branches([fuse_chain(s) for s in stages], [fuse(h) for h in heads])
+        trunk._fused = auxiliary.Branches([fuse_chain(s) for s in stages], [fuse(h) for h in heads])
         return trunk
     if _runs_as(model, Residual):
         return _fuse_residual(model)
@@ -108,5 +111,5 @@ def _fuse_residual(block: Residual) -> Module:
     if isinstance(last, NORM) and _fits([last, *activation], (NORM, (ReLU,))):
         return FusedResidual(block, fuse_chain(main[:-1]), last, fuse_chain(shortcut))
     twin = copy.copy(block)
-    twin.fused = residual.Branches(*map(fuse_chain, (main, shortcut, activation)))
+    twin._fused = residual.Branches(*map(fuse_chain, (main, shortcut, activation)))
     return twin

@@ -52,7 +52,7 @@ class AuxiliaryHeads(Module):
     Networks whose layers have names of their own override ``branches``.
     """
 
-    fused: Branches | None = None  # what ``minicnn.fuse`` made of the branches; runs instead
+    _fused: Branches | None = None  # what ``minicnn.fuse`` made of the branches; runs instead
 
     def __init__(self, stages: Sequence[Module], heads: Sequence[Module]) -> None:
         if len(heads) >= len(stages):
@@ -74,7 +74,7 @@ class AuxiliaryHeads(Module):
         )
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[Any, Cache]:
-        stages, heads = self.fused or self.branches()
+        stages, heads = self._fused or self.branches()
         outputs, stage_caches, head_caches = [], [], []
         for i, stage in enumerate(stages):
             x, stage_cache = forward_chain(stage, x, training)
@@ -87,7 +87,7 @@ class AuxiliaryHeads(Module):
         return (x, *reversed(outputs)) if outputs else x, cache
 
     def backward(self, dy: Any, cache: Cache, *, input_grad: bool = True) -> np.ndarray | None:
-        stages, heads = self.fused or self.branches()
+        stages, heads = self._fused or self.branches()
         dx, *dheads = (dy,) if isinstance(dy, np.ndarray) else dy
         if len(dheads) != len(cache.heads):
             raise ValueError(

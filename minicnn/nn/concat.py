@@ -44,7 +44,7 @@ class Concat(Module):
     layers have names of their own override ``branches``.
     """
 
-    fused: Sequence[Sequence[Module]] | None = None  # what ``minicnn.fuse`` made of the branches
+    _fused: Sequence[Sequence[Module]] | None = None  # what ``minicnn.fuse`` made of the branches
 
     def __init__(self, *modules: Module, **named: Module) -> None:
         name_children(self, modules, named)
@@ -57,7 +57,7 @@ class Concat(Module):
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, Any]:
         outputs, caches = [], []
-        for branch in self.fused or self.branches():
+        for branch in self._fused or self.branches():
             y, cache = forward_chain(branch, x, training)
             outputs.append(y)
             caches.append(cache)
@@ -71,7 +71,7 @@ class Concat(Module):
         gradients = [
             backward_chain(branch, part, branch_cache, input_grad)
             for branch, part, branch_cache in zip(
-                self.fused or self.branches(), parts, cache.branches, strict=True
+                self._fused or self.branches(), parts, cache.branches, strict=True
             )
         ]
         return sum_of(gradients) if input_grad else None

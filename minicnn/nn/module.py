@@ -54,6 +54,14 @@ class Module:
 
     impl: Impl = "fast"
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Module) and getattr(self, "_fused", None):
+            raise AttributeError(
+                f"{type(self).__name__}: what is fused runs the layers that it was made of. Set "
+                f"{name} in the network itself, then fuse that again."
+            )
+        super().__setattr__(name, value)
+
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, Any]:
         """Return ``(y, cache)``."""
         raise NotImplementedError(f"{type(self).__name__} has no forward.")
@@ -187,7 +195,7 @@ class Module:
         if faults:
             raise StateDictError(
                 f"{type(self).__name__}: the state dict does not fit. {'; '.join(sorted(faults))}. "
-                "Is it of another model?"
+                "Is it of another model, or for other classes?"
             )
         for name in own.keys() & state.keys():
             own[name][...] = state[name]

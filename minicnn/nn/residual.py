@@ -51,11 +51,18 @@ class Residual(Module):
     Blocks whose layers have names of their own override ``branches``.
     """
 
-    fused: Branches | None = None  # what ``minicnn.fuse`` made of the branches; runs instead
+    _fused: Branches | None = None  # what ``minicnn.fuse`` made of the branches; runs instead
 
     def __init__(
         self, main: Module, shortcut: Module | None = None, activation: Module | None = None
     ) -> None:
+        parts = {"main": main, "shortcut": shortcut, "activation": activation}
+        for name, module in parts.items():
+            if not isinstance(module, Module) and (module is not None or name == "main"):
+                raise TypeError(
+                    f"Residual: {name} must be a Module, got {module!r}. Layers in a row are one: "
+                    "Sequential(...)."
+                )
         self.main, self.shortcut, self.activation = main, shortcut, activation
 
     def branches(self) -> Branches:
@@ -66,7 +73,7 @@ class Residual(Module):
         )
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, Cache]:
-        main, shortcut, activation = self.fused or self.branches()
+        main, shortcut, activation = self._fused or self.branches()
         m, main_cache = forward_chain(main, x, training)
         s, shortcut_cache = forward_chain(shortcut, x, training)
         self._check_sum(m.shape, s.shape)
@@ -76,7 +83,7 @@ class Residual(Module):
     def backward(
         self, dy: np.ndarray, cache: Cache, *, input_grad: bool = True
     ) -> np.ndarray | None:
-        main, shortcut, activation = self.fused or self.branches()
+        main, shortcut, activation = self._fused or self.branches()
         dsum = backward_chain(activation, dy, cache.activation, True)
         assert dsum is not None
         dmain = backward_chain(main, dsum, cache.main, input_grad)

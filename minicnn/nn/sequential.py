@@ -104,7 +104,7 @@ class Sequential(Module):
     relu1=ReLU())`` as written. The names are those in the state dict.
     """
 
-    fused: list[Module] | None = None  # what ``minicnn.fuse`` made of the chain; runs instead
+    _fused: list[Module] | None = None  # what ``minicnn.fuse`` made of the chain; runs instead
 
     def __init__(self, *modules: Module, **named: Module) -> None:
         name_children(self, modules, named)
@@ -119,12 +119,12 @@ class Sequential(Module):
         return sum(1 for _ in self.named_children())
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, list[Any]]:
-        return forward_chain(self.fused or list(self), x, training)
+        return forward_chain(self._fused or list(self), x, training)
 
     def backward(
         self, dy: np.ndarray, cache: list[Any], *, input_grad: bool = True
     ) -> np.ndarray | None:
-        return backward_chain(self.fused or list(self), dy, cache, input_grad)
+        return backward_chain(self._fused or list(self), dy, cache, input_grad)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return chain_shape(list(self), shape)

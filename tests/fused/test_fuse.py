@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_auxiliary_heads() -> None:
 def parts(model: nn.Module) -> list[str]:
     """Return the kinds of what runs, in order."""
     found = [type(model).__name__]
-    for chain in (getattr(model, name, None) or [] for name in ("fused", "_main", "_shortcut")):
+    for chain in (getattr(model, name, None) or [] for name in ("_fused", "_main", "_shortcut")):
         for part in chain:
             for module in part if isinstance(part, list) else [part]:
                 found += parts(module)
@@ -141,5 +142,26 @@ def test_a_copy_of_a_fused_network_is_another() -> None:
     other[0].weight.data[...] = 5
     x = np.random.default_rng(0).standard_normal((2, 2, 3, 3)).astype(np.float32)
     np.testing.assert_allclose(other(x), 5 * fused(x), rtol=1e-6)
-    assert isinstance(fused.fused[0], BatchNormReLU)
+    assert isinstance(fused._fused[0], BatchNormReLU)
     assert not isinstance(fused, FusedResidual)
+
+
+def test_a_layer_of_a_fused_network_is_not_replaced_in_silence() -> None:
+    model = models.resnet20(rng=np.random.default_rng(0))
+    fused = fuse(model)
+    head = nn.Linear(64, 3, rng=np.random.default_rng(1))
+    with pytest.raises(
+        AttributeError,
+        match=re.escape(
+            "Sequential: what is fused runs the layers that it was made of. Set fc in the network "
+            "itself, then fuse that again."
+        ),
+    ):
+        fused.fc = head
+    model.fc = head
+    assert fuse(model)(np.zeros((1, 3, 8, 8), np.float32)).shape == (1, 3)
+
+
+def test_only_modules_are_fused() -> None:
+    with pytest.raises(TypeError, match=re.escape("fuse: a Module is needed, got list.")):
+        fuse([nn.ReLU()])

@@ -190,3 +190,10 @@ def test_its_errors() -> None:
         "ZeroPadShortcut: out_channels=2 are fewer than in_channels=4, and it only adds channels. "
         "Project by a 1x1 convolution instead."
     )
+
+
+def test_a_list_of_layers_is_refused():
+    with pytest.raises(TypeError, match="Residual: main must be a Module, got .* Layers in a row"):
+        nn.Residual([nn.ReLU()])
+    with pytest.raises(TypeError, match="Residual: activation must be a Module, got 'relu'"):
+        nn.Residual(nn.ReLU(), activation="relu")
