@@ -42,11 +42,13 @@ def test_check_float_returns_the_dtype_of_what_is_given() -> None:
         ),
         (
             {"x": ONE, "skipped": None, "bias": ONE.astype(np.float64)},
-            "op: bias is float64 but x is float32. Use bias.astype(np.float32), or x.astype(np.float64).",
+            "op: bias is float64 but x is float32. Use bias.astype(np.float32), "
+            "or x.astype(np.float64).",
         ),
         (
             {"x": ONE.astype(np.float64), "bias": ONE},
-            "op: bias is float32 but x is float64. Use bias.astype(np.float64), or x.astype(np.float32).",
+            "op: bias is float32 but x is float64. Use bias.astype(np.float64), "
+            "or x.astype(np.float32).",
         ),
     ],
 )

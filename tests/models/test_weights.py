@@ -103,7 +103,8 @@ def test_what_does_not_fit_is_named_and_changes_nothing(path: Path) -> None:
         load_weights(model, path)
     assert str(error.value) == (
         f"{path}: Sequential: the state dict does not fit. mis-shaped: fc.bias is (7,), this model "
-        "needs (10,); missing: bn1.bias (16,); unexpected: aux.weight. Is it of another model, or for other classes?"
+        "needs (10,); missing: bn1.bias (16,); unexpected: aux.weight. "
+        "Is it of another model, or for other classes?"
     )
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])

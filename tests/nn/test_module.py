@@ -292,7 +292,8 @@ def test_load_state_dict_names_every_fault_and_changes_nothing() -> None:
         model.load_state_dict(state)
     assert str(error.value) == (
         "Sequential: the state dict does not fit. mis-shaped: head.weight is (4, 5), this model "
-        "needs (4, 12); missing: conv.bias (3,); unexpected: tail.weight. Is it of another model, or for other classes?"
+        "needs (4, 12); missing: conv.bias (3,); unexpected: tail.weight. "
+        "Is it of another model, or for other classes?"
     )
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
@@ -349,7 +350,8 @@ def test_load_state_dict_casts_no_number_into_another(name, value, fault, strict
     with pytest.raises(nn.StateDictError) as error:
         model.load_state_dict(before | {"bias": np.full(2, 5.0), name: value}, strict)
     assert str(error.value) == (
-        f"BatchNorm2d: the state dict does not fit. {fault}. Is it of another model, or for other classes?"
+        f"BatchNorm2d: the state dict does not fit. {fault}. "
+        "Is it of another model, or for other classes?"
     )
     for key, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[key])

@@ -193,7 +193,7 @@ def test_its_errors() -> None:
 
 
 def test_a_list_of_layers_is_refused():
-    with pytest.raises(TypeError, match="Residual: main must be a Module, got .* Layers in a row"):
+    with pytest.raises(TypeError, match=r"main must be a Module, got .*\. Layers in a row are one"):
         nn.Residual([nn.ReLU()])
     with pytest.raises(TypeError, match="Residual: activation must be a Module, got 'relu'"):
         nn.Residual(nn.ReLU(), activation="relu")

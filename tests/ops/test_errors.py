@@ -113,7 +113,8 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]] =
     ),
     (
         "cross_entropy", (zeros(3, 2), zeros(3, 2).astype(np.float64)), {}, TypeError,
-        "cross_entropy: target is float64 but logits is float32. Use target.astype(np.float32), or logits.astype(np.float64).",
+        "cross_entropy: target is float64 but logits is float32. Use target.astype(np.float32), "
+        "or logits.astype(np.float64).",
     ),
     (
         "softmax", (zeros(2, 3), 2), {}, ShapeError,
