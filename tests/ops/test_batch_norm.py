@@ -338,11 +338,13 @@ ERRORS: list[tuple[np.ndarray, dict[str, Any], type[Exception], str]] = [
     ),
     (
         X, BOTH | {"running_mean": zeros(3, dtype=np.float64)}, TypeError,
-        "running_mean is float64 but x is float32. Use running_mean.astype(np.float32).",
+        "running_mean is float64 but x is float32. "
+        "Use running_mean.astype(np.float32), or x.astype(np.float64).",
     ),
     (
         X, BOTH | {"running_var": zeros(3, dtype=np.float64)}, TypeError,
-        "running_var is float64 but x is float32. Use running_var.astype(np.float32).",
+        "running_var is float64 but x is float32. "
+        "Use running_var.astype(np.float32), or x.astype(np.float64).",
     ),
     (
         X, {"weight": [1, 1, 1]}, TypeError,
