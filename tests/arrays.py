@@ -17,6 +17,9 @@ compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compi
 trains = pytest.mark.skipif(
     numba.config.DISABLE_JIT, reason="training takes hours where nothing is compiled"
 )
+whole_networks = pytest.mark.skipif(
+    numba.config.DISABLE_JIT, reason="whole networks take too long as plain Python"
+)
 
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}  # relative to the scale of the result
 

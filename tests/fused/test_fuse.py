@@ -14,7 +14,7 @@ from minicnn import models, nn
 from minicnn.fused import BatchNormReLU, FusedResidual, fuse
 from minicnn.nn.init import Undrawn
 from minicnn.testing.strategies import networks, seeds
-from tests.arrays import assert_close, impls
+from tests.arrays import assert_close, impls, whole_networks
 from tests.parity.test_graphs import graphs
 
 
@@ -72,6 +72,7 @@ SMALL = {
 }  # fmt: skip
 
 
+@whole_networks
 @pytest.mark.parametrize("name", SMALL)
 def test_networks(name: str) -> None:
     model = models.create(name, 5, rng=np.random.default_rng(0)).astype(np.float64)
@@ -81,6 +82,7 @@ def test_networks(name: str) -> None:
     assert_same(without_chance(model), x, training=False)
 
 
+@whole_networks
 def test_auxiliary_heads() -> None:
     model = models.googlenet(5, aux_logits=True, rng=np.random.default_rng(0)).astype(np.float64)
     x = np.random.default_rng(1).standard_normal((2, 3, 128, 128))
@@ -105,6 +107,7 @@ def test_what_a_residual_network_becomes() -> None:
     assert "ReLU" not in kinds
 
 
+@whole_networks
 def test_both_train_the_same_parameters() -> None:
     model = models.resnet20(rng=np.random.default_rng(0))
     fused = fuse(model)
@@ -146,6 +149,7 @@ def test_a_copy_of_a_fused_network_is_another() -> None:
     assert not isinstance(fused, FusedResidual)
 
 
+@whole_networks
 def test_a_layer_of_a_fused_network_is_not_replaced_in_silence() -> None:
     model = models.resnet20(rng=np.random.default_rng(0))
     fused = fuse(model)
