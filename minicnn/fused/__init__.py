@@ -10,15 +10,18 @@ arithmetic in them, and one that does the work of three takes a third of the tim
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeGuard, TypeVar
 
-from minicnn.fused.modules import BatchNormReLU, FusedResidual
+from minicnn.fused.modules import BatchNormReLU, ConvReLUPool, Fused, FusedResidual, LinearReLU
 from minicnn.nn import (
     AuxiliaryHeads,
     BatchNorm1d,
     BatchNorm2d,
     Concat,
+    Conv2d,
+    Linear,
+    MaxPool2d,
     Module,
     ReLU,
     Residual,
@@ -27,13 +30,16 @@ from minicnn.nn import (
     residual,
 )
 
-__all__ = ["BatchNormReLU", "FusedResidual", "fuse"]
+__all__ = ["BatchNormReLU", "ConvReLUPool", "FusedResidual", "LinearReLU", "fuse"]
 
 Kind = TypeVar("Kind", bound=Module)
 NORM = BatchNorm1d, BatchNorm2d
 
 # What modules of these kinds in a row become; the first that fits is taken.
-PATTERNS: list[tuple[Sequence[tuple[type[Module], ...]], Callable[..., Module]]] = [
+PATTERNS: list[tuple[Sequence[tuple[type[Module], ...]], type[Fused]]] = [
+    (((Conv2d,), (ReLU,), (MaxPool2d,)), ConvReLUPool),
+    (((Conv2d,), (MaxPool2d,), (ReLU,)), ConvReLUPool),
+    (((Linear,), (ReLU,)), LinearReLU),
     ((NORM, (ReLU,)), BatchNormReLU),
 ]
 
@@ -71,7 +77,7 @@ def fuse_chain(modules: Sequence[Module]) -> list[Module]:
     while i < len(modules):
         for kinds, fused in PATTERNS:
             row = modules[i : i + len(kinds)]
-            if _fits(row, kinds):
+            if _fits(row, kinds) and fused.takes(*row):
                 chain.append(fused(*row))
                 i += len(row)
                 break

@@ -7,8 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.fused import batch_norm_relu
-from minicnn.nn import BatchNorm1d, BatchNorm2d, ReLU, Residual
+from minicnn.fused import batch_norm_relu, conv_relu_pool, linear_relu
+from minicnn.nn import (
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv2d,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Residual,
+)
 from minicnn.nn.module import Module, Window
 from minicnn.nn.sequential import (
     backward_chain,
@@ -26,6 +34,11 @@ class Fused(Module):
 
     def __init__(self, *modules: Module) -> None:
         self._row = modules  # in a tuple, so that the tree has them under their own names only
+
+    @classmethod
+    def takes(cls, *row: Module) -> bool:
+        """Whether the options of such modules are those that the operation has."""
+        return True
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         for module in self._row:
@@ -62,6 +75,74 @@ class BatchNormReLU(Fused):
             dy, cache, input_grad=input_grad, param_grad=norm.learns, impl=norm.impl
         )
         norm.add_grads(dweight, dbias)
+        return dx
+
+
+class ConvReLUPool(Fused):
+    """Convolution, ReLU and max pooling, or with the last two exchanged, which is the same."""
+
+    def __init__(self, conv: Conv2d, *row: Module) -> None:
+        super().__init__(conv, *row)
+        (pool,) = (module for module in row if isinstance(module, MaxPool2d))
+        self._conv, self._pool = (conv,), (pool,)
+
+    @classmethod
+    def takes(cls, *row: Module) -> bool:
+        return all(
+            getattr(module, option, 1) in (1, (1, 1))
+            for module in row
+            for option in ("dilation", "groups")
+        )
+
+    def forward(
+        self, x: np.ndarray, *, training: bool
+    ) -> tuple[np.ndarray, conv_relu_pool.Cache | conv_relu_pool.Steps]:
+        (conv,), (pool,) = self._conv, self._pool
+        return conv_relu_pool.forward(
+            x, conv.weight.data, conv.bias.data if conv.bias else None, conv.stride, conv.padding,
+            pool_size=pool.kernel_size, pool_stride=pool.stride, pool_padding=pool.padding,
+            ceil_mode=pool.ceil_mode, impl=conv.impl,
+        )  # fmt: skip
+
+    def backward(
+        self,
+        dy: np.ndarray,
+        cache: conv_relu_pool.Cache | conv_relu_pool.Steps,
+        *,
+        input_grad: bool = True,
+    ) -> np.ndarray | None:
+        (conv,) = self._conv
+        dx, dweight, dbias = conv_relu_pool.backward(
+            dy, cache, input_grad=input_grad, param_grad=conv.learns, impl=conv.impl
+        )
+        conv.weight.add_grad(dweight)
+        if conv.bias:
+            conv.bias.add_grad(dbias)
+        return dx
+
+
+class LinearReLU(Fused):
+    """Linear layer, then ReLU."""
+
+    def __init__(self, linear: Linear, relu: ReLU) -> None:
+        super().__init__(linear, relu)
+        self._linear = (linear,)
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, linear_relu.Cache]:
+        (linear,) = self._linear
+        bias = linear.bias.data if linear.bias else None
+        return linear_relu.forward(x, linear.weight.data, bias, impl=linear.impl)
+
+    def backward(
+        self, dy: np.ndarray, cache: linear_relu.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        (linear,) = self._linear
+        dx, dweight, dbias = linear_relu.backward(
+            dy, cache, input_grad=input_grad, param_grad=linear.learns, impl=linear.impl
+        )
+        linear.weight.add_grad(dweight)
+        if linear.bias:
+            linear.bias.add_grad(dbias)
         return dx
 
 

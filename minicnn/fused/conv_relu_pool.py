@@ -1,0 +1,508 @@
+"""Convolution, ReLU and max pooling in one pass: what lies between them never leaves the cache.
+
+Shapes
+    x, dx            (n, c, h, w)
+    weight, dweight  (o, c, kh, kw)
+    bias, dbias      (o,) or None
+    y, dy            (n, o, ph, pw)
+Derivation
+    ReLU is monotonic, so the greatest of a window before it is the greatest after it: with z the
+    convolution,
+
+        y[p] = max over the window p of max(z, 0) = max(z[winner(p)], 0)
+
+    and z itself is needed no more. Only the winners that ReLU lets through receive a gradient,
+
+        dz[q] = sum of dy[p] over the windows p that q wins with z[q] > 0
+
+    from which dx, dweight and dbias follow as conv2d's.
+Implementations
+    textbook  the three operations, one after the other.
+    fast      image by image, with z and dz of one image in a buffer. Between forward and backward
+              only a byte of each output is kept: the place of its winner. Images that are too
+              large for a buffer, and kernels for Winograd's algorithm, take the three operations.
+
+The product is direct.py's, but for three things that suit few channels.
+    pixels side by side   Vectors of 16 numbers hold the 8 channels of two pixels. The two see the
+                          same kw + stride columns of the image, the second with its weights one
+                          stride further to the right:  [ w0 w1 w2 0 | 0 w0 w1 w2 ]
+    column by column      Pixels are numbered down the columns. Then the pixels of one tile of
+                          registers lie below each other, and for one row r of the kernel, their
+                          dx do not overlap: a tile can add to all of them at once.
+    rows of the kernel    For dx, vectors run along (s, c), a row of the kernel as it lies in the
+                          image, so that they are full however few the channels are.
+A zero in a vector meets pixels beside the window. It adds nothing, unless they are NaN or infinite.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from llvmlite import ir
+from numba import config, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from minicnn.backend import IMPLS, Impl, kernel, nchw, nhwc
+from minicnn.ops import conv2d, max_pool2d, relu
+from minicnn.ops.conv2d.direct import TASKS, _place
+from minicnn.ops.conv2d.tile import VECTOR_BYTES, copy, fill, filled, lanes_of, product
+from minicnn.shapes import ShapeError, check_choice, check_float, check_gradient, check_image
+from minicnn.windows import Windows, conv_windows, pool_windows
+
+CHUNK = VECTOR_BYTES // 8  # channels that are compared at once
+ROOM = 2**19  # bytes of z that a buffer takes at most
+
+
+class Cache(NamedTuple):
+    x: np.ndarray
+    weight: np.ndarray
+    has_bias: bool
+    winner: np.ndarray  # (n, ph, pw, o): r * kw + s in the pool's window; kh * kw where none did
+    conv: Windows
+    pool: Windows
+
+
+class Steps(NamedTuple):
+    """The caches of the three operations, where these were taken: the pool before ReLU."""
+
+    conv: conv2d.Cache
+    pool: max_pool2d.Cache
+    relu: relu.Cache
+
+
+def forward(
+    x: Float[np.ndarray, "n c h w"],
+    weight: Float[np.ndarray, "o c kh kw"],
+    bias: Float[np.ndarray, " o"] | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    *,
+    pool_size: int | Sequence[int],
+    pool_stride: int | Sequence[int] | None = None,
+    pool_padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    impl: Impl = "fast",
+) -> tuple[Float[np.ndarray, "n o ph pw"], Cache | Steps]:
+    """Return ``(y, cache)``; options and errors are those of conv2d and max_pool2d."""
+    check_choice("conv_relu_pool", "impl", impl, IMPLS)
+    pool_options = pool_size, pool_stride, pool_padding, 1, ceil_mode
+    if impl == "textbook" or not _few_channels(x, weight, bias):
+        return _three_operations(x, weight, bias, stride, padding, pool_options, impl)
+    conv = conv_windows("conv2d", x.shape[2:], weight.shape[2:], stride, padding)
+    pool = pool_windows("max_pool2d", (conv.oh, conv.ow), *pool_options)
+    plan = _plan(conv, pool, x.shape[1], weight.shape[0], x.dtype)
+    if plan is None:
+        return _three_operations(x, weight, bias, stride, padding, pool_options, impl)
+    o = weight.shape[0]
+    y = np.empty((x.shape[0], pool.oh, pool.ow, o), x.dtype)
+    winner = np.empty(y.shape, np.uint8)
+    start = np.zeros((plan.together, plan.width), x.dtype)
+    if bias is not None:
+        start[:, :o] = bias
+    weights = _side_by_side(weight, conv, plan)
+    _forward(_ranges(x), nhwc(x), weights, start.reshape(-1), y, winner, plan.tables, conv, pool)
+    return nchw(y), Cache(x, weight, bias is not None, winner, conv, pool)
+
+
+def backward(
+    dy: Float[np.ndarray, "n o ph pw"],
+    cache: Cache | Steps,
+    *,
+    input_grad: bool = True,
+    param_grad: bool = True,
+    impl: Impl = "fast",
+) -> tuple[
+    Float[np.ndarray, "n c h w"] | None,
+    Float[np.ndarray, "o c kh kw"] | None,
+    Float[np.ndarray, " o"] | None,
+]:
+    """Return ``(dx, dweight, dbias)``; dbias is None where forward had no bias.
+
+    ``input_grad=False`` spares dx, ``param_grad=False`` spares the other two: they are None then.
+    """
+    check_choice("conv_relu_pool", "impl", impl, IMPLS)
+    asked = {"input_grad": input_grad, "param_grad": param_grad}
+    if isinstance(cache, Steps):
+        g = max_pool2d.backward(relu.backward(dy, cache.relu, impl=impl), cache.pool, impl=impl)
+        return conv2d.backward(g, cache.conv, **asked, impl=impl)
+    x, weight, has_bias, winner, conv, pool = cache
+    check_gradient("conv_relu_pool", dy, (x.shape[0], weight.shape[0], pool.oh, pool.ow), x.dtype)
+    if impl == "textbook":  # of a fast forward
+        dz = max_pool2d.backward(dy, max_pool2d.Cache(nchw(winner), pool, x.dtype), impl=impl)
+        return conv2d.backward(
+            dz, conv2d.Cache(x, weight, has_bias, conv, 1), **asked, impl=impl
+        )  # fmt: skip
+    plan = _plan(conv, pool, x.shape[1], weight.shape[0], x.dtype)
+    assert plan is not None
+    ranges = _ranges(x)
+    sums = np.zeros((ranges, plan.taps * plan.span if param_grad else 0), x.dtype)
+    bias_sums = np.zeros((ranges, plan.width), x.dtype)
+    dx = np.empty((x.shape[0], conv.h, conv.w, x.shape[1]) if input_grad else (0, 0, 0, 0), x.dtype)
+    rows = _rows_of_kernel(weight) if input_grad else np.empty((0, 0, 0), x.dtype)
+    _backward(ranges, nhwc(x), nhwc(dy), winner, rows, sums, bias_sums, dx, plan.tables, conv, pool)
+    dweight = dbias = None
+    if param_grad:
+        dweight = _taken_apart(sums.sum(axis=0), weight.shape, conv, plan)
+        dbias = bias_sums.sum(axis=0)[: weight.shape[0]] if has_bias else None
+    return nchw(dx) if input_grad else None, dweight, dbias
+
+
+def _few_channels(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> bool:
+    """Whether all is as it should be, for conv2d to complain else, and direct.py its algorithm."""
+    arrays = [x, weight] if bias is None else [x, weight, bias]
+    return (
+        all(isinstance(a, np.ndarray) and a.dtype == x.dtype for a in arrays)
+        and x.dtype in (np.float32, np.float64)
+        and x.ndim == weight.ndim == 4
+        and 0 < x.shape[1] == weight.shape[1]
+        and min(weight.shape) > 0
+        and (bias is None or bias.shape == weight.shape[:1])
+        and (weight.shape[2:] != (3, 3) or min(weight.shape[:2]) < 16)
+    )
+
+
+def _three_operations(x, weight, bias, stride, padding, pool_options, impl):  # type: ignore[no-untyped-def]
+    z, conv = conv2d.forward(x, weight, bias, stride, padding, impl=impl)
+    best, pool = max_pool2d.forward(z, *pool_options, impl=impl)
+    y, last = relu.forward(best, impl=impl)
+    return y, Steps(conv, pool, last)
+
+
+# ----------------------------------------------------------------------------------------- tables
+
+
+class Tables(NamedTuple):
+    """Addresses, column by column, for the kernels."""
+
+    high: int  # of the padded image
+    wide: int
+    room: int  # for its numbers, and for what the last vectors reach behind them
+    pixels: np.ndarray  # in the image, of the first of the pixels that are taken together
+    taps: np.ndarray  # of the kernel, from there
+    corners: np.ndarray  # in the image, of each pixel
+    spots: np.ndarray  # in z, of each pixel
+    width: int  # numbers of z in a pixel
+    span: int  # and in the pixels that are taken together
+    members: np.ndarray  # in z, of the pixels in each window of the pool that exist, in a row
+    taps_of: np.ndarray  # which pixel of its window each of them is
+    ends: np.ndarray  # how many of them there are up to each window
+
+
+class _Plan(NamedTuple):
+    tables: Tables
+    together: int  # pixels in a vector
+    width: int  # their channels
+    span: int  # of all of them
+    taps: int
+
+
+@functools.lru_cache(maxsize=256)
+def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan | None:
+    """Return the tables, or None where z of an image is too large for a buffer."""
+    lanes = lanes_of(dtype)
+    together = 2 if o <= lanes // 2 and lanes // 2 >= CHUNK else 1
+    width = lanes // together if together > 1 else filled(o, dtype)
+    groups = -(-g.ow // together)  # of pixels side by side
+    cols = g.kw + (together - 1) * g.sw
+    high = max(g.top + g.h + g.bottom, (g.oh - 1) * g.sh + g.kh)
+    wide = max(g.left + g.w + g.right, (groups * together - 1) * g.sw + g.kw)
+    if groups * together * g.oh * width * dtype.itemsize > ROOM or pool.kh * pool.kw > 255:
+        return None
+    i, j = np.arange(g.oh), np.arange(g.ow)[:, None]
+    first = np.arange(groups)[:, None] * together
+    r, s = np.arange(g.kh)[:, None, None], np.arange(cols)[:, None]
+    spots = ((j // together * g.oh + i) * together + j % together) * width
+    tables = Tables(
+        high,
+        wide,
+        high * wide * c + 2 * lanes,
+        ((i * g.sh * wide + first * g.sw) * c).reshape(-1),
+        ((r * wide + s) * c + np.arange(c)).reshape(-1),
+        ((i * g.sh * wide + j * g.sw) * c).reshape(-1),
+        spots.reshape(-1),
+        width,
+        together * width,
+        *_members(pool, spots),
+    )
+    return _Plan(tables, together, width, together * width, tables.taps.size)
+
+
+def _members(g: Windows, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which pixels of the (w, h) at ``spots`` lie in each window, row by row."""
+    i, j = np.arange(g.oh)[:, None, None, None], np.arange(g.ow)[:, None, None]
+    p = i * g.sh - g.top + np.arange(g.kh)[:, None]
+    q = j * g.sw - g.left + np.arange(g.kw)
+    exists = ((p >= 0) & (p < g.h) & (q >= 0) & (q < g.w)).reshape(-1, g.kh * g.kw)
+    address = spots[q.clip(0, g.w - 1), p.clip(0, g.h - 1)].reshape(exists.shape)
+    taps = np.broadcast_to(np.arange(g.kh * g.kw), exists.shape)
+    return address[exists], taps[exists], np.cumsum(exists.sum(axis=1))
+
+
+def _ranges(x: np.ndarray) -> int:
+    """Return into how many ranges the images fall; each has sums of its own."""
+    return max(1, min(x.shape[0], TASKS))
+
+
+def _side_by_side(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
+    """Return weight as (taps, pixels taken together, channels), filled with zeros."""
+    o, c, kh, kw = weight.shape
+    cols = kw + (plan.together - 1) * g.sw
+    out = np.zeros((kh, cols, c, plan.together, plan.width), weight.dtype)
+    for p in range(plan.together):
+        out[:, p * g.sw : p * g.sw + kw, :, p, :o] = weight.transpose(2, 3, 1, 0)
+    return out.reshape(-1)
+
+
+def _taken_apart(
+    sums: np.ndarray, shape: tuple[int, ...], g: Windows, plan: _Plan
+) -> np.ndarray:  # fmt: skip
+    """Return the weight that such an arrangement adds up to."""
+    o, c, kh, kw = shape
+    parts = sums.reshape(kh, kw + (plan.together - 1) * g.sw, c, plan.together, plan.width)
+    weight = np.zeros((kh, kw, c, o), sums.dtype)
+    for p in range(plan.together):
+        weight += parts[:, p * g.sw : p * g.sw + kw, :, p, :o]
+    return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
+
+
+def _rows_of_kernel(weight: np.ndarray) -> np.ndarray:
+    """Return weight as (kh, o, (s, c) filled to whole vectors)."""
+    o, c, kh, kw = weight.shape
+    out = np.zeros((kh, o, filled(kw * c, weight.dtype)), weight.dtype)
+    out[:, :, : kw * c] = weight.transpose(2, 0, 3, 1).reshape(kh, o, kw * c)
+    return out
+
+
+# ---------------------------------------------------------------------------- the choice, as vectors
+
+
+def _choose_in_python(z, e, members, taps, first, end, nobody, best, place, at):
+    """Of CHUNK channels, write the greatest of some pixels, and which it is, after ReLU.
+
+    It is the first of equals, but the last of NaN; ``nobody`` where ReLU lets nothing through.
+    """
+    greatest = np.full(CHUNK, -np.inf, z.dtype)
+    which = np.full(CHUNK, nobody)
+    for i in range(first, end):
+        new = z[members[i] + e :][:CHUNK]
+        wins = (new > greatest) | (new != new)
+        greatest, which = np.where(wins, new, greatest), np.where(wins, taps[i], which)
+    dead = greatest <= 0
+    best[at : at + CHUNK] = np.where(dead, 0, greatest)
+    place[at : at + CHUNK] = np.where(dead, nobody, which)
+
+
+def _give_in_python(dy, place, at, members, taps, first, end, nobody, dz, e, sums):
+    """Add the gradients of CHUNK channels to those pixels that won, and all to the sums."""
+    gradient, won = dy[at : at + CHUNK], place[at : at + CHUNK]
+    sums[e : e + CHUNK] += np.where(won == nobody, 0, gradient)
+    for i in range(first, end):
+        target = dz[members[i] + e :][:CHUNK]
+        target += np.where(won == taps[i], gradient, 0)
+
+
+class _Vectors:
+    """What both need to write their instructions: CHUNK numbers, or as many bytes."""
+
+    def __init__(self, context, builder, signature, args) -> None:
+        self.context, self.builder, self.signature, self.args = context, builder, signature, args
+
+    def data(self, position):
+        array = self.context.make_array(self.signature.args[position])
+        return array(self.context, self.builder, self.args[position]).data
+
+    def kinds(self, dtype):
+        """Return the vector of numbers, that of integers as wide, and that of bytes."""
+        scalar = self.context.get_data_type(dtype)
+        integer = ir.IntType(32 if scalar == ir.FloatType() else 64)
+        return [ir.VectorType(kind, CHUNK) for kind in (scalar, integer, ir.IntType(8))]
+
+    def pointer(self, array, index, kind):
+        return self.builder.bitcast(self.builder.gep(array, [index]), kind.as_pointer())
+
+    def spread(self, value, kind):
+        """Return a vector with an integer in each lane."""
+        if kind.element.width < value.type.width:
+            value = self.builder.trunc(value, kind.element)
+        nothing = ir.Constant(kind, ir.Undefined)
+        one = self.builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), CHUNK), [0] * CHUNK)
+        return self.builder.shuffle_vector(one, nothing, lanes)
+
+
+@intrinsic
+def _choose_in_vectors(context, z, e, members, taps, first, end, nobody, best, place, at):
+    n = types.intp
+    signature = types.void(z, n, members, taps, n, n, n, best, place, n)
+
+    def generate(context, builder, signature, args):
+        v = _Vectors(context, builder, signature, args)
+        z, members, taps, best, place = (v.data(i) for i in (0, 2, 3, 7, 8))
+        e, first, end, nobody, at = (args[i] for i in (1, 4, 5, 6, 9))
+        numbers, integers, bytes_ = v.kinds(signature.args[0].dtype)
+        size, nobody = integers.element.width // 8, v.spread(nobody, integers)
+        greatest = cgutils.alloca_once_value(builder, ir.Constant(numbers, [-math.inf] * CHUNK))
+        which = cgutils.alloca_once_value(builder, nobody)
+        with cgutils.for_range_slice(builder, first, end, ir.Constant(end.type, 1)) as (i, _):
+            pixel = builder.add(builder.load(builder.gep(members, [i])), e)
+            new, old = builder.load(v.pointer(z, pixel, numbers), align=size), builder.load(greatest)
+            wins = builder.or_(
+                builder.fcmp_ordered(">", new, old), builder.fcmp_unordered("uno", new, new)
+            )
+            tap = v.spread(builder.load(builder.gep(taps, [i])), integers)
+            builder.store(builder.select(wins, new, old), greatest)
+            builder.store(builder.select(wins, tap, builder.load(which)), which)
+        value, zero = builder.load(greatest), ir.Constant(numbers, [0.0] * CHUNK)
+        dead = builder.fcmp_ordered("<=", value, zero)
+        value = builder.select(dead, zero, value)
+        won = builder.trunc(builder.select(dead, nobody, builder.load(which)), bytes_)
+        builder.store(value, v.pointer(best, at, numbers), align=size)
+        builder.store(won, v.pointer(place, at, bytes_), align=1)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _give_in_vectors(
+    context, dy, place, at, members, taps, first, end, nobody, dz, e, sums
+):  # fmt: skip
+    n = types.intp
+    signature = types.void(dy, place, n, members, taps, n, n, n, dz, n, sums)
+
+    def generate(context, builder, signature, args):
+        v = _Vectors(context, builder, signature, args)
+        dy, place, members, taps, dz, sums = (v.data(i) for i in (0, 1, 3, 4, 8, 10))
+        at, first, end, nobody, e = (args[i] for i in (2, 5, 6, 7, 9))
+        numbers, integers, bytes_ = v.kinds(signature.args[0].dtype)
+        size, zero = integers.element.width // 8, ir.Constant(numbers, [0.0] * CHUNK)
+        gradient = builder.load(v.pointer(dy, at, numbers), align=size)
+        won = builder.load(v.pointer(place, at, bytes_), align=1)
+
+        def add(target, one):
+            builder.store(builder.fadd(builder.load(target, align=size), one), target, align=size)
+
+        lost = builder.icmp_unsigned("==", won, v.spread(nobody, bytes_))
+        add(v.pointer(sums, e, numbers), builder.select(lost, zero, gradient))
+        with cgutils.for_range_slice(builder, first, end, ir.Constant(end.type, 1)) as (i, _):
+            pixel = builder.add(builder.load(builder.gep(members, [i])), e)
+            tap = v.spread(builder.load(builder.gep(taps, [i])), bytes_)
+            own = builder.select(builder.icmp_unsigned("==", won, tap), gradient, zero)
+            add(v.pointer(dz, pixel, numbers), own)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    _choose, _give = _choose_in_python, _give_in_python
+else:
+    _choose, _give = _choose_in_vectors, _give_in_vectors
+
+
+# ---------------------------------------------------------------------------------------- kernels
+
+
+@kernel
+def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
+    """One task of _forward."""
+    high, wide, room, pixels, taps, _, _, width, span, members, taps_of, ends = tables
+    n, lanes = x.shape[0], VECTOR_BYTES // x.itemsize
+    image = np.zeros(room, x.dtype)
+    z = np.empty(pixels.size * span, x.dtype)
+    places = np.arange(pixels.size) * span
+    o, nobody = y.shape[3], pool.kh * pool.kw
+    best = np.empty(ends.size * o + width, x.dtype)
+    place = np.empty(best.size, np.uint8)
+    for m in range(r * n // ranges, (r + 1) * n // ranges):
+        _place(x[m], image, conv.top, conv.left, wide, 0, high)
+        for v in range(0, span, 2 * lanes):
+            product(
+                z, v, places, start, v, 1, image, 0, pixels, 0, pixels.size, taps, 0, taps.size,
+                weights, v, span, span - v > lanes,
+            )  # fmt: skip
+        first = 0
+        for window in range(ends.size):
+            for e in range(0, o, CHUNK):  # what is too much, the next window writes over
+                _choose(
+                    z, e, members, taps_of, first, ends[window], nobody, best, place, window * o + e
+                )
+            first = ends[window]
+        copy(best, y[m].reshape(-1))
+        copy(place, winner[m].reshape(-1))
+
+
+@kernel(parallel=True)
+def _forward(ranges, x, weights, start, y, winner, tables, conv, pool):
+    """Write y and winner (n, ph, pw, o) for x (n, h, w, c)."""
+    for r in prange(ranges):
+        _forward_task(
+            np.int64(r), ranges, x, weights, start, y, winner, tables, conv, pool
+        )  # fmt: skip
+
+
+@kernel
+def _backward_task(r, ranges, x, dy, winner, rows, sums, bias_sums, dx, tables, conv, pool):
+    """One task of _backward."""
+    high, wide, room, pixels, taps, corners, spots, width, span, members, taps_of, ends = tables
+    n, c, lanes = x.shape[0], x.shape[3], VECTOR_BYTES // x.itemsize
+    image, dimage = np.zeros(room, x.dtype), np.zeros(room, x.dtype)
+    dz = np.zeros(pixels.size * span, x.dtype)
+    steps, channels = np.arange(taps.size) * span, np.arange(width)
+    o, nobody = dy.shape[3], pool.kh * pool.kw
+    gradient = np.zeros(ends.size * o + width, x.dtype)
+    place = np.zeros(gradient.size, np.uint8)
+    for m in range(r * n // ranges, (r + 1) * n // ranges):
+        copy(dy[m].reshape(-1), gradient)
+        copy(winner[m].reshape(-1), place)
+        fill(dz)
+        first = 0
+        for window in range(ends.size):
+            for e in range(0, o, CHUNK):  # lanes behind the last channel hold what nobody reads
+                at = window * o + e
+                _give(
+                    gradient, place, at, members, taps_of, first, ends[window], nobody, dz, e,
+                    bias_sums[r],
+                )  # fmt: skip
+            first = ends[window]
+        if sums.size:
+            _place(x[m], image, conv.top, conv.left, wide, 0, high)
+            for v in range(0, span, 2 * lanes):
+                product(
+                    sums[r], v, steps, dz, 0, 0, image, 0, taps, 0, taps.size, pixels, 0,
+                    pixels.size, dz, v, span, span - v > lanes,
+                )  # fmt: skip
+        if dx.size:
+            fill(dimage)
+            run = rows.shape[2]
+            for j in range(conv.ow):
+                for row in range(conv.kh):
+                    for v in range(0, run, 2 * lanes):
+                        product(
+                            dimage, row * wide * c + v, corners, dz, 0, 0,
+                            dz, 0, spots, j * conv.oh, (j + 1) * conv.oh, channels, 0, dy.shape[3],
+                            rows[row].reshape(-1), v, run, run - v > lanes,
+                        )  # fmt: skip
+            for i in range(conv.h):
+                at = ((i + conv.top) * wide + conv.left) * c
+                line = dx[m, i].reshape(-1)
+                for e in range(line.size):
+                    line[e] = dimage[at + e]
+
+
+@kernel(parallel=True)
+def _backward(ranges, x, dy, winner, rows, sums, bias_sums, dx, tables, conv, pool):
+    """Add into the sums of each range of images, and write dx (n, h, w, c), if these have a size.
+
+    ``rows`` is the weight as (kh, o, (s, c)).
+    """
+    for r in prange(ranges):
+        _backward_task(
+            np.int64(r), ranges, x, dy, winner, rows, sums, bias_sums, dx, tables, conv, pool
+        )
