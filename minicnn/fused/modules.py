@@ -44,6 +44,10 @@ class Fused(Module):
         for module in self._row:
             yield from module.named_modules(prefix)
 
+    @property
+    def learns(self) -> bool:
+        return any(module.learns for module in self._row)
+
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return chain_shape(self._row, shape)
 

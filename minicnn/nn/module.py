@@ -125,7 +125,11 @@ class Module:
     @property
     def learns(self) -> bool:
         """Whether any parameter is trainable."""
-        return any(param.trainable for param in self.parameters())
+        return any(
+            (isinstance(value, Param) and value.trainable)
+            or (isinstance(value, Module) and value.learns)
+            for value in vars(self).values()
+        )
 
     # ---- settings
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.backend import single_threaded_blas
 from minicnn.nn.module import Module, Window
 
 
@@ -18,9 +19,10 @@ def forward_chain(
 ) -> tuple[np.ndarray, list[Any]]:
     """Return what comes out of the last module, and the caches of all."""
     caches = []
-    for module in modules:
-        x, cache = module.forward(x, training=training)
-        caches.append(cache)
+    with single_threaded_blas():  # once, where each product would do it by itself
+        for module in modules:
+            x, cache = module.forward(x, training=training)
+            caches.append(cache)
     return x, caches
 
 
@@ -30,12 +32,13 @@ def backward_chain(
     """Return the gradient of the first module's input, or None without ``input_grad``."""
     first = 0  # the module down to which the gradient is asked for
     if not input_grad:
-        learn = [i for i, module in enumerate(modules) if module.learns]
-        first = learn[0] if learn else len(modules)
+        learning = (i for i, module in enumerate(modules) if module.learns)
+        first = next(learning, len(modules))
     dx: np.ndarray | None = dy
-    for i in reversed(range(first, len(modules))):
-        assert dx is not None
-        dx = modules[i].backward(dx, caches[i], input_grad=input_grad or i > first)
+    with single_threaded_blas():
+        for i in reversed(range(first, len(modules))):
+            assert dx is not None
+            dx = modules[i].backward(dx, caches[i], input_grad=input_grad or i > first)
     return dx if input_grad else None
 
 
