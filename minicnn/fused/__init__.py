@@ -73,7 +73,8 @@ def fuse(model: Module) -> Module:
 
 def fuse_chain(modules: Sequence[Module]) -> list[Module]:
     """Return a chain that does the same; chains in it become a part of it."""
-    modules, chain, i = list(_flat(modules)), [], 0
+    chain: list[Module] = []
+    modules, i = list(_flat(modules)), 0
     while i < len(modules):
         for kinds, fused in PATTERNS:
             row = modules[i : i + len(kinds)]

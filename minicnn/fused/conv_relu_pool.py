@@ -37,25 +37,21 @@ A zero in a vector meets pixels beside the window. It adds nothing, unless they 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from llvmlite import ir
-from numba import config, prange, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import prange
 
 from minicnn.backend import IMPLS, Impl, kernel, nchw, nhwc
+from minicnn.fused.winner import CHUNK, choose, give
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.ops.conv2d.direct import TASKS, _place
 from minicnn.ops.conv2d.tile import VECTOR_BYTES, copy, fill, filled, lanes_of, product
-from minicnn.shapes import ShapeError, check_choice, check_float, check_gradient, check_image
+from minicnn.shapes import check_choice, check_gradient
 from minicnn.windows import Windows, conv_windows, pool_windows
 
-CHUNK = VECTOR_BYTES // 8  # channels that are compared at once
 ROOM = 2**19  # bytes of z that a buffer takes at most
 
 
@@ -92,13 +88,16 @@ def forward(
     """Return ``(y, cache)``; options and errors are those of conv2d and max_pool2d."""
     check_choice("conv_relu_pool", "impl", impl, IMPLS)
     pool_options = pool_size, pool_stride, pool_padding, 1, ceil_mode
-    if impl == "textbook" or not _few_channels(x, weight, bias):
-        return _three_operations(x, weight, bias, stride, padding, pool_options, impl)
-    conv = conv_windows("conv2d", x.shape[2:], weight.shape[2:], stride, padding)
-    pool = pool_windows("max_pool2d", (conv.oh, conv.ow), *pool_options)
-    plan = _plan(conv, pool, x.shape[1], weight.shape[0], x.dtype)
+    plan = None
+    if impl == "fast" and _few_channels(x, weight, bias):
+        conv = conv_windows("conv2d", x.shape[2:], weight.shape[2:], stride, padding)
+        pool = pool_windows("max_pool2d", (conv.oh, conv.ow), *pool_options)
+        plan = _plan(conv, pool, x.shape[1], weight.shape[0], x.dtype)
     if plan is None:
-        return _three_operations(x, weight, bias, stride, padding, pool_options, impl)
+        z, conv_cache = conv2d.forward(x, weight, bias, stride, padding, impl=impl)
+        best, pool_cache = max_pool2d.forward(z, *pool_options, impl=impl)
+        y, relu_cache = relu.forward(best, impl=impl)
+        return y, Steps(conv_cache, pool_cache, relu_cache)
     o = weight.shape[0]
     y = np.empty((x.shape[0], pool.oh, pool.ow, o), x.dtype)
     winner = np.empty(y.shape, np.uint8)
@@ -127,16 +126,18 @@ def backward(
     ``input_grad=False`` spares dx, ``param_grad=False`` spares the other two: they are None then.
     """
     check_choice("conv_relu_pool", "impl", impl, IMPLS)
-    asked = {"input_grad": input_grad, "param_grad": param_grad}
     if isinstance(cache, Steps):
         g = max_pool2d.backward(relu.backward(dy, cache.relu, impl=impl), cache.pool, impl=impl)
-        return conv2d.backward(g, cache.conv, **asked, impl=impl)
+        return conv2d.backward(
+            g, cache.conv, input_grad=input_grad, param_grad=param_grad, impl=impl
+        )  # fmt: skip
     x, weight, has_bias, winner, conv, pool = cache
     check_gradient("conv_relu_pool", dy, (x.shape[0], weight.shape[0], pool.oh, pool.ow), x.dtype)
     if impl == "textbook":  # of a fast forward
         dz = max_pool2d.backward(dy, max_pool2d.Cache(nchw(winner), pool, x.dtype), impl=impl)
+        whole = conv2d.Cache(x, weight, has_bias, conv, 1)
         return conv2d.backward(
-            dz, conv2d.Cache(x, weight, has_bias, conv, 1), **asked, impl=impl
+            dz, whole, input_grad=input_grad, param_grad=param_grad, impl=impl
         )  # fmt: skip
     plan = _plan(conv, pool, x.shape[1], weight.shape[0], x.dtype)
     assert plan is not None
@@ -165,13 +166,6 @@ def _few_channels(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) ->
         and (bias is None or bias.shape == weight.shape[:1])
         and (weight.shape[2:] != (3, 3) or min(weight.shape[:2]) < 16)
     )
-
-
-def _three_operations(x, weight, bias, stride, padding, pool_options, impl):  # type: ignore[no-untyped-def]
-    z, conv = conv2d.forward(x, weight, bias, stride, padding, impl=impl)
-    best, pool = max_pool2d.forward(z, *pool_options, impl=impl)
-    y, last = relu.forward(best, impl=impl)
-    return y, Steps(conv, pool, last)
 
 
 # ----------------------------------------------------------------------------------------- tables
@@ -279,133 +273,6 @@ def _rows_of_kernel(weight: np.ndarray) -> np.ndarray:
     return out
 
 
-# ---------------------------------------------------------------------------- the choice, as vectors
-
-
-def _choose_in_python(z, e, members, taps, first, end, nobody, best, place, at):
-    """Of CHUNK channels, write the greatest of some pixels, and which it is, after ReLU.
-
-    It is the first of equals, but the last of NaN; ``nobody`` where ReLU lets nothing through.
-    """
-    greatest = np.full(CHUNK, -np.inf, z.dtype)
-    which = np.full(CHUNK, nobody)
-    for i in range(first, end):
-        new = z[members[i] + e :][:CHUNK]
-        wins = (new > greatest) | (new != new)
-        greatest, which = np.where(wins, new, greatest), np.where(wins, taps[i], which)
-    dead = greatest <= 0
-    best[at : at + CHUNK] = np.where(dead, 0, greatest)
-    place[at : at + CHUNK] = np.where(dead, nobody, which)
-
-
-def _give_in_python(dy, place, at, members, taps, first, end, nobody, dz, e, sums):
-    """Add the gradients of CHUNK channels to those pixels that won, and all to the sums."""
-    gradient, won = dy[at : at + CHUNK], place[at : at + CHUNK]
-    sums[e : e + CHUNK] += np.where(won == nobody, 0, gradient)
-    for i in range(first, end):
-        target = dz[members[i] + e :][:CHUNK]
-        target += np.where(won == taps[i], gradient, 0)
-
-
-class _Vectors:
-    """What both need to write their instructions: CHUNK numbers, or as many bytes."""
-
-    def __init__(self, context, builder, signature, args) -> None:
-        self.context, self.builder, self.signature, self.args = context, builder, signature, args
-
-    def data(self, position):
-        array = self.context.make_array(self.signature.args[position])
-        return array(self.context, self.builder, self.args[position]).data
-
-    def kinds(self, dtype):
-        """Return the vector of numbers, that of integers as wide, and that of bytes."""
-        scalar = self.context.get_data_type(dtype)
-        integer = ir.IntType(32 if scalar == ir.FloatType() else 64)
-        return [ir.VectorType(kind, CHUNK) for kind in (scalar, integer, ir.IntType(8))]
-
-    def pointer(self, array, index, kind):
-        return self.builder.bitcast(self.builder.gep(array, [index]), kind.as_pointer())
-
-    def spread(self, value, kind):
-        """Return a vector with an integer in each lane."""
-        if kind.element.width < value.type.width:
-            value = self.builder.trunc(value, kind.element)
-        nothing = ir.Constant(kind, ir.Undefined)
-        one = self.builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), CHUNK), [0] * CHUNK)
-        return self.builder.shuffle_vector(one, nothing, lanes)
-
-
-@intrinsic
-def _choose_in_vectors(context, z, e, members, taps, first, end, nobody, best, place, at):
-    n = types.intp
-    signature = types.void(z, n, members, taps, n, n, n, best, place, n)
-
-    def generate(context, builder, signature, args):
-        v = _Vectors(context, builder, signature, args)
-        z, members, taps, best, place = (v.data(i) for i in (0, 2, 3, 7, 8))
-        e, first, end, nobody, at = (args[i] for i in (1, 4, 5, 6, 9))
-        numbers, integers, bytes_ = v.kinds(signature.args[0].dtype)
-        size, nobody = integers.element.width // 8, v.spread(nobody, integers)
-        greatest = cgutils.alloca_once_value(builder, ir.Constant(numbers, [-math.inf] * CHUNK))
-        which = cgutils.alloca_once_value(builder, nobody)
-        with cgutils.for_range_slice(builder, first, end, ir.Constant(end.type, 1)) as (i, _):
-            pixel = builder.add(builder.load(builder.gep(members, [i])), e)
-            new, old = builder.load(v.pointer(z, pixel, numbers), align=size), builder.load(greatest)
-            wins = builder.or_(
-                builder.fcmp_ordered(">", new, old), builder.fcmp_unordered("uno", new, new)
-            )
-            tap = v.spread(builder.load(builder.gep(taps, [i])), integers)
-            builder.store(builder.select(wins, new, old), greatest)
-            builder.store(builder.select(wins, tap, builder.load(which)), which)
-        value, zero = builder.load(greatest), ir.Constant(numbers, [0.0] * CHUNK)
-        dead = builder.fcmp_ordered("<=", value, zero)
-        value = builder.select(dead, zero, value)
-        won = builder.trunc(builder.select(dead, nobody, builder.load(which)), bytes_)
-        builder.store(value, v.pointer(best, at, numbers), align=size)
-        builder.store(won, v.pointer(place, at, bytes_), align=1)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def _give_in_vectors(
-    context, dy, place, at, members, taps, first, end, nobody, dz, e, sums
-):  # fmt: skip
-    n = types.intp
-    signature = types.void(dy, place, n, members, taps, n, n, n, dz, n, sums)
-
-    def generate(context, builder, signature, args):
-        v = _Vectors(context, builder, signature, args)
-        dy, place, members, taps, dz, sums = (v.data(i) for i in (0, 1, 3, 4, 8, 10))
-        at, first, end, nobody, e = (args[i] for i in (2, 5, 6, 7, 9))
-        numbers, integers, bytes_ = v.kinds(signature.args[0].dtype)
-        size, zero = integers.element.width // 8, ir.Constant(numbers, [0.0] * CHUNK)
-        gradient = builder.load(v.pointer(dy, at, numbers), align=size)
-        won = builder.load(v.pointer(place, at, bytes_), align=1)
-
-        def add(target, one):
-            builder.store(builder.fadd(builder.load(target, align=size), one), target, align=size)
-
-        lost = builder.icmp_unsigned("==", won, v.spread(nobody, bytes_))
-        add(v.pointer(sums, e, numbers), builder.select(lost, zero, gradient))
-        with cgutils.for_range_slice(builder, first, end, ir.Constant(end.type, 1)) as (i, _):
-            pixel = builder.add(builder.load(builder.gep(members, [i])), e)
-            tap = v.spread(builder.load(builder.gep(taps, [i])), bytes_)
-            own = builder.select(builder.icmp_unsigned("==", won, tap), gradient, zero)
-            add(v.pointer(dz, pixel, numbers), own)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-if config.DISABLE_JIT:  # type: ignore[attr-defined]
-    _choose, _give = _choose_in_python, _give_in_python
-else:
-    _choose, _give = _choose_in_vectors, _give_in_vectors
-
-
 # ---------------------------------------------------------------------------------------- kernels
 
 
@@ -430,7 +297,7 @@ def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
         first = 0
         for window in range(ends.size):
             for e in range(0, o, CHUNK):  # what is too much, the next window writes over
-                _choose(
+                choose(
                     z, e, members, taps_of, first, ends[window], nobody, best, place, window * o + e
                 )
             first = ends[window]
@@ -466,7 +333,7 @@ def _backward_task(r, ranges, x, dy, winner, rows, sums, bias_sums, dx, tables, 
         for window in range(ends.size):
             for e in range(0, o, CHUNK):  # lanes behind the last channel hold what nobody reads
                 at = window * o + e
-                _give(
+                give(
                     gradient, place, at, members, taps_of, first, ends[window], nobody, dz, e,
                     bias_sums[r],
                 )  # fmt: skip

@@ -107,6 +107,27 @@ def test_what_a_residual_network_becomes() -> None:
     assert "ReLU" not in kinds
 
 
+def test_what_lenet_becomes() -> None:
+    chain = ["ConvReLUPool", "ConvReLUPool", "Flatten", "LinearReLU", "LinearReLU", "Linear"]
+    assert parts(fuse(models.lenet5(rng=Undrawn(np.random.PCG64(0)))))[1:] == chain
+    exchanged = parts(fuse(models.convnet(rng=Undrawn(np.random.PCG64(0)))))[1:]
+    assert exchanged == ["ConvReLUPool", "ConvReLUPool", "Flatten", "Linear", "LogSoftmax"]
+
+
+def test_options_that_an_operation_has_not_are_left_to_the_layers() -> None:
+    def kinds(pool: nn.MaxPool2d, **options: int) -> list[str]:
+        rng = np.random.default_rng(0)
+        conv = nn.Conv2d(2, 2, 3, rng=rng, dtype=np.float64, **options)  # type: ignore[arg-type]
+        model = nn.Sequential(conv, nn.ReLU(), pool)
+        return parts(assert_same(model, rng.standard_normal((2, 2, 9, 9)), training=True))
+
+    assert kinds(nn.MaxPool2d(2)) == ["Sequential", "ConvReLUPool"]
+    apart = ["Sequential", "Conv2d", "ReLU", "MaxPool2d"]
+    assert kinds(nn.MaxPool2d(2, dilation=2)) == apart
+    assert kinds(nn.MaxPool2d(2), dilation=2) == apart
+    assert kinds(nn.MaxPool2d(2), groups=2) == apart
+
+
 @whole_networks
 def test_both_train_the_same_parameters() -> None:
     model = models.resnet20(rng=np.random.default_rng(0))
