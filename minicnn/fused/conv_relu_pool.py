@@ -22,15 +22,12 @@ Implementations
               only a byte of each output is kept: the place of its winner. Images that are too
               large for a buffer, and kernels for Winograd's algorithm, take the three operations.
 
-The product is direct.py's, but for three things that suit few channels.
+The product is direct.py's, but for what suits few channels.
     pixels side by side   Vectors of 16 numbers hold the 8 channels of two pixels. The two see the
                           same kw + stride columns of the image, the second with its weights one
                           stride further to the right:  [ w0 w1 w2 0 | 0 w0 w1 w2 ]
-    column by column      Pixels are numbered down the columns. Then the pixels of one tile of
-                          registers lie below each other, and for one row r of the kernel, their
-                          dx do not overlap: a tile can add to all of them at once.
-    rows of the kernel    For dx, vectors run along (s, c), a row of the kernel as it lies in the
-                          image, so that they are full however few the channels are.
+    rows of the kernel    For dx, vectors run along a row of the kernel: see narrow.py.
+    column by column      Pixels are numbered down the columns, for the same reason.
 A zero in a vector meets pixels beside the window. It adds nothing, unless they are NaN or infinite.
 """
 
@@ -48,6 +45,7 @@ from minicnn.backend import IMPLS, Impl, kernel, nchw, nhwc
 from minicnn.fused.winner import CHUNK, choose, give
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.ops.conv2d.direct import TASKS, _place
+from minicnn.ops.conv2d.narrow import Columns, add_rows, rows_of_kernel
 from minicnn.ops.conv2d.tile import VECTOR_BYTES, copy, fill, filled, lanes_of, product
 from minicnn.shapes import check_choice, check_gradient
 from minicnn.windows import Windows, conv_windows, pool_windows
@@ -145,7 +143,7 @@ def backward(
     sums = np.zeros((ranges, plan.taps * plan.span if param_grad else 0), x.dtype)
     bias_sums = np.zeros((ranges, plan.width), x.dtype)
     dx = np.empty((x.shape[0], conv.h, conv.w, x.shape[1]) if input_grad else (0, 0, 0, 0), x.dtype)
-    rows = _rows_of_kernel(weight) if input_grad else np.empty((0, 0, 0), x.dtype)
+    rows = rows_of_kernel(weight) if input_grad else np.empty((0, 0, 0), x.dtype)
     _backward(ranges, nhwc(x), nhwc(dy), winner, rows, sums, bias_sums, dx, plan.tables, conv, pool)
     dweight = dbias = None
     if param_grad:
@@ -265,14 +263,6 @@ def _taken_apart(
     return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
 
 
-def _rows_of_kernel(weight: np.ndarray) -> np.ndarray:
-    """Return weight as (kh, o, (s, c) filled to whole vectors)."""
-    o, c, kh, kw = weight.shape
-    out = np.zeros((kh, o, filled(kw * c, weight.dtype)), weight.dtype)
-    out[:, :, : kw * c] = weight.transpose(2, 0, 3, 1).reshape(kh, o, kw * c)
-    return out
-
-
 # ---------------------------------------------------------------------------------------- kernels
 
 
@@ -321,7 +311,7 @@ def _backward_task(r, ranges, x, dy, winner, rows, sums, bias_sums, dx, tables, 
     n, c, lanes = x.shape[0], x.shape[3], VECTOR_BYTES // x.itemsize
     image, dimage = np.zeros(room, x.dtype), np.zeros(room, x.dtype)
     dz = np.zeros(pixels.size * span, x.dtype)
-    steps, channels = np.arange(taps.size) * span, np.arange(width)
+    steps, channels = np.arange(taps.size) * span, np.arange(dy.shape[3])
     o, nobody = dy.shape[3], pool.kh * pool.kw
     gradient = np.zeros(ends.size * o + width, x.dtype)
     place = np.zeros(gradient.size, np.uint8)
@@ -347,15 +337,8 @@ def _backward_task(r, ranges, x, dy, winner, rows, sums, bias_sums, dx, tables, 
                 )  # fmt: skip
         if dx.size:
             fill(dimage)
-            run = rows.shape[2]
-            for j in range(conv.ow):
-                for row in range(conv.kh):
-                    for v in range(0, run, 2 * lanes):
-                        product(
-                            dimage, row * wide * c + v, corners, dz, 0, 0,
-                            dz, 0, spots, j * conv.oh, (j + 1) * conv.oh, channels, 0, dy.shape[3],
-                            rows[row].reshape(-1), v, run, run - v > lanes,
-                        )  # fmt: skip
+            columns = Columns(corners, spots, wide * c, conv.oh)
+            add_rows(dz, columns, 0, conv.oh, rows, 1, channels, dimage, 0)
             for i in range(conv.h):
                 at = ((i + conv.top) * wide + conv.left) * c
                 line = dx[m, i].reshape(-1)

@@ -35,7 +35,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
-from numba import prange
 
 from minicnn.backend import IMPLS, Impl, dim_last, kernel
 from minicnn.reduction import (
@@ -146,9 +145,10 @@ def _target_weights(
     return np.ascontiguousarray(q), total
 
 
-@kernel(parallel=True, reorder=False)
+# On one thread: logits are few, and another thread would take longer to wake than to help.
+@kernel(reorder=False)
 def _forward(z, q, log_p, losses):
-    for n in prange(z.shape[0]):
+    for n in range(z.shape[0]):
         row, target, out = z[n], q[n], log_p[n]
         top = row[0]
         for k in range(row.size):
@@ -166,9 +166,9 @@ def _forward(z, q, log_p, losses):
         losses[n] = loss
 
 
-@kernel(parallel=True, reorder=False)
+@kernel(reorder=False)
 def _backward(grad, log_p, q, dz):
-    for n in prange(dz.shape[0]):
+    for n in range(dz.shape[0]):
         row, target, out = log_p[n], q[n], dz[n]
         mass = target.sum()
         for k in range(out.size):

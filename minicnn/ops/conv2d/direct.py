@@ -40,6 +40,7 @@ import numpy as np
 from numba import prange
 
 from minicnn.backend import kernel, nchw, nhwc
+from minicnn.ops.conv2d import narrow
 from minicnn.ops.conv2d.tile import ROWS, VECTOR_BYTES, copy, fill, filled, lanes_of, product
 from minicnn.windows import Windows
 
@@ -490,6 +491,8 @@ def forward(
 
 def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows, groups: int) -> np.ndarray:
     o, per_group = weight.shape[:2]
+    if narrow.suits(g, per_group, groups, dy.dtype):
+        return narrow.input_gradient(dy, weight, g)
     dx = np.empty((dy.shape[0], g.h, g.w, per_group * groups), dy.dtype)
     images = _images_at_once(dy.shape[0], g.h * g.w)
     plan = _backward_plan(g, o, o // groups, per_group * groups, images)
