@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any, Literal
 
 import numba
@@ -36,7 +37,7 @@ def kernel(
     """
     if function is None:
         return functools.partial(kernel, parallel=parallel, reorder=reorder)
-    return numba.njit(
+    compiled = numba.njit(
         function,
         cache=True,
         parallel=parallel,
@@ -44,6 +45,39 @@ def kernel(
         error_model="numpy",
         fastmath=_FASTMATH if reorder else {"contract"},
     )
+    return _in_turn(compiled) if parallel and _POOL_TAKES_ONE_CALLER else compiled
+
+
+def _pool_takes_one_caller() -> bool:
+    """Whether Numba's pool of threads stops the process when two Python threads call it at once.
+
+    OpenMP and TBB serve both. Where neither is installed, Numba has a pool of its own that does so.
+    """
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return False
+    chosen = numba.config.THREADING_LAYER  # type: ignore[attr-defined]
+    if chosen in ("workqueue", "omp", "tbb"):
+        return bool(chosen == "workqueue")
+    for layer in ("omppool", "tbbpool"):
+        with suppress(ImportError):
+            import_module(f"numba.np.ufunc.{layer}")
+            return False
+    return True
+
+
+_POOL_TAKES_ONE_CALLER = _pool_takes_one_caller()
+_turn = threading.Lock()
+
+
+def _in_turn(compiled: Callable) -> Callable:
+    """Let one Python thread at a time run a parallel kernel."""
+
+    @functools.wraps(compiled)
+    def run(*args: Any) -> Any:
+        with _turn:
+            return compiled(*args)
+
+    return run
 
 
 class _CompileNotice(event.Listener):

@@ -242,3 +242,36 @@ def test_many_python_threads_leave_blas_as_it_was(several: set[int]) -> None:
     for thread in threads:
         thread.join()
     assert blas_threads() == several
+
+
+# ------------------------------------------------------------------------- several Python threads
+
+TWO_THREADS = """
+import threading
+import numpy as np
+from minicnn import fuse, models
+
+model = fuse(models.lenet5(rng=np.random.default_rng(0)))
+images = [np.random.default_rng(i).standard_normal((16, 1, 28, 28)).astype("f4") for i in range(2)]
+alone = [model(x).tobytes() for x in images]
+same = [True, True]
+
+def infer(i):
+    for _ in range(50):
+        same[i] &= model(images[i]).tobytes() == alone[i]
+
+threads = [threading.Thread(target=infer, args=(i,)) for i in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(same)
+"""
+
+
+@compiled
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_two_python_threads_may_run_networks_at_once(layer: str) -> None:
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_THREADS], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "[True, True]\n"), done.stderr
