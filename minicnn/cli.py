@@ -96,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_gradcheck(commands)
     doctor = commands.add_parser("doctor", help="what is installed, found and compiled")
     _add_data_dir(doctor)
+    doctor.add_argument(
+        "--warm", action="store_true", help="compile all kernels first, so that no run has to wait"
+    )
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -405,6 +408,11 @@ def _summary(args: argparse.Namespace) -> None:
 def _doctor(args: argparse.Namespace) -> None:
     from minicnn.doctor import report
 
+    if args.warm:
+        from minicnn.warm import warm
+
+        for part in warm():
+            print(f"compiling: {part}", flush=True)
     print(report(args.data_dir))
 
 

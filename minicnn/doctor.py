@@ -9,6 +9,7 @@ import sys
 from importlib import import_module, metadata
 from pathlib import Path
 from pkgutil import walk_packages
+from typing import Any
 
 import minicnn
 
@@ -94,25 +95,31 @@ def _data(data_dir: Path | None) -> list[str]:
     return lines
 
 
-def _kernels() -> list[str]:
+def kernels() -> list[Any]:
+    """Return every compiled function of minicnn."""
     from numba.core.registry import CPUDispatcher
 
-    kernels = [
+    return [
         value
         for info in walk_packages(minicnn.__path__, "minicnn.")
         if not info.name.endswith("__main__") and not info.name.startswith("minicnn.testing")
         for value in vars(import_module(info.name)).values()
         if isinstance(value, CPUDispatcher) and value.py_func.__module__ == info.name
     ]
-    if not kernels:
+
+
+def _kernels() -> list[str]:
+    found = kernels()
+    if not found:
         return ["NUMBA_DISABLE_JIT is set: the kernels run as Python, very slowly"]
     cached, folder = 0, ""
-    for kernel in kernels:
-        folder = kernel._cache.cache_path  # type: ignore[attr-defined]  # Numba has no public name
+    for kernel in found:
+        folder = kernel._cache.cache_path  # Numba has no public name for it
         code = kernel.py_func.__code__
         name = f"{Path(code.co_filename).stem}.{code.co_name}-{code.co_firstlineno}.*.nbi"
         cached += any(Path(folder).glob(name))
     return [
-        f"{cached} of {len(kernels)} are compiled and cached; the others compile when first used",
+        f"{cached} of {len(found)} are compiled and cached; the others compile when "
+        "first used, or all now: minicnn doctor --warm",
         f"cache: {folder} (and the folders beside it)",
     ]

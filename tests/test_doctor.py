@@ -9,6 +9,7 @@ import pytest
 
 from minicnn import doctor
 from minicnn.cli import main
+from tests.arrays import whole_networks
 
 
 def test_the_report_tells_what_is_here(capsys, tmp_path, monkeypatch):
@@ -22,6 +23,18 @@ def test_the_report_tells_what_is_here(capsys, tmp_path, monkeypatch):
     compiled = "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else "are compiled and cached"
     assert compiled in out
     assert f"torch {version('torch')}, torchvision {version('torchvision')}: they work tog" in out
+
+
+@whole_networks
+def test_warm_uses_every_kernel(capsys, tmp_path):
+    assert main(["doctor", "--warm", "--data-dir", str(tmp_path)]) == 0
+    assert "compiling: lenet5" in capsys.readouterr().out
+    kernels = doctor.kernels()
+    assert len(kernels) > 50
+    # What others call is compiled with them, and has a signature only where it is not cached.
+    parallel = [kernel for kernel in kernels if kernel.targetoptions.get("parallel")]
+    unused = [kernel.py_func.__qualname__ for kernel in parallel if not kernel.signatures]
+    assert unused == []
 
 
 def test_a_pair_of_different_builds_is_recognised():
