@@ -34,12 +34,17 @@ from numba import prange
 
 from minicnn.backend import kernel, nchw, nhwc
 from minicnn.ops.conv2d import direct, winograd
-from minicnn.ops.conv2d.direct import COLUMNS, GROUP, TASKS
+from minicnn.ops.conv2d.direct import COLUMNS, TASKS
+from minicnn.ops.conv2d.finish import finish, greatest
 from minicnn.ops.conv2d.tile import ROWS, filled, lanes_of, product
+
 from minicnn.shapes import ShapeError
 from minicnn.windows import Windows, conv_windows
 
 SERIAL = 2**19  # multiply-adds that take less time than a second thread takes to wake
+TILE = 100  # cycles that it takes to begin a tile and to end it
+GROUP = 1024  # pixels of small images that are taken together
+FAR = 2**20  # bytes of weights that leave the nearer caches
 NEAR = 2**18  # bytes of sums in a block
 CHANNELS, TILES = 16, 16  # at least, for Winograd to pay once the weights are transformed
 
@@ -112,71 +117,44 @@ def _correlate_task(
     low = y.dtype.type(floor)
     if pool.kh:
         _pool(sums, span, flat, m0, m1, p0, p1, lo, count, groups, out, pool, low)
-    elif groups == 1 and span == per_group and span == pitch:
+    elif groups == 1 and span == per_group and span == pitch * together:
         begin, end = (m0 * count + lo) * span, (m0 * count + hi) * span
-        _finish(sums, added[begin:end] if added.size else added, flat[begin:end], low)
+        finish(sums, 0, added, begin, low, flat, begin, end - begin)
     else:
+        o, used = per_group // together, min(v1, per_group) - v0
         for t in range(hi - lo):
-            pixel = m0 * count + lo + t
-            for g in range(groups):
-                used = min(v1, per_group) - v0
-                at, own = t * span + g * width, g * per_group + v0
-                begin = pixel * groups * per_group + own
-                target = flat[pixel * pitch + first + own :]
-                _finish(
-                    sums[at : at + used], added[begin : begin + used] if added.size else added,
-                    target[:used], low,
-                )  # fmt: skip
+            for q in range(together):
+                pixel = (m0 * count + lo + t) * together + q
+                for g in range(groups):
+                    own = g * o + v0
+                    finish(
+                        sums, t * span + g * width + q * o, added, pixel * groups * o + own, low,
+                        flat, pixel * pitch + first + own, used // together,
+                    )  # fmt: skip
 
 
 @kernel
-def _finish(sums, added, y, low):
-    """y = max(sums + added, low); an empty ``added`` adds nothing."""
-    if added.size:
-        for e in range(y.size):
-            z = sums[e] + added[e]
-            y[e] = low if z < low else z
-    else:
-        for e in range(y.size):
-            z = sums[e]
-            y[e] = low if z < low else z
-
-
-@kernel
-def _challenge(new, best):
-    for e in range(best.size):
-        z = new[e]
-        best[e] = z if (z > best[e]) | (z != z) else best[e]
-
-
-@kernel
-def _pool(sums, span, flat, m0, m1, p0, p1, lo, count, groups, out, pool, low):
-    """Write the greatest of each window of sums: first of its rows, then of what is left."""
+def _pool(sums, span, y, m0, m1, p0, p1, lo, count, groups, out, pool, low):
+    """Write the greatest of each window of sums, and of ``low``."""
     first, per_group, pitch, together = out
     o, width, line = per_group // together, span // groups, count // pool.h * span
-    best = np.empty(line, sums.dtype)
+    columns = np.empty(pool.w, np.int64)  # address of each pixel of a row
+    for q in range(pool.w):
+        columns[q] = q // together * span + q % together * o
     for m in range(m0, m1):
-        image = sums[((m - m0) * count - lo) * span :] if lo == 0 else sums
-        before = 0 if lo == 0 else lo * span
         for p in range(p0, p1):
-            i = p * pool.sh - pool.top
-            i0, i1 = max(0, i), min(pool.h, i + pool.kh)
-            best[:] = -np.inf
-            for row in range(i0, i1):
-                at = row * line - before
-                _challenge(image[at : at + line], best)
+            i0 = max(0, p * pool.sh - pool.top)
+            i1 = min(pool.h, p * pool.sh - pool.top + pool.kh)
+            at = ((m - m0) * count - lo) * span + i0 * line
             for j in range(pool.ow):
                 q = j * pool.sw - pool.left
                 q0, q1 = max(0, q), min(pool.w, q + pool.kw)
-                at = ((m * pool.oh + p) * pool.ow + j) * pitch + first
+                pixel = ((m * pool.oh + p) * pool.ow + j) * pitch + first
                 for g in range(groups):
-                    y = flat[at + g * o : at + (g + 1) * o]
-                    y[:] = -np.inf
-                    for column in range(q0, q1):
-                        own = column // together * span + column % together * o + g * width
-                        _challenge(best[own : own + o], y)
-                    for e in range(o):
-                        y[e] = low if y[e] < low else y[e]
+                    greatest(
+                        sums, at + g * width, line, i1 - i0, columns, q0, q1, low,
+                        y, pixel + g * o, o,
+                    )  # fmt: skip
 
 
 @kernel(parallel=True)
@@ -186,7 +164,7 @@ def _correlate(
     """Convolve x (n, h, w, c) into y, any array of as many images.
 
     ``place``: top, left, and the size of the padded image. ``out``: the first number in y, outputs
-    of a group, numbers in y from a pixel to the next, and how many pixels are taken as one.
+    of a group and of so many pixels as are taken as one, channels of y, and how many those are.
     ``rows`` and ``cols`` are the tables of direct.py, weights (groups, panels) is as its ``pack``
     leaves them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many images are
     taken together, and into how many parts their pixels and their panels are cut. A ``pool`` whose
@@ -259,7 +237,7 @@ class Prepared:
         if bias is not None:
             self.bias[:] = bias
         # Few channels are arranged in as many ways as there are numbers of pixels taken as one.
-        few = 2 * weight.shape[0] <= lanes_of(weight.dtype) and groups == 1
+        few = weight.shape[0] <= lanes_of(weight.dtype) and groups == 1
         self._few = weight.copy() if few else None
         self._packed = {1: self._pack(weight)}
         self._transformed: tuple[np.ndarray, np.ndarray] | None = None
@@ -367,11 +345,11 @@ class Prepared:
         images = max(1, min(GROUP // pixels, n // TASKS))
         tables = direct._forward_plan(g, c, per_group, o, images)
         top, left, high, wide, _ = tables.place
-        # Few images are cut further: between panels where the weights are larger than the image,
-        # else, and where a block would leave the cache, between pixels.
+        # Few images are cut further: between panels where the weights would not stay in the cache
+        # from one part to the next, else, and where a block would leave it, between pixels.
         missing, parts, panels = -(-TASKS * images // max(n, 1)), 1, 1
-        if packed.size > high * wide * c and self.groups == 1 and pool is NO_POOL:
-            panels = min(missing, -(-width // (2 * lanes)))
+        if packed.nbytes > FAR and packed.size > high * wide * c and self.groups == images == m == 1:
+            panels = min(missing, -(-width // (2 * lanes))) if pool is NO_POOL else 1
         if images == 1:
             large = max(high * wide * c, pixels * width * self.groups // panels)
             parts = max(-(-missing // panels), large * self.dtype.itemsize // NEAR, 1)
@@ -384,13 +362,12 @@ class Prepared:
         ahead = padded and panels > 1  # else every panel would pad the image anew
         if ahead:
             place = (0, 0, high, wide)
-        per_pixel = m if pool is NO_POOL else 1
 
         def way(x: np.ndarray, y: np.ndarray, added: np.ndarray, first: int) -> None:
             if ahead:
                 x, source = np.empty((n, high, wide, c), self.dtype), x
                 _pad(n * high, source, x, top, left)
-            out = first, m * o // self.groups, per_pixel * y.shape[3], m
+            out = first, m * o // self.groups, y.shape[3], m
             kernel(
                 tasks, x, y, added, place, out, tables.rows, tables.cols, packed, bias, lanes,
                 cuts, pool, self.floor,
@@ -400,9 +377,15 @@ class Prepared:
 
     def _together(self, g: Windows) -> int:
         """Return how many pixels are taken as one."""
-        most = 1 if self._few is None or g.dw > 1 else lanes_of(self.dtype) // self.shape[0]
-        fitting = [m for m in range(1, most + 1) if g.ow % m == 0]
-        return min(fitting, key=lambda m: (g.kw + (m - 1) * g.sw) / m)
+        o, c = self.shape[:2]
+        lanes = lanes_of(self.dtype)
+        most = 1 if self._few is None or g.dw > 1 else 2 * lanes // o
+
+        def time(m: int) -> float:  # of a pixel: cycles of a tile, which has ROWS of m
+            taps = c * g.kh * (g.kw + (m - 1) * g.sw)
+            return (taps * (5 if m * o <= lanes else 8) + TILE) / m
+
+        return min((m for m in range(1, most + 1) if g.ow % m == 0), key=time)
 
 
 def _side_by_side(weight: np.ndarray, m: int, stride: int) -> np.ndarray:

@@ -53,6 +53,7 @@ from numba.extending import intrinsic
 
 from minicnn.backend import kernel, nchw, nhwc
 from minicnn.ops.conv2d.direct import TASKS, pack, steps_of, turned, unpack
+from minicnn.ops.conv2d.finish import finish
 from minicnn.ops.conv2d.tile import ROWS, VECTOR_BYTES, copy, fill, filled, lanes_of, product
 from minicnn.windows import Windows
 
@@ -60,6 +61,7 @@ OUT, IN = 4, 6  # the sides of a tile of outputs, and of the inputs that it sees
 # The usual points, 1 and 2, make four times the error: with these, no number is far from 1.
 POINT_A, POINT_B = 2 / 3, 3 / 2
 TILES = 64  # at most that are taken together
+FEW = 32  # tiles are not cut, but their outputs
 NEAR = 2**19  # bytes of frequencies that are worked on at a time: they should stay in the cache
 
 
@@ -360,25 +362,15 @@ def _multiples(count, step):
 
 
 @kernel
-def _finish(sums, added, low):
-    """sums = max(sums + added, low); an empty ``added`` adds nothing."""
-    if added.size:
-        for e in range(sums.size):
-            z = sums[e] + added[e]
-            sums[e] = low if z < low else z
-    else:
-        for e in range(sums.size):
-            z = sums[e]
-            sums[e] = low if z < low else z
-
-
-@kernel
 def _correlate_task(
-    block, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
+    task, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
 ):
     """One task of _correlate."""
     n, oh, ow, pitch = y.shape
-    c, (o, first), low = x.shape[3], out, y.dtype.type(floor)
+    c, (o, first, parts), low = x.shape[3], out, y.dtype.type(floor)
+    block, part, panels = task // parts, task % parts, (out_width // lanes + 1) // 2
+    e0 = part * panels // parts * 2 * lanes
+    e1 = min(out_width, (part + 1) * panels // parts * 2 * lanes)
     high, wide = (oh + OUT - 1) // OUT, (ow + OUT - 1) // OUT
     total = n * high * wide
     stride, out_stride = _stride(width, lanes), _stride(out_width, lanes)
@@ -392,9 +384,9 @@ def _correlate_task(
     freq = np.empty(tiles // ROWS * IN * IN * out_stride, x.dtype)
     patch = np.zeros(IN * IN * max(width, out_width), x.dtype)
     _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes)
-    for f in range(IN * IN):
-        for e in range(0, out_width, 2 * lanes):
-            bs = min(2 * lanes, out_width - e)
+    for e in range(e0, e1, 2 * lanes):
+        bs = min(2 * lanes, out_width - e)
+        for f in range(IN * IN):
             product(
                 freq, f * out_stride + e, places, start, f * out_width + e, 1,
                 v, f * stride, rows, 0, t1 - t0, cols, 0, c,
@@ -406,22 +398,22 @@ def _correlate_task(
         row, column = i * OUT, j * OUT
         inside = row + OUT <= oh and column + OUT <= ow and o == out_width
         at = ((m * oh + row) * ow + column) * pitch + first
-        for e in range(0, out_width, lanes):
+        for e in range(e0, e1, lanes):
             _transform_outputs(
                 freq, places[t] + e, IN * out_stride, out_stride, 0, IN, 0, IN,
                 flat if inside else patch, at + e if inside else e,
                 ow * pitch if inside else OUT * out_width, pitch if inside else out_width,
             )  # fmt: skip
         if not inside:
-            _write_patch(patch, out_width, y[m, :, :, first : first + o], row, column)
+            _write_patch(
+                patch[e0:], out_width, y[m, :, :, first + e0 : first + min(o, e1)], row, column
+            )
         if added.size or low > -np.inf:
             for p in range(row, min(row + OUT, oh)):
                 for q in range(column, min(column + OUT, ow)):
                     pixel = (m * oh + p) * ow + q
-                    _finish(
-                        flat[pixel * pitch + first : pixel * pitch + first + o],
-                        added[pixel * o : (pixel + 1) * o] if added.size else added, low,
-                    )  # fmt: skip
+                    at = pixel * pitch + first + e0
+                    finish(flat, at, added, pixel * o + e0, low, flat, at, min(o, e1) - e0)
         m, i, j = _next(m, i, j, high, wide)
 
 
@@ -432,12 +424,12 @@ def _correlate(
     """Convolve x (n, h, w, c) into y (n, oh, ow, channels); ``tiles`` are taken together.
 
     weights are panels of (frequency, c, lanes), start is (frequency, o): what the sums begin with.
-    The widths are c and o filled to whole vectors. ``out``: o, and the first channel of y that is
-    written. ``added`` (n, oh, ow, o), or empty, is added, and what is below ``floor`` becomes that.
+    The widths are c and o filled to whole vectors. ``out``: o, the first channel of y that is
+    written, and into how many parts the panels are cut, each of which transforms x anew. ``added`` (n, oh, ow, o), or empty, is added, and what is below ``floor`` becomes that.
     """
-    for block in prange(tasks):
+    for task in prange(tasks):
         _correlate_task(
-            np.int64(block), x, y, top, left, weights, start, width, out_width, tiles, lanes, out,
+            np.int64(task), x, y, top, left, weights, start, width, out_width, tiles, lanes, out,
             added, floor,
         )  # fmt: skip
 
@@ -584,11 +576,13 @@ def run(
 ) -> None:
     """Convolve x (n, h, w, c) into y (n, oh, ow, channels): see _correlate."""
     width, out_width = filled(x.shape[3], x.dtype), filled(out[0], x.dtype)
-    total = tile_count(*y.shape[:3])
-    tiles = _tiles_together(total, width, out_width, x.itemsize)
+    total, lanes = tile_count(*y.shape[:3]), lanes_of(x.dtype)
+    tiles, parts = _tiles_together(total, width, out_width, x.itemsize), 1
+    if total <= FEW:  # then the weights, all of which are read for each block, take the time
+        tiles, parts = -(-total // ROWS) * ROWS, min(TASKS, -(-out_width // (2 * lanes)))
     _correlate(
-        -(-total // tiles), x, y, top, left, weights, start, width, out_width, tiles,
-        lanes_of(x.dtype), out, added, floor,
+        -(-total // tiles) * parts, x, y, top, left, weights, start, width, out_width, tiles,
+        lanes, (*out, parts), added, floor,
     )  # fmt: skip
 
 
