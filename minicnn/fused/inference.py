@@ -28,7 +28,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from minicnn.backend import nchw, nhwc
+from minicnn.backend import nchw
+from minicnn.fused.modules import BatchNormReLU
 from minicnn.fused.tree import flat, runs_as
 from minicnn.nn import (
     AuxiliaryHeads,
@@ -51,6 +52,7 @@ from minicnn.windows import Windows, pool_windows
 
 Norm = BatchNorm1d | BatchNorm2d
 Step = Callable[[np.ndarray], np.ndarray]
+SORTED = 2**22  # weights of a linear layer, at most, that are sorted as images lie
 
 
 class Inference(Module):
@@ -129,7 +131,10 @@ class _Row:
     def take_pool(self) -> Any:
         """Return the next module if it is a max pool whose windows have no gaps."""
         pool = self._rest[0] if self._rest else None
-        if isinstance(pool, MaxPool2d) and pair("MaxPool2d", "dilation", pool.dilation, 1) == (1, 1):
+        if isinstance(pool, MaxPool2d) and pair("MaxPool2d", "dilation", pool.dilation, 1) == (
+            1,
+            1,
+        ):
             return self.take(MaxPool2d)
         return None
 
@@ -164,6 +169,9 @@ def steps_of(modules: Sequence[Module]) -> list[Step]:
             steps.append(_residual(block))
         elif block := row.take(Concat):
             steps.append(_Joined([steps_of(branch) for branch in block.branches()]))
+        elif norm := row.take(BatchNorm1d, BatchNorm2d):
+            relu = row.take(ReLU)
+            steps.append(_as_it_is(BatchNormReLU(norm, relu) if relu else norm))
         elif not row.take(Dropout):
             steps.append(_as_it_is(row.pop()))
     return steps
@@ -171,9 +179,7 @@ def steps_of(modules: Sequence[Module]) -> list[Step]:
 
 def _as_it_is(module: Module) -> Step:
     """Return the module as a step, with parameters of its own."""
-    if next(iter(module._named((np.ndarray,))), None) or module.parameters():
-        module = copy.deepcopy(module)
-    return module.__call__
+    return (copy.deepcopy(module) if module._arrays() else module).__call__
 
 
 def folded(layer: Conv2d | Linear, norm: Norm | None) -> tuple[np.ndarray, np.ndarray]:
@@ -215,19 +221,28 @@ def _linear(linear: Linear, row: _Row, images: bool) -> Step:
 
 
 class _Linear:
-    """A linear layer, of images too: as a convolution of one pixel."""
+    """A linear layer, as a convolution of images of one pixel.
+
+    After Flatten, images are taken as they lie, channels last: the weights are sorted likewise when
+    the first one comes. Where they are many, sorting the image costs less than another copy.
+    """
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray, floor: float, images: bool) -> None:
-        self._weight: np.ndarray | None = weight.copy()
         self._bias, self._floor, self._images = bias, floor, images
-        self._order: np.ndarray | None = None
         self._image: tuple[int, ...] = ()
+        self._order: np.ndarray | None = None
+        self._unsorted: np.ndarray | None = None
+        if images and weight.size <= SORTED:
+            self._unsorted = weight.copy()
+        else:
+            self._prepare(weight)
+
+    def _prepare(self, weight: np.ndarray) -> None:
+        self._run = conv2d.prepare(weight[..., None, None], self._bias, floor=self._floor)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         if self._images:
             x = self._rows(x)
-        elif self._weight is not None:
-            self._prepare(self._weight)
         lead, features = x.shape[:-1], x.shape[-1]
         if features != self._run.shape[1]:
             raise ShapeError(
@@ -238,23 +253,23 @@ class _Linear:
         y = self._run(x.reshape(math.prod(lead), features, 1, 1))
         return y.reshape(*lead, y.shape[1])
 
-    def _prepare(self, weight: np.ndarray) -> None:
-        self._run = conv2d.prepare(weight[..., None, None], self._bias, floor=self._floor)
-        self._weight = None
-
     def _rows(self, x: np.ndarray) -> np.ndarray:
-        """Return the images as vectors, sorted as the weights are: as the first image lay."""
-        if self._weight is not None:
-            if math.prod(x.shape[1:]) != self._weight.shape[1]:  # to raise as any other
-                self._prepare(self._weight)
-                return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        """Return images as vectors, sorted as the weights are."""
+        n, features = x.shape[0], math.prod(x.shape[1:])
+        weight = self._unsorted
+        if weight is not None:
             self._image = x.shape[1:]
-            order = np.arange(math.prod(self._image)).reshape(self._image)
-            self._order = order.transpose(*range(1, order.ndim), 0).reshape(-1)
-            self._prepare(self._weight[:, self._order])
-        if x.shape[1:] == self._image and x.ndim == 4:
-            return nhwc(x).reshape(x.shape[0], math.prod(x.shape[1:]))
-        return x.reshape(x.shape[0], math.prod(x.shape[1:]))[:, self._order]
+            if features == weight.shape[1]:  # else it is an error, which comes next
+                order = np.arange(features).reshape(self._image)
+                self._order = np.moveaxis(order, 0, -1).reshape(-1)
+                weight = weight[:, self._order]
+            self._prepare(weight)
+            self._unsorted = None
+        if self._order is None:
+            return x.reshape(n, features)
+        if x.shape[1:] == self._image:
+            return np.moveaxis(x, 1, -1).reshape(n, features)
+        return x.reshape(n, features)[:, self._order] if features == self._order.size else x
 
 
 def _residual(block: Residual) -> Step:
@@ -299,7 +314,7 @@ class _Joined:
     """Branches side by side; where one ends with a convolution, that writes into the whole."""
 
     def __init__(self, branches: list[list[Step]]) -> None:
-        self._branches = []
+        self._branches: list[tuple[list[Step], conv2d.Prepared | None]] = []
         for steps in branches:
             last = steps[-1] if steps else None
             if isinstance(last, conv2d.Prepared):

@@ -92,7 +92,7 @@ def greatest(
 ) -> Float[np.ndarray, "n c oh ow"]:
     """Return y alone, for inference: who won is not noted. ``windows`` gives those of (h, w)."""
     check_image("max_pool2d", "x", x)
-    g = windows(x.shape[2:])  # type: ignore[arg-type]
+    g = windows((x.shape[2], x.shape[3]))
     y = np.empty((x.shape[0], g.oh, g.ow, x.shape[1]), x.dtype)
     _greatest(nhwc(x), y, g)
     return nchw(y)

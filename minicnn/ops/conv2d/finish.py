@@ -15,7 +15,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minicnn.ops.conv2d.tile import VECTOR_BYTES, lanes_of
+from minicnn.ops.conv2d.tile import VECTOR_BYTES
 
 
 def _finish_in_python(sums, s0, added, a0, low, y, y0, count):
@@ -163,6 +163,8 @@ def _greatest(context, x, x0, step, rows, columns, c0, c1, low, y, y0, count):
     return signature, generate
 
 
+finish: Any
+greatest: Any
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     finish, greatest = _finish_in_python, _greatest_in_python
 else:

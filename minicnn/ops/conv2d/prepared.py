@@ -20,7 +20,9 @@ computed in both blocks.
 Few channels leave lanes of a vector empty. But m pixels side by side, of o channels each, are one
 pixel of m * o channels of another convolution: its kernel is wider by (m - 1) * stride, with the
 kernel of each pixel in its place and zeros around it, and it takes m steps at a time. For 6
-channels and 16 lanes that is 30 products of vectors for two pixels, where it would be 2 * 25.
+channels, 16 lanes and a 5x5 kernel that is 30 products of vectors for two pixels, where it would be
+2 * 25. A zero times NaN or infinity is NaN, so that these spread over such pixels, as over the
+tiles of Winograd.
 """
 
 from __future__ import annotations
@@ -37,7 +39,6 @@ from minicnn.ops.conv2d import direct, winograd
 from minicnn.ops.conv2d.direct import COLUMNS, TASKS
 from minicnn.ops.conv2d.finish import finish, greatest
 from minicnn.ops.conv2d.tile import ROWS, filled, lanes_of, product
-
 from minicnn.shapes import ShapeError
 from minicnn.windows import Windows, conv_windows
 
@@ -158,9 +159,7 @@ def _pool(sums, span, y, m0, m1, p0, p1, lo, count, groups, out, pool, low):
 
 
 @kernel(parallel=True)
-def _correlate(
-    tasks, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor
-):
+def _correlate(tasks, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor):
     """Convolve x (n, h, w, c) into y, any array of as many images.
 
     ``place``: top, left, and the size of the padded image. ``out``: the first number in y, outputs
@@ -318,9 +317,7 @@ class Prepared:
     def _winograd(self, g: Windows) -> Callable[..., None]:
         if self._transformed is None:
             weights = winograd.times(winograd.GG, self._packed[1], self.shape[1])
-            self._transformed = weights, winograd.start_of(
-                self.bias, self.shape[0], self.dtype
-            )
+            self._transformed = weights, winograd.start_of(self.bias, self.shape[0], self.dtype)
         weights, start = self._transformed
 
         def way(x: np.ndarray, y: np.ndarray, added: np.ndarray, first: int) -> None:
@@ -348,7 +345,11 @@ class Prepared:
         # Few images are cut further: between panels where the weights would not stay in the cache
         # from one part to the next, else, and where a block would leave it, between pixels.
         missing, parts, panels = -(-TASKS * images // max(n, 1)), 1, 1
-        if packed.nbytes > FAR and packed.size > high * wide * c and self.groups == images == m == 1:
+        if (
+            packed.nbytes > FAR
+            and packed.size > high * wide * c
+            and self.groups == images == m == 1
+        ):
             panels = min(missing, -(-width // (2 * lanes))) if pool is NO_POOL else 1
         if images == 1:
             large = max(high * wide * c, pixels * width * self.groups // panels)

@@ -425,7 +425,8 @@ def _correlate(
 
     weights are panels of (frequency, c, lanes), start is (frequency, o): what the sums begin with.
     The widths are c and o filled to whole vectors. ``out``: o, the first channel of y that is
-    written, and into how many parts the panels are cut, each of which transforms x anew. ``added`` (n, oh, ow, o), or empty, is added, and what is below ``floor`` becomes that.
+    written, and into how many parts the panels are cut, each of which transforms x anew. ``added``
+    (n, oh, ow, o), or empty, is added, and what is below ``floor`` becomes that.
     """
     for task in prange(tasks):
         _correlate_task(
@@ -601,9 +602,7 @@ def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows, groups: int) 
     dx = np.empty((dy.shape[0], g.h, g.w, weight.shape[1]), dy.dtype)
     start, nothing = start_of(None, dx.shape[3], dy.dtype), np.empty(0, dy.dtype)
     weights = _frequencies(weight, turn=True)
-    run(
-        nhwc(dy), dx, weights, start, 2 - g.top, 2 - g.left, (dx.shape[3], 0), nothing, -math.inf
-    )
+    run(nhwc(dy), dx, weights, start, 2 - g.top, 2 - g.left, (dx.shape[3], 0), nothing, -math.inf)
     return nchw(dx)
 
 
