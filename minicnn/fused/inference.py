@@ -14,8 +14,8 @@ channel, and so is a part of the convolution before it:
     branches side by side                each convolution at an end writes into its own channels
     dropout                              nothing
 
-What the pass does not know runs as it is, on a copy of its parameters. There are no caches, and what
-comes in is checked once, where it enters the network.
+What the pass does not know runs as it is, on a copy of its parameters. There are no caches, and
+what comes in is checked once, where it enters the network.
 """
 
 from __future__ import annotations

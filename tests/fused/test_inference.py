@@ -66,7 +66,7 @@ def test_any_chain(drawn: tuple[nn.Sequential, np.ndarray]) -> None:
 
 
 SMALL = {
-    "lenet5": 28, "cnn3": 28, "convnet": 32, "inception_mnist": 28, "resnet20": 8,
+    "lenet5": 28, "cnn3": 28, "convnet": 28, "inception_mnist": 28, "resnet20": 8,
     "resnet20-preact": 8, "resnet18": 33, "resnet50": 32, "alexnet": 64, "vgg11": 32,
     "vgg11_bn": 32, "googlenet": 64, "densenet121": 32, "squeezenet1_1": 32,
 }  # fmt: skip
