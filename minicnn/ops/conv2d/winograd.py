@@ -580,7 +580,7 @@ def run(
     total, lanes = tile_count(*y.shape[:3]), lanes_of(x.dtype)
     tiles, parts = _tiles_together(total, width, out_width, x.itemsize), 1
     if total <= FEW:  # then the weights, all of which are read for each block, take the time
-        tiles, parts = -(-total // ROWS) * ROWS, min(TASKS, -(-out_width // (2 * lanes)))
+        tiles, parts = max(1, -(-total // ROWS)) * ROWS, min(TASKS, -(-out_width // (2 * lanes)))
     _correlate(
         -(-total // tiles) * parts, x, y, top, left, weights, start, width, out_width, tiles,
         lanes, (*out, parts), added, floor,
