@@ -330,7 +330,7 @@ def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> No
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from minicnn import data, evaluation, train
+    from minicnn import data, evaluation, fuse, train
 
     model, config = train.load_model(args.folder)
     name = config.recipe.data if args.data is None else _whole_name(args.data)
@@ -348,7 +348,8 @@ def _evaluate(args: argparse.Namespace) -> None:
             f"{name} has images of (channels, height, width) {(c, h, w)}, the run {args.folder} "
             f"learned on {config.image}. Resize them first."
         )
-    scores = evaluation.evaluate(model, dataset, config.normalization)
+    network = fuse(model, inference=True)
+    scores = evaluation.evaluate(network, dataset, config.normalization)
     print(
         f"{config.recipe.model} on the {args.split} split of {name}, {len(dataset):,} images: "
         f"accuracy {scores.accuracy:.2%}, top-{evaluation.TOP_K} {scores.top_k:.2%}, "

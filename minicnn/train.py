@@ -234,9 +234,17 @@ class Run:
             f"{self.recipe.lr:g}). {kept}"
         )
 
+    def _for_inference(self) -> Module:
+        """Return what infers by the weights as they are: to make it takes a batch's time."""
+        fused = self.recipe.fuse and self.recipe.impl == "fast"
+        return fuse(self.model, inference=True) if fused else self.network
+
     def _end_epoch(self) -> None:
         scores = evaluate(
-            self.network, self.splits.validation, self.normalization, impl=self.recipe.impl
+            self._for_inference(),
+            self.splits.validation,
+            self.normalization,
+            impl=self.recipe.impl,
         )
         self.history.append(
             {
@@ -268,7 +276,7 @@ class Run:
         best, _ = checkpoint.load(self.folder / "model.safetensors")
         self.model.load_state_dict(best)
         test = self.splits.test
-        scores = evaluate(self.network, test, self.normalization, impl=self.recipe.impl)
+        scores = evaluate(self._for_inference(), test, self.normalization, impl=self.recipe.impl)
         checkpoint.write_json(
             self.folder / "result.json",
             {

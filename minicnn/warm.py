@@ -24,7 +24,7 @@ def warm() -> Iterator[str]:
         for network in (fuse(model), model):
             _train(network, x)
             network(x)
-        # fuse(model, inference=True)(x)
+        fuse(model, inference=True)(x)
     yield "operations that none of these uses"
     _operations(rng)
     yield "batches, moved and not"

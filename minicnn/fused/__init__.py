@@ -1,6 +1,7 @@
 """A compiler pass over the tree of modules: neighbours that run faster as one operation.
 
     fast = minicnn.fuse(model)      # the same parameters, names and, up to rounding, numbers
+    minicnn.fuse(model, inference=True)     # for inference alone, and faster: see inference.py
 
 A convolution does hundreds of products with a number that it has read. What follows it does one or
 two, and reads and writes everything for that. So the passes over the memory cost more than the
@@ -10,10 +11,11 @@ arithmetic in them, and one that does the work of three takes a third of the tim
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from typing import TypeGuard, TypeVar
+from collections.abc import Sequence
 
+from minicnn.fused.inference import Inference
 from minicnn.fused.modules import BatchNormReLU, ConvReLUPool, Fused, FusedResidual, LinearReLU
+from minicnn.fused.tree import flat, runs_as
 from minicnn.nn import (
     AuxiliaryHeads,
     BatchNorm1d,
@@ -30,9 +32,8 @@ from minicnn.nn import (
     residual,
 )
 
-__all__ = ["BatchNormReLU", "ConvReLUPool", "FusedResidual", "LinearReLU", "fuse"]
+__all__ = ["BatchNormReLU", "ConvReLUPool", "FusedResidual", "Inference", "LinearReLU", "fuse"]
 
-Kind = TypeVar("Kind", bound=Module)
 NORM = BatchNorm1d, BatchNorm2d
 
 # What modules of these kinds in a row become; the first that fits is taken.
@@ -44,29 +45,34 @@ PATTERNS: list[tuple[Sequence[tuple[type[Module], ...]], type[Fused]]] = [
 ]
 
 
-def fuse(model: Module) -> Module:
+def fuse(model: Module, *, inference: bool = False) -> Module:
     """Return a module that computes what ``model`` does, with fewer passes over the memory.
 
-    Both have the same parameters, buffers and names, and what trains one trains the other. The
+    With ``inference`` it is for inference alone, and faster still: the weights are those that
+    ``model`` has now, and what is trained afterwards is not seen; see inference.py.
+
+    Else both have the same parameters, buffers and names, and what trains one trains the other. The
     layers are those that ``model`` has now: replace some first, then fuse. Modules with a forward
     of their own stay as they are.
     """
     if not isinstance(model, Module):
         raise TypeError(f"fuse: a Module is needed, got {type(model).__name__}.")
-    if _runs_as(model, Sequential):
+    if inference:
+        return Inference(model)
+    if runs_as(model, Sequential):
         chain = copy.copy(model)
         chain._fused = fuse_chain([model])
         return chain
-    if _runs_as(model, Concat):
+    if runs_as(model, Concat):
         concat = copy.copy(model)
         concat._fused = [fuse_chain(branch) for branch in model.branches()]
         return concat
-    if _runs_as(model, AuxiliaryHeads):
+    if runs_as(model, AuxiliaryHeads):
         stages, heads = model.branches()
         trunk = copy.copy(model)
         trunk._fused = auxiliary.Branches([fuse_chain(s) for s in stages], [fuse(h) for h in heads])
         return trunk
-    if _runs_as(model, Residual):
+    if runs_as(model, Residual):
         return _fuse_residual(model)
     return model
 
@@ -74,7 +80,7 @@ def fuse(model: Module) -> Module:
 def fuse_chain(modules: Sequence[Module]) -> list[Module]:
     """Return a chain that does the same; chains in it become a part of it."""
     chain: list[Module] = []
-    modules, i = list(_flat(modules)), 0
+    modules, i = list(flat(modules)), 0
     while i < len(modules):
         for kinds, fused in PATTERNS:
             row = modules[i : i + len(kinds)]
@@ -88,32 +94,15 @@ def fuse_chain(modules: Sequence[Module]) -> list[Module]:
     return chain
 
 
-def _flat(modules: Sequence[Module]) -> Iterator[Module]:
-    for module in modules:
-        if _runs_as(module, Sequential):
-            yield from _flat(list(module))
-        else:
-            yield module
-
-
 def _fits(modules: Sequence[Module], kinds: Sequence[tuple[type, ...]]) -> bool:
     return len(modules) == len(kinds) and all(
-        any(_runs_as(module, kind) for kind in one_of)
+        any(runs_as(module, kind) for kind in one_of)
         for module, one_of in zip(modules, kinds, strict=True)
     )
 
 
-def _runs_as(module: Module, kind: type[Kind]) -> TypeGuard[Kind]:
-    """Whether the module is of that kind, with its forward and backward: not one that overrides."""
-    return (
-        isinstance(module, kind)
-        and type(module).forward is kind.forward
-        and type(module).backward is kind.backward
-    )
-
-
 def _fuse_residual(block: Residual) -> Module:
-    main, shortcut, activation = (list(_flat(branch)) for branch in block.branches())
+    main, shortcut, activation = (list(flat(branch)) for branch in block.branches())
     last = main[-1] if main else None
     if isinstance(last, NORM) and _fits([last, *activation], (NORM, (ReLU,))):
         return FusedResidual(block, fuse_chain(main[:-1]), last, fuse_chain(shortcut))

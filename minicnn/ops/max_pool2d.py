@@ -20,7 +20,7 @@ Source
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,6 +85,17 @@ def backward(
     dx = np.zeros((n, g.h, g.w, c), dtype)
     _backward(nhwc(dy), nhwc(winner), dx, g)
     return nchw(dx)
+
+
+def greatest(
+    x: Float[np.ndarray, "n c h w"], windows: Callable[[tuple[int, int]], Windows]
+) -> Float[np.ndarray, "n c oh ow"]:
+    """Return y alone, for inference: who won is not noted. ``windows`` gives those of (h, w)."""
+    check_image("max_pool2d", "x", x)
+    g = windows((x.shape[2], x.shape[3]))
+    y = np.empty((x.shape[0], g.oh, g.ow, x.shape[1]), x.dtype)
+    _greatest(nhwc(x), y, g)
+    return nchw(y)
 
 
 def _textbook(x: np.ndarray, g: Windows) -> tuple[np.ndarray, np.ndarray]:
@@ -166,6 +177,34 @@ def _challenge(pixels, best, place, tap):
         wins = (new > old) | (new != new)
         best[e] = new if wins else old
         place[e] = tap if wins else held
+
+
+@kernel(parallel=True)
+def _greatest(x, y, g):
+    """Take the greatest of each window: first of its rows, then of the row that is left."""
+    c = x.shape[3]
+    for task in prange(y.shape[0] * g.oh):
+        n, i = task // g.oh, task % g.oh
+        best = np.empty(g.w * c, x.dtype)
+        best[:] = -np.inf
+        for r in range(g.kh):
+            p = i * g.sh + r * g.dh - g.top
+            if 0 <= p < g.h:
+                _keep(x[n, p].reshape(-1), best)
+        for j in range(g.ow):
+            pixel = y[n, i, j]
+            pixel[:] = -np.inf
+            for s in range(g.kw):
+                q = j * g.sw + s * g.dw - g.left
+                if 0 <= q < g.w:
+                    _keep(best[q * c : (q + 1) * c], pixel)
+
+
+@kernel
+def _keep(new, best):
+    """best = max(best, new), of which NaN is the greatest."""
+    for e in range(best.size):
+        best[e] = new[e] if (new[e] > best[e]) | (new[e] != new[e]) else best[e]
 
 
 @kernel(parallel=True)

@@ -37,15 +37,17 @@ Source
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from minicnn.ops.conv2d import direct, textbook, winograd
+from minicnn.ops.conv2d import direct, prepared, textbook, winograd
+from minicnn.ops.conv2d.prepared import Prepared
 from minicnn.shapes import (
     ShapeError,
     check_choice,
@@ -189,3 +191,36 @@ def backward(
         if has_bias:
             dbias = (textbook if impl == "textbook" else direct).bias_gradient(dy)
     return dx, dweight, dbias
+
+
+def prepare(
+    weight: Float[np.ndarray, "o c_per_group kh kw"],
+    bias: Float[np.ndarray, " o"] | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    *,
+    floor: float = -math.inf,
+    pool: Callable[[tuple[int, int]], Windows] | None = None,
+) -> Prepared:
+    """Return the convolution as a function of x, for inference alone: see prepared.py.
+
+    What is below ``floor`` becomes that, and ``pool`` gives the windows of a max pool, without
+    dilation, for an image (h, w). A pool keeps Winograd away.
+    """
+    return Prepared(
+        weight, bias, stride, padding, dilation, groups, floor=floor, pool=pool, transform=WINOGRAD
+    )
+
+
+def may_take_winograd(
+    weight_shape: tuple[int, int, int, int],
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    groups: int,
+) -> bool:
+    """Return whether ``prepare`` takes Winograd for such a convolution, of images large enough."""
+    o, c, kh, kw = weight_shape
+    g = conv_windows("conv2d", (kh * 99, kw * 99), (kh, kw), stride, 0, dilation)
+    return WINOGRAD and min(c, o) >= prepared.CHANNELS and winograd.eligible(g, groups)

@@ -42,6 +42,7 @@ Source
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,6 +53,7 @@ from numba.extending import intrinsic
 
 from minicnn.backend import kernel, nchw, nhwc
 from minicnn.ops.conv2d.direct import TASKS, pack, steps_of, turned, unpack
+from minicnn.ops.conv2d.finish import finish
 from minicnn.ops.conv2d.tile import ROWS, VECTOR_BYTES, copy, fill, filled, lanes_of, product
 from minicnn.windows import Windows
 
@@ -59,6 +61,7 @@ OUT, IN = 4, 6  # the sides of a tile of outputs, and of the inputs that it sees
 # The usual points, 1 and 2, make four times the error: with these, no number is far from 1.
 POINT_A, POINT_B = 2 / 3, 3 / 2
 TILES = 64  # at most that are taken together
+FEW = 32  # tiles are not cut, but their outputs
 NEAR = 2**19  # bytes of frequencies that are worked on at a time: they should stay in the cache
 
 
@@ -359,10 +362,15 @@ def _multiples(count, step):
 
 
 @kernel
-def _correlate_task(block, x, y, top, left, weights, start, width, out_width, tiles, lanes):
+def _correlate_task(
+    task, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
+):
     """One task of _correlate."""
-    n, oh, ow, o = y.shape
-    c = x.shape[3]
+    n, oh, ow, pitch = y.shape
+    c, (o, first, parts), low = x.shape[3], out, y.dtype.type(floor)
+    block, part, panels = task // parts, task % parts, (out_width // lanes + 1) // 2
+    e0 = part * panels // parts * 2 * lanes
+    e1 = min(out_width, (part + 1) * panels // parts * 2 * lanes)
     high, wide = (oh + OUT - 1) // OUT, (ow + OUT - 1) // OUT
     total = n * high * wide
     stride, out_stride = _stride(width, lanes), _stride(out_width, lanes)
@@ -376,9 +384,9 @@ def _correlate_task(block, x, y, top, left, weights, start, width, out_width, ti
     freq = np.empty(tiles // ROWS * IN * IN * out_stride, x.dtype)
     patch = np.zeros(IN * IN * max(width, out_width), x.dtype)
     _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes)
-    for f in range(IN * IN):
-        for e in range(0, out_width, 2 * lanes):
-            bs = min(2 * lanes, out_width - e)
+    for e in range(e0, e1, 2 * lanes):
+        bs = min(2 * lanes, out_width - e)
+        for f in range(IN * IN):
             product(
                 freq, f * out_stride + e, places, start, f * out_width + e, 1,
                 v, f * stride, rows, 0, t1 - t0, cols, 0, c,
@@ -389,28 +397,42 @@ def _correlate_task(block, x, y, top, left, weights, start, width, out_width, ti
     for t in range(t1 - t0):
         row, column = i * OUT, j * OUT
         inside = row + OUT <= oh and column + OUT <= ow and o == out_width
-        for e in range(0, out_width, lanes):
+        at = ((m * oh + row) * ow + column) * pitch + first
+        for e in range(e0, e1, lanes):
             _transform_outputs(
                 freq, places[t] + e, IN * out_stride, out_stride, 0, IN, 0, IN,
-                flat if inside else patch, ((m * oh + row) * ow + column) * o + e if inside else e,
-                (ow if inside else OUT) * out_width, out_width,
+                flat if inside else patch, at + e if inside else e,
+                ow * pitch if inside else OUT * out_width, pitch if inside else out_width,
             )  # fmt: skip
         if not inside:
-            _write_patch(patch, out_width, y[m], row, column)
+            _write_patch(
+                patch[e0:], out_width, y[m, :, :, first + e0 : first + min(o, e1)], row, column
+            )
+        if added.size or low > -np.inf:
+            for p in range(row, min(row + OUT, oh)):
+                for q in range(column, min(column + OUT, ow)):
+                    pixel = (m * oh + p) * ow + q
+                    at = pixel * pitch + first + e0
+                    finish(flat, at, added, pixel * o + e0, low, flat, at, min(o, e1) - e0)
         m, i, j = _next(m, i, j, high, wide)
 
 
 @kernel(parallel=True)
-def _correlate(tasks, x, y, top, left, weights, start, width, out_width, tiles, lanes):
-    """Convolve x (n, h, w, c) into y (n, oh, ow, o); ``tiles`` are taken together.
+def _correlate(
+    tasks, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
+):
+    """Convolve x (n, h, w, c) into y (n, oh, ow, channels); ``tiles`` are taken together.
 
     weights are panels of (frequency, c, lanes), start is (frequency, o): what the sums begin with.
-    The widths are c and o filled to whole vectors.
+    The widths are c and o filled to whole vectors. ``out``: o, the first channel of y that is
+    written, and into how many parts the panels are cut, each of which transforms x anew. ``added``
+    (n, oh, ow, o), or empty, is added, and what is below ``floor`` becomes that.
     """
-    for block in prange(tasks):
+    for task in prange(tasks):
         _correlate_task(
-            np.int64(block), x, y, top, left, weights, start, width, out_width, tiles, lanes
-        )
+            np.int64(task), x, y, top, left, weights, start, width, out_width, tiles, lanes, out,
+            added, floor,
+        )  # fmt: skip
 
 
 @kernel
@@ -521,10 +543,10 @@ def _frequencies(weight: np.ndarray, turn: bool) -> np.ndarray:
     steps, order = steps_of(weight.shape, 1), np.arange(9)
     if turn:
         steps, order = turned(steps), order[::-1].copy()
-    return _times(GG, pack(weight, order, steps, 1), steps[4])
+    return times(GG, pack(weight, order, steps, 1), steps[4])
 
 
-def _times(matrix: np.ndarray, source: np.ndarray, c: int) -> np.ndarray:
+def times(matrix: np.ndarray, source: np.ndarray, c: int) -> np.ndarray:
     """Return the sum over ranges of matrix @ panel, for each panel of source (ranges, panels)."""
     rows, cols = matrix.shape
     line = 2 * lanes_of(source.dtype) * c
@@ -534,33 +556,54 @@ def _times(matrix: np.ndarray, source: np.ndarray, c: int) -> np.ndarray:
     return target
 
 
-def _run(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray, bias: np.ndarray | None, top: int, left: int
-) -> np.ndarray:
-    c, o = x.shape[3], y.shape[3]
-    width, out_width = filled(c, x.dtype), filled(o, x.dtype)
-    total = tile_count(*y.shape[:3])
-    tiles = _tiles_together(total, width, out_width, x.itemsize)
-    start = np.zeros((IN * IN, out_width), x.dtype)
+def start_of(bias: np.ndarray | None, o: int, dtype: np.dtype) -> np.ndarray:
+    """Return what the sums of each frequency begin with, in whole vectors."""
+    start = np.zeros((IN * IN, filled(o, dtype)), dtype)
     if bias is not None:
         start[:, :o] = np.kron(ONE, ONE)[:, None] * bias
+    return start.reshape(-1)
+
+
+def run(
+    x: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    start: np.ndarray,
+    top: int,
+    left: int,
+    out: tuple[int, int],
+    added: np.ndarray,
+    floor: float,
+) -> None:
+    """Convolve x (n, h, w, c) into y (n, oh, ow, channels): see _correlate."""
+    width, out_width = filled(x.shape[3], x.dtype), filled(out[0], x.dtype)
+    total, lanes = tile_count(*y.shape[:3]), lanes_of(x.dtype)
+    tiles, parts = _tiles_together(total, width, out_width, x.itemsize), 1
+    if total <= FEW:  # then the weights, all of which are read for each block, take the time
+        tiles, parts = max(1, -(-total // ROWS)) * ROWS, min(TASKS, -(-out_width // (2 * lanes)))
     _correlate(
-        -(-total // tiles), x, y, top, left, weights, start.reshape(-1), width, out_width, tiles,
-        lanes_of(x.dtype),
+        -(-total // tiles) * parts, x, y, top, left, weights, start, width, out_width, tiles,
+        lanes, (*out, parts), added, floor,
     )  # fmt: skip
-    return nchw(y)
 
 
 def forward(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, g: Windows, groups: int
 ) -> np.ndarray:
-    y = np.empty((x.shape[0], g.oh, g.ow, weight.shape[0]), x.dtype)
-    return _run(nhwc(x), y, _frequencies(weight, turn=False), bias, g.top, g.left)
+    o = weight.shape[0]
+    y = np.empty((x.shape[0], g.oh, g.ow, o), x.dtype)
+    start, nothing = start_of(bias, o, x.dtype), np.empty(0, x.dtype)
+    weights = _frequencies(weight, turn=False)
+    run(nhwc(x), y, weights, start, g.top, g.left, (o, 0), nothing, -math.inf)
+    return nchw(y)
 
 
 def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows, groups: int) -> np.ndarray:
     dx = np.empty((dy.shape[0], g.h, g.w, weight.shape[1]), dy.dtype)
-    return _run(nhwc(dy), dx, _frequencies(weight, turn=True), None, 2 - g.top, 2 - g.left)
+    start, nothing = start_of(None, dx.shape[3], dy.dtype), np.empty(0, dy.dtype)
+    weights = _frequencies(weight, turn=True)
+    run(nhwc(dy), dx, weights, start, 2 - g.top, 2 - g.left, (dx.shape[3], 0), nothing, -math.inf)
+    return nchw(dx)
 
 
 def weight_gradient(
@@ -575,4 +618,4 @@ def weight_gradient(
     _correlate_weights(
         ranges, nhwc(x), nhwc(dy), sums, g.top, g.left, width, out_width, tiles, lanes
     )
-    return unpack(_times(GG.T, sums, c).reshape(1, 1, -1), shape)
+    return unpack(times(GG.T, sums, c).reshape(1, 1, -1), shape)

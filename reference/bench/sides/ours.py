@@ -24,7 +24,7 @@ def prepared(model: Any, *, training: bool) -> Any:
     """
     from minicnn import fuse
 
-    return fuse(model)
+    return fuse(model, inference=not training)
 
 
 class Minicnn(Side):
