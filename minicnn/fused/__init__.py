@@ -13,12 +13,19 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeGuard, TypeVar
 
-from minicnn.fused.modules import BatchNormReLU, FusedResidual
+from minicnn.fused.modules import (
+    BatchNormReLU,
+    ConvNormReLU,
+    FusedResidual,
+    ResidualConvs,
+    Stage,
+)
 from minicnn.nn import (
     AuxiliaryHeads,
     BatchNorm1d,
     BatchNorm2d,
     Concat,
+    Conv2d,
     Module,
     ReLU,
     Residual,
@@ -27,13 +34,15 @@ from minicnn.nn import (
     residual,
 )
 
-__all__ = ["BatchNormReLU", "FusedResidual", "fuse"]
+__all__ = ["BatchNormReLU", "ConvNormReLU", "FusedResidual", "ResidualConvs", "fuse"]
 
 Kind = TypeVar("Kind", bound=Module)
 NORM = BatchNorm1d, BatchNorm2d
+STAGE = (Conv2d,), (BatchNorm2d,), (ReLU,)
 
 # What modules of these kinds in a row become; the first that fits is taken.
 PATTERNS: list[tuple[Sequence[tuple[type[Module], ...]], Callable[..., Module]]] = [
+    (STAGE, ConvNormReLU),
     ((NORM, (ReLU,)), BatchNormReLU),
 ]
 
@@ -72,8 +81,10 @@ def fuse_chain(modules: Sequence[Module]) -> list[Module]:
         for kinds, fused in PATTERNS:
             row = modules[i : i + len(kinds)]
             if _fits(row, kinds):
+                if fused is ConvNormReLU and chain and isinstance(chain[-1], ConvNormReLU):
+                    row = [*chain.pop().row, *row]  # the norm between them joins the next
                 chain.append(fused(*row))
-                i += len(row)
+                i += len(kinds)
                 break
         else:
             chain.append(fuse(modules[i]))
@@ -107,6 +118,10 @@ def _runs_as(module: Module, kind: type[Kind]) -> TypeGuard[Kind]:
 
 def _fuse_residual(block: Residual) -> Module:
     main, shortcut, activation = (list(_flat(branch)) for branch in block.branches())
+    row = main + activation
+    if row and _fits(row, STAGE * (len(row) // 3)):
+        stages = map(Stage, row[::3], row[1::3])  # type: ignore[arg-type]
+        return ResidualConvs(block, list(stages), fuse_chain(shortcut))
     last = main[-1] if main else None
     if isinstance(last, NORM) and _fits([last, *activation], (NORM, (ReLU,))):
         return FusedResidual(block, fuse_chain(main[:-1]), last, fuse_chain(shortcut))

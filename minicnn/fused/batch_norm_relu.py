@@ -57,14 +57,26 @@ def forward(
         raise ShapeError(
             f"batch_norm_relu: residual must have the shape of x, {x.shape}, got {residual.shape}."
         )
-    norm = weight, bias, running_mean, running_var, training, momentum, eps
+    norm = batch_norm.prepare(
+        x, weight, bias, running_mean, running_var, training, momentum, eps, impl=impl
+    )
+    return finish(*norm, residual, impl=impl)
+
+
+def finish(
+    cache: batch_norm.Cache,
+    shift: np.ndarray,
+    residual: np.ndarray | None = None,
+    *,
+    impl: Impl = "fast",
+) -> tuple[np.ndarray, Cache]:
+    """Do what batch_norm.prepare left to be done, the sum and ReLU; return forward's results."""
     if impl == "textbook":
-        z, cache = batch_norm.forward(x, *norm, impl=impl)
+        z = batch_norm.affine(cache, shift, impl=impl)
         y, _ = relu.forward(z if residual is None else z + residual, impl=impl)
         return y, Cache(cache, y, residual is not None)
-    cache, shift = batch_norm.prepare(x, *norm, impl=impl)
     rows = dim_last(cache.x, 1)
-    added = np.empty(0, x.dtype) if residual is None else dim_last(residual, 1).reshape(-1)
+    added = np.empty(0, rows.dtype) if residual is None else dim_last(residual, 1).reshape(-1)
     out = np.empty_like(rows)
     lines = [batch_norm.as_line(v) for v in (cache.mean, cache.scale, shift)]
     _affine_relu(rows.reshape(-1), *lines, added, out.reshape(-1))
@@ -98,6 +110,30 @@ def backward(
             g, norm, input_grad=input_grad, param_grad=param_grad, impl=impl
         )
         return *gradients, g if has_residual and input_grad else None
+    g, dweight, dbias = mask(dy, norm, y)
+    dx = dresidual = None
+    if input_grad:
+        rows = dim_last(g, 1)
+        drows = np.empty_like(rows) if has_residual else rows  # nobody else holds g then
+        batch_norm.input_gradient(rows, norm, dweight, dbias, drows)
+        dx = np.moveaxis(drows, -1, 1)
+        dresidual = g if has_residual else None
+    return (
+        dx,
+        dweight.astype(y.dtype) if param_grad and norm.has_weight else None,
+        dbias.astype(y.dtype) if param_grad and norm.has_bias else None,
+        dresidual,
+    )
+
+
+def mask(
+    dy: np.ndarray, norm: batch_norm.Cache, y: np.ndarray, *, impl: Impl = "fast"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return g, and dweight and dbias of the norm."""
+    if impl == "textbook":
+        g = relu.backward(dy, relu.Cache(y), impl=impl)
+        _, *sums = batch_norm.backward(g, norm, impl=impl)
+        return g, *sums
     rows, drows, c = dim_last(norm.x, 1), dim_last(dy, 1), norm.mean.size
     g = np.empty_like(rows)
     sums, products = batch_norm.partial_sums(rows), batch_norm.partial_sums(rows)
@@ -106,18 +142,7 @@ def backward(
         batch_norm.as_line(norm.mean), g.reshape(-1), sums, products,
     )  # fmt: skip
     dweight, dbias = batch_norm.sum_up(products, c) * norm.inverse_std, batch_norm.sum_up(sums, c)
-    dx = dresidual = None
-    if input_grad:
-        dx = np.empty_like(g) if has_residual else g  # nobody else holds g then
-        batch_norm.input_gradient(g, norm, dweight, dbias, dx)
-        dx = np.moveaxis(dx, -1, 1)
-        dresidual = np.moveaxis(g, -1, 1) if has_residual else None
-    return (
-        dx,
-        dweight.astype(y.dtype) if param_grad and norm.has_weight else None,
-        dbias.astype(y.dtype) if param_grad and norm.has_bias else None,
-        dresidual,
-    )
+    return np.moveaxis(g, -1, 1), dweight, dbias
 
 
 @kernel(parallel=True, reorder=False)
