@@ -28,20 +28,18 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from minicnn.backend import kernel, nchw, nhwc
+from minicnn.backend import empty, kernel, nchw, nhwc
 from minicnn.ops import batch_norm, conv2d
 from minicnn.ops.conv2d import winograd
 from minicnn.ops.conv2d.direct import TASKS, unpack
-from minicnn.ops.conv2d.tile import lanes_of, product
+from minicnn.ops.conv2d.strided import fresh1, fresh2, more1, more2
+from minicnn.ops.conv2d.tile import ROWS, lanes_of
 from minicnn.ops.conv2d.winograd import (
     GG,
     IN,
     ONE,
     OUT,
-    _multiples,
     _next,
-    _rows,
-    _stride,
     _transform_gradients,
     _transform_inputs,
     _transform_outputs,
@@ -49,8 +47,10 @@ from minicnn.ops.conv2d.winograd import (
 )
 from minicnn.windows import conv_windows
 
-BAND = 2**17  # bytes that a band writes, unless a row of tiles is more
-LINES = np.dtype(np.float64)
+BAND = 2**17 # bytes that a band writes, unless a row of tiles is more
+NEAR = 2**18  # bytes of frequencies
+LINE = 512  # numbers in a line, about
+FEW = 16  # lines that are summed before they enter a sum in float64
 
 
 # ------------------------------------------------------------------------- over a piece of memory
@@ -86,37 +86,55 @@ def _moments(y, moments):
     """Write into moments (4, c) of each channel the first number, the sums of the differences from
     it and of their squares, and the count. The first is near the mean, so no digits are lost."""
     c = moments.shape[1]
-    width = max(1, 512 // c) * c
-    first, sums, squares = np.empty(width), np.zeros(width), np.zeros(width)
+    width = max(1, LINE // c) * c
+    sums, near = np.zeros((2, width)), np.zeros((2, width), y.dtype)
+    first, total, squares = np.empty(width, y.dtype), near[0], near[1]
     for e in range(width):
         first[e] = y[e % c]
-    for j in range((y.size + width - 1) // width):
+    lines = (y.size + width - 1) // width
+    for j in range(lines):
         row = y[j * width : (j + 1) * width]
         for e in range(row.size):
             difference = row[e] - first[e]
-            sums[e] += difference
+            total[e] += difference
             squares[e] += difference * difference
+        if j % FEW == FEW - 1 or j == lines - 1:
+            _move(near, sums)
     moments[:] = 0
     for e in range(width):
         moments[0, e % c] = first[e]
-        moments[1, e % c] += sums[e]
-        moments[2, e % c] += squares[e]
+        moments[1, e % c] += sums[0, e]
+        moments[2, e % c] += sums[1, e]
         moments[3, e % c] = y.size // c
 
 
 @kernel(reorder=False)
 def _mask_and_add(z, x, center, dx, sums):
     """dx = 0 where z is 0; add dx and dx * (x - center) into sums (2, line)."""
-    total, products = sums[0], sums[1]
     width = center.size
-    for j in range((dx.size + width - 1) // width):
+    near = np.zeros((2, width), x.dtype)
+    total, products = near[0], near[1]
+    lines = (dx.size + width - 1) // width
+    for j in range(lines):
         row, grad = x[j * width : (j + 1) * width], dx[j * width : (j + 1) * width]
         out = z[j * width : (j + 1) * width]
         for e in range(grad.size):
-            passed = 0 if out[e] <= 0 else grad[e]
-            grad[e] = passed
-            total[e] += passed
-            products[e] += passed * (row[e] - center[e])
+            grad[e] = 0 if out[e] <= 0 else grad[e]
+        for e in range(grad.size):
+            total[e] += grad[e]
+            products[e] += grad[e] * (row[e] - center[e])
+        if j % FEW == FEW - 1 or j == lines - 1:
+            _move(near, sums)
+
+
+@kernel
+def _move(near, sums):
+    """Add sums of a few lines to those in float64, and begin anew."""
+    for i in range(near.shape[0]):
+        few, all_ = near[i], sums[i]
+        for e in range(few.size):
+            all_[e] += few[e]
+            few[e] = 0
 
 
 @kernel
@@ -137,10 +155,17 @@ def _reach(first, last, high, h, halo):
 
 
 @kernel
-def _read(source, origin, h, w, c, t0, t1, v, rows, stride, lanes):
-    """Transform the inputs of the tiles from t0 to t1, as winograd._read_tiles does.
+def _aligned(size, dtype, lanes):
+    """Return an empty vector that begins where a line of the cache does."""
+    array = np.empty(size + lanes, dtype)
+    return array[-(array.ctypes.data // array.itemsize) % lanes :]
 
-    ``source`` is images (h, w, c) from the address ``origin`` on.
+
+@kernel
+def _read(source, origin, h, w, c, t0, t1, v, step, lanes):
+    """Transform the inputs of the tiles from t0 to t1 into v (tile, frequency, c).
+
+    ``source`` is images (h, w, c) from the address ``origin`` on, ``step`` from tile to tile.
     """
     high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
     m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
@@ -149,40 +174,43 @@ def _read(source, origin, h, w, c, t0, t1, v, rows, stride, lanes):
         for e in range(0, c, lanes):
             _transform_inputs(
                 source, ((m * h + row) * w + column) * c + e - origin, w * c, c,
-                -row, h - row, -column, w - column, v, rows[t] + e, IN * stride, stride,
+                -row, h - row, -column, w - column, v, t * step + e, IN * c, c,
             )  # fmt: skip
         m, i, j = _next(m, i, j, high, wide)
 
 
 @kernel
-def _convolve(source, origin, c, y, weights, start, first, last, tiles, lanes):
+def _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles, lanes):
     """Convolve the rows of tiles from ``first`` to ``last`` into y (n, h, w, o)."""
     h, w, o = y.shape[1:]
     high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
-    stride, out_stride = _stride(c, lanes), _stride(o, lanes)
-    rows, places, cols = _rows(tiles, c, lanes), _rows(tiles, o, lanes), _multiples(c, 1)
-    v = np.empty(rows[tiles - 1] + IN * IN * stride, y.dtype)
-    freq = np.empty(places[tiles - 1] + IN * IN * out_stride, y.dtype)
+    step, out_step = IN * IN * c + lanes, IN * IN * o + lanes
     patch = np.empty(OUT * OUT * o, y.dtype)
     flat = y.reshape(-1)
     for t0 in range(first * wide, last * wide, tiles):
         t1 = min(t0 + tiles, last * wide)
-        _read(source, origin, h, w, c, t0, t1, v, rows, stride, lanes)
+        _read(source, origin, h, w, c, t0, t1, v, step, lanes)
         for f in range(IN * IN):
             for e in range(0, o, 2 * lanes):
                 bs = min(2 * lanes, o - e)
-                product(
-                    freq, f * out_stride + e, places, start, f * o + e, 1,
-                    v, f * stride, rows, 0, t1 - t0, cols, 0, c,
-                    weights, (IN * IN * e + f * bs) * c, bs, bs > lanes,
-                )  # fmt: skip
+                for t in range(0, t1 - t0, ROWS):
+                    if bs > lanes:
+                        fresh2(
+                            freq, t * out_step + f * o + e, out_step, start, f * o + e,
+                            v, t * step + f * c, step, 1, c, weights, (IN * IN * e + f * bs) * c, bs,
+                        )  # fmt: skip
+                    else:
+                        fresh1(
+                            freq, t * out_step + f * o + e, out_step, start, f * o + e,
+                            v, t * step + f * c, step, 1, c, weights, (IN * IN * e + f * bs) * c, bs,
+                        )  # fmt: skip
         m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
         for t in range(t1 - t0):
             row, column = i * OUT, j * OUT
             inside = row + OUT <= h and column + OUT <= w
             for e in range(0, o, lanes):
                 _transform_outputs(
-                    freq, places[t] + e, IN * out_stride, out_stride, 0, IN, 0, IN,
+                    freq, t * out_step + e, IN * o, o, 0, IN, 0, IN,
                     flat if inside else patch,
                     ((m * h + row) * w + column) * o + e if inside else e,
                     (w if inside else OUT) * o, o,
@@ -193,37 +221,37 @@ def _convolve(source, origin, c, y, weights, start, first, last, tiles, lanes):
 
 
 @kernel
-def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, tiles, lanes):
+def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, tiles, lanes):
     """Add z times dy over the rows of tiles from ``first`` to ``last`` into sums (panels)."""
     high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
-    stride, out_stride = _stride(c, lanes), tiles * o + lanes
-    rows, taps = _rows(tiles, c, lanes), _multiples(c, 1)
-    narrow, broad = _multiples(c, lanes), _multiples(c, 2 * lanes)
-    v = np.empty(rows[tiles - 1] + IN * IN * stride, sums.dtype)
-    d = np.empty(IN * IN * out_stride, sums.dtype)
+    step, out_step = IN * IN * c + lanes, IN * IN * o + lanes
     for t0 in range(first * wide, last * wide, tiles):
         t1 = min(t0 + tiles, last * wide)
-        _read(z, origin, h, w, c, t0, t1, v, rows, stride, lanes)
+        _read(z, origin, h, w, c, t0, t1, v, step, lanes)
         m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
         for t in range(t1 - t0):
             row, column = i * OUT, j * OUT
             for e in range(0, o, lanes):
-                panel = e - e % (2 * lanes)
-                bs = min(2 * lanes, o - panel)
                 _transform_gradients(
                     dy, ((m * h + row) * w + column) * o + e - dy_origin, w * o, o,
-                    0, h - row, 0, w - column,
-                    d, panel * tiles + t * bs + e - panel, IN * out_stride, out_stride,
+                    0, h - row, 0, w - column, d, t * out_step + e, IN * o, o,
                 )  # fmt: skip
             m, i, j = _next(m, i, j, high, wide)
         for f in range(IN * IN):
             for e in range(0, o, 2 * lanes):
                 bs = min(2 * lanes, o - e)
-                product(
-                    sums, (IN * IN * e + f * bs) * c, broad if bs > lanes else narrow, d, 0, 0,
-                    v, f * stride, taps, 0, c, rows, 0, t1 - t0,
-                    d, f * out_stride + e * tiles, bs, bs > lanes,
-                )  # fmt: skip
+                for row in range(0, c, ROWS):
+                    at = (IN * IN * e + f * bs) * c + row * bs
+                    if bs > lanes:
+                        more2(
+                            sums, at, bs, sums, 0, v, f * c + row, 1, step, t1 - t0,
+                            d, f * o + e, out_step,
+                        )  # fmt: skip
+                    else:
+                        more1(
+                            sums, at, bs, sums, 0, v, f * c + row, 1, step, t1 - t0,
+                            d, f * o + e, out_step,
+                        )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------- the kernels
@@ -238,10 +266,13 @@ def _forward_task(band, x, lines, y, weights, start, moments, count, tiles, lane
     source, origin = x.reshape(-1), 0
     if lines.shape[1]:
         lo, hi = _reach(first, last, high, h, 1)
-        near = np.empty((hi - lo) * w * c, x.dtype)
+        near = _aligned((hi - lo) * w * c, x.dtype, lanes)
         _normalise(source[lo * w * c : hi * w * c], lines, near)
         source, origin = near, lo * w * c
-    _convolve(source, origin, c, y, weights, start, first, last, tiles, lanes)
+    v = _aligned(tiles * (IN * IN * c + lanes), x.dtype, lanes)
+    freq = _aligned(tiles * (IN * IN * o + lanes), x.dtype, lanes)
+    v[:] = 0  # of the last tiles, some rows of registers may be idle
+    _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles, lanes)
     lo, hi = _reach(first, last, high, h, 0)
     _moments(y.reshape(-1)[lo * w * o : hi * w * o], moments[band])
 
@@ -269,8 +300,11 @@ def _backward_task(
     dweight[r] = 0
     sums[r] = 0
     most = min(n * h, count * OUT + 2)  # rows of pixels that a band reads
-    dy = np.empty(most * w * o, x.dtype)
-    near = np.empty(most * w * c if before.shape[1] else 0, x.dtype)
+    dy = _aligned(most * w * o, x.dtype, lanes)
+    near = _aligned(most * w * c if before.shape[1] else 0, x.dtype, lanes)
+    v = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
+    freq = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
+    v[:] = 0
     grad, behind = g.reshape(-1), y.reshape(-1)
     for band in range(r * bands // ranges, (r + 1) * bands // ranges):
         first, last = band * count, min((band + 1) * count, total)
@@ -281,9 +315,9 @@ def _backward_task(
             _normalise(pixels[lo * w * c : hi * w * c], before, near)
             z, origin = near, lo * w * c
         _add_weights(
-            z, origin, h, w, c, dy, lo * w * o, o, dweight[r], first, last, tiles, lanes
+            z, origin, h, w, c, dy, lo * w * o, o, dweight[r], first, last, v, freq, tiles, lanes
         )  # fmt: skip
-        _convolve(dy, lo * w * o, o, dx, weights, start, first, last, tiles, lanes)
+        _convolve(dy, lo * w * o, o, dx, weights, start, first, last, v, freq, tiles, lanes)
         lo, hi = _reach(first, last, high, h, 0)
         lo, hi = lo * w * c, hi * w * c
         if before.shape[1]:
@@ -343,13 +377,23 @@ def _cut(x: np.ndarray, channels: int) -> _Cut:
     widest = max(c, channels)
     count = BAND // (OUT * w * widest * x.itemsize)
     count = max(1, min(count, n * high // TASKS))
-    tiles = winograd._tiles_together(count * wide * TASKS, c, channels, x.itemsize)
+    tiles = NEAR // (IN * IN * (c + channels) * x.itemsize)
+    tiles = max(ROWS, min(tiles, count * wide + ROWS - 1) // ROWS * ROWS)
     return _Cut(count, -(-n * high // count), tiles)
 
 
-def _lines(*vectors: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return the vectors (c,) as lines, one below the other."""
-    return np.stack([batch_norm.as_line(vector) for vector in vectors]).astype(dtype)
+def _lines(
+    center: np.ndarray, factor: np.ndarray, *others: np.ndarray, dtype: np.dtype
+) -> np.ndarray:
+    """Return the center, factors and the shift of a map, (c,) each, as lines one below the other.
+
+    The shift takes what the center loses where dtype is the shorter: the map is the same.
+    """
+    *factors, shift = factor, *others
+    near = center.astype(dtype)
+    shift = shift + factors[-1] * (near - center)
+    rows = [batch_norm.as_line(row) for row in (near, *factors, shift)]
+    return np.stack(rows).astype(dtype)
 
 
 def forward(
@@ -364,12 +408,12 @@ def forward(
     """
     o, lanes = weight.shape[0], lanes_of(x.dtype)
     cut = _cut(x, o)
-    lines = _lines(*before, dtype=LINES) if before else np.empty((3, 0), LINES)
+    lines = _lines(*before, dtype=x.dtype) if before else np.empty((3, 0), x.dtype)
     start = np.zeros((IN * IN, o), x.dtype)
     if bias is not None:
         start += np.kron(ONE, ONE)[:, None] * bias
     moments = np.empty((cut.bands, 4, o))
-    y = np.empty((x.shape[0], *x.shape[2:], o), x.dtype)
+    y = empty((x.shape[0], *x.shape[2:], o), x.dtype)
     _forward(
         cut.bands, nhwc(x), lines, y, winograd._frequencies(weight, turn=False),
         start.reshape(-1), moments, cut.count, cut.tiles, lanes,
@@ -410,17 +454,18 @@ def backward(
     (n, c), o, lanes = x.shape[:2], weight.shape[0], lanes_of(x.dtype)
     cut = _cut(x, o)
     ranges = max(1, min(cut.bands, TASKS, 2**22 // (IN * IN * c * o)))
-    lines = _lines(*before, dtype=LINES) if before else np.empty((3, 0), LINES)
+    lines = _lines(*before, dtype=x.dtype) if before else np.empty((3, 0), x.dtype)
     sums = np.empty((ranges, 2, lines.shape[1]))
     dweight = np.empty((ranges, IN * IN * c * o), x.dtype)
-    dx = np.empty((n, *x.shape[2:], c), x.dtype)
+    dx = empty((n, *x.shape[2:], c), x.dtype)
     added = np.empty(0, x.dtype) if residual is None else nhwc(residual).reshape(-1)
     _backward(
-        ranges, nhwc(g), nhwc(y), _lines(*after, dtype=LINES), nhwc(x), lines, added,
+        ranges, nhwc(g), nhwc(y), _lines(*after, dtype=x.dtype), nhwc(x), lines, added,
         winograd._frequencies(weight, turn=True), np.zeros(IN * IN * c, x.dtype), dweight, dx,
         sums, cut.count, cut.tiles, lanes,
     )  # fmt: skip
     panels = winograd._times(GG.T, dweight, c).reshape(1, 1, -1)
-    return Gradients(
-        nchw(dx), unpack(panels, weight.shape), sums.sum(axis=0).reshape(2, -1, c).sum(axis=1)
-    )
+    sums = sums.sum(axis=0).reshape(2, -1, c).sum(axis=1)
+    if before:
+        sums[1] += sums[0] * (lines[0, :c] - before[0])  # as if by the center itself
+    return Gradients(nchw(dx), unpack(panels, weight.shape), sums)

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Float
 from numba import prange
 
-from minicnn.backend import IMPLS, Impl, dim_last, kernel
+from minicnn.backend import IMPLS, Impl, dim_last, empty, kernel
 from minicnn.ops import batch_norm, relu
 from minicnn.shapes import ShapeError, check_choice, check_float, check_gradient
 
@@ -77,7 +77,7 @@ def finish(
         return y, Cache(cache, y, residual is not None)
     rows = dim_last(cache.x, 1)
     added = np.empty(0, rows.dtype) if residual is None else dim_last(residual, 1).reshape(-1)
-    out = np.empty_like(rows)
+    out = empty(rows.shape, rows.dtype)
     lines = [batch_norm.as_line(v) for v in (cache.mean, cache.scale, shift)]
     _affine_relu(rows.reshape(-1), *lines, added, out.reshape(-1))
     y = np.moveaxis(out, -1, 1)
@@ -135,7 +135,7 @@ def mask(
         _, *sums = batch_norm.backward(g, norm, impl=impl)
         return g, *sums
     rows, drows, c = dim_last(norm.x, 1), dim_last(dy, 1), norm.mean.size
-    g = np.empty_like(rows)
+    g = empty(rows.shape, rows.dtype)
     sums, products = batch_norm.partial_sums(rows), batch_norm.partial_sums(rows)
     _mask_and_add(
         drows.reshape(-1), dim_last(y, 1).reshape(-1), rows.reshape(-1),
