@@ -86,11 +86,12 @@ def _moments(y, moments):
     """Write into moments (4, c) of each channel the first number, the sums of the differences from
     it and of their squares, and the count. The first is near the mean, so no digits are lost."""
     c = moments.shape[1]
-    width = max(1, LINE // c) * c
+    repeats = max(1, LINE // c)
+    width = repeats * c
     sums, near = np.zeros((2, width)), np.zeros((2, width), y.dtype)
     first, total, squares = np.empty(width, y.dtype), near[0], near[1]
-    for e in range(width):
-        first[e] = y[e % c]
+    for r in range(repeats):
+        first[r * c : (r + 1) * c] = y[:c]
     lines = (y.size + width - 1) // width
     for j in range(lines):
         row = y[j * width : (j + 1) * width]
@@ -100,12 +101,11 @@ def _moments(y, moments):
             squares[e] += difference * difference
         if j % FEW == FEW - 1 or j == lines - 1:
             _move(near, sums)
-    moments[:] = 0
-    for e in range(width):
-        moments[0, e % c] = first[e]
-        moments[1, e % c] += sums[0, e]
-        moments[2, e % c] += sums[1, e]
-        moments[3, e % c] = y.size // c
+    moments[0], moments[1], moments[2], moments[3] = y[:c], 0, 0, y.size // c
+    for r in range(repeats):
+        for e in range(c):
+            moments[1, e] += sums[0, r * c + e]
+            moments[2, e] += sums[1, r * c + e]
 
 
 @kernel(reorder=False)
@@ -190,6 +190,8 @@ def _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles,
     for t0 in range(first * wide, last * wide, tiles):
         t1 = min(t0 + tiles, last * wide)
         _read(source, origin, h, w, c, t0, t1, v, step, lanes)
+        idle = (t0 - t1) % ROWS  # rows of registers without a tile
+        v[(t1 - t0) * step : (t1 - t0 + idle) * step] = 0
         for f in range(IN * IN):
             for e in range(0, o, 2 * lanes):
                 bs = min(2 * lanes, o - e)
@@ -271,7 +273,6 @@ def _forward_task(band, x, lines, y, weights, start, moments, count, tiles, lane
         source, origin = near, lo * w * c
     v = _aligned(tiles * (IN * IN * c + lanes), x.dtype, lanes)
     freq = _aligned(tiles * (IN * IN * o + lanes), x.dtype, lanes)
-    v[:] = 0  # of the last tiles, some rows of registers may be idle
     _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles, lanes)
     lo, hi = _reach(first, last, high, h, 0)
     _moments(y.reshape(-1)[lo * w * o : hi * w * o], moments[band])
@@ -304,7 +305,6 @@ def _backward_task(
     near = _aligned(most * w * c if before.shape[1] else 0, x.dtype, lanes)
     v = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
     freq = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
-    v[:] = 0
     grad, behind = g.reshape(-1), y.reshape(-1)
     for band in range(r * bands // ranges, (r + 1) * bands // ranges):
         first, last = band * count, min((band + 1) * count, total)

@@ -471,16 +471,20 @@ def _multiply_task(task, matrix, source, target, line):
     first, part = task // TASKS * line, task % TASKS
     length = min(line, target.size // rows - first)
     lo, hi = part * length // TASKS, (part + 1) * length // TASKS
-    for r in range(source.shape[0]):
-        for k in range(cols):
-            at = first * cols + k * length
-            numbers = source[r, at + lo : at + hi]
-            for i in range(rows):
-                factor, at = matrix[i, k], first * rows + i * length
-                if factor != 0:
-                    sums = target[at + lo : at + hi]
-                    for e in range(sums.size):
-                        sums[e] += factor * numbers[e]
+    numbers = np.empty(hi - lo, source.dtype)
+    for k in range(cols):
+        at = first * cols + k * length
+        copy(source[0, at + lo : at + hi], numbers)
+        for r in range(1, source.shape[0]):
+            more = source[r, at + lo : at + hi]
+            for e in range(more.size):
+                numbers[e] += more[e]
+        for i in range(rows):
+            factor, at = matrix[i, k], first * rows + i * length
+            if factor != 0:
+                sums = target[at + lo : at + hi]
+                for e in range(sums.size):
+                    sums[e] += factor * numbers[e]
 
 
 @kernel(parallel=True)
