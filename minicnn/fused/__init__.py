@@ -76,14 +76,17 @@ def fuse(model: Module) -> Module:
 
 def fuse_chain(modules: Sequence[Module]) -> list[Module]:
     """Return a chain that does the same; chains in it become a part of it."""
-    modules, chain, i = list(_flat(modules)), [], 0
+    modules, i = list(_flat(modules)), 0
+    chain: list[Module] = []
     while i < len(modules):
         for kinds, fused in PATTERNS:
             row = modules[i : i + len(kinds)]
             if _fits(row, kinds):
-                if fused is ConvNormReLU and chain and isinstance(chain[-1], ConvNormReLU):
-                    row = [*chain.pop().row, *row]  # the norm between them joins the next
-                chain.append(fused(*row))
+                last = chain[-1] if chain else None
+                if fused is ConvNormReLU and isinstance(last, ConvNormReLU):
+                    chain[-1] = ConvNormReLU(*last.row, *row)  # what lies between is not stored
+                else:
+                    chain.append(fused(*row))
                 i += len(kinds)
                 break
         else:

@@ -89,7 +89,8 @@ def forward(
         lines = (before.norm.mean, before.norm.scale, before.shift) if before else None
         y, statistics = bands.forward(x, lines, weight, bias)
         return y, statistics, Cache(x, before, weight, bias is not None, None)
-    z, norm = x, None
+    z: np.ndarray = x
+    norm = None
     if before:
         z, norm = batch_norm_relu.finish(*before, impl=_plain(impl))
     y, conv = conv2d.forward(z, weight, bias, stride, padding, dilation, groups, impl=impl)
@@ -111,13 +112,13 @@ def backward(
     if steps is None:
         lines = (before.norm.mean, before.norm.scale, before.shift) if before else None
         slopes = batch_norm.coefficients(*after)
-        dx, dweight, sums = bands.backward(g, after.norm.x, slopes, x, lines, weight, residual)
+        dx, found, sums = bands.backward(g, after.norm.x, slopes, x, lines, weight, residual)
         dbias = _sum_of_dy(after, slopes).astype(x.dtype) if has_bias else None
         sums_before = None
         if before:
             norm = before.norm
             sums_before = After(norm, sums[1] * norm.inverse_std, sums[0])
-        return Gradients(dx, dweight, dbias, sums_before)
+        return Gradients(dx, found, dbias, sums_before)
     norm_relu, conv = steps
     dy = _norm_gradient(g, after, _plain(impl))
     dz, dweight, dbias = conv2d.backward(
