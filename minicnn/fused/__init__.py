@@ -4,7 +4,8 @@
 
 A convolution does hundreds of products with a number that it has read. What follows it does one or
 two, and reads and writes everything for that. So the passes over the memory cost more than the
-arithmetic in them, and one that does the work of three takes a third of the time.
+arithmetic in them, and one that does the work of three takes a third of the time. Least is paid for
+what a convolution does by the way, to what it reads and to what it has just written.
 """
 
 from __future__ import annotations
