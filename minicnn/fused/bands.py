@@ -40,6 +40,7 @@ from minicnn.windows import conv_windows
 
 BAND = 2**17  # bytes that a band writes, unless a row of tiles is more
 NEAR = 2**18  # bytes of frequencies that are worked on at a time
+TILES = 32  # that are taken together at least: all weights are read for them
 
 
 def suits(
@@ -77,8 +78,8 @@ def _cut(x: np.ndarray, channels: int) -> _Cut:
     high, wide = -(-h // OUT), -(-w // OUT)
     widest = max(c, channels)
     count = BAND // (OUT * w * widest * x.itemsize)
-    count = max(1, min(count, n * high // TASKS))
-    tiles = NEAR // (IN * IN * (c + channels) * x.itemsize)
+    count = max(1, min(max(count, -(-TILES // wide)), n * high // TASKS))
+    tiles = max(TILES, NEAR // (IN * IN * (c + channels) * x.itemsize))
     tiles = max(ROWS, min(tiles, count * wide + ROWS - 1) // ROWS * ROWS)
     return _Cut(count, -(-n * high // count), tiles)
 
