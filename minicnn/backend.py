@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 import threading
@@ -18,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 
 Impl = Literal["fast", "textbook"]
 IMPLS: tuple[Impl, ...] = ("fast", "textbook")
+LINE = 64  # bytes of a line of the cache, or a multiple of them
 
 # Additions may be reordered, so that sums run on vectors, and fused with products. That also undoes
 # an order chosen for its rounding, as in log_softmax: hence ``reorder``. NaN and infinities keep
@@ -120,6 +122,17 @@ def nchw(x: np.ndarray) -> np.ndarray:
 def dim_last(x: np.ndarray, dim: int) -> np.ndarray:
     """Return ``x`` contiguous with the axis ``dim`` moved to the end, copied only if need be."""
     return np.require(np.moveaxis(x, dim, -1), requirements=["C", "W"])
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an array like numpy.empty's that begins where a line of the cache does.
+
+    A vector that reaches into a second line takes twice as long to read, and longer to write.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + LINE, np.uint8)
+    first = -room.ctypes.data % LINE
+    return room[first : first + size].view(dtype).reshape(shape)
 
 
 def flat(x: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@
 
 A convolution does hundreds of products with a number that it has read. What follows it does one or
 two, and reads and writes everything for that. So the passes over the memory cost more than the
-arithmetic in them, and one that does the work of three takes a third of the time.
+arithmetic in them, and one that does the work of three takes a third of the time. Least is paid for
+what a convolution does by the way, to what it reads and to what it has just written.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ import copy
 from collections.abc import Sequence
 
 from minicnn.fused.inference import Inference
-from minicnn.fused.modules import BatchNormReLU, ConvReLUPool, Fused, FusedResidual, LinearReLU
+from minicnn.fused.modules import (
+    BatchNormReLU,
+    ConvNormReLU,
+    ConvReLUPool,
+    Fused,
+    FusedResidual,
+    LinearReLU,
+    ResidualConvs,
+    Stage,
+)
 from minicnn.fused.tree import flat, runs_as
 from minicnn.nn import (
     AuxiliaryHeads,
@@ -32,14 +42,25 @@ from minicnn.nn import (
     residual,
 )
 
-__all__ = ["BatchNormReLU", "ConvReLUPool", "FusedResidual", "Inference", "LinearReLU", "fuse"]
+__all__ = [
+    "BatchNormReLU",
+    "ConvNormReLU",
+    "ConvReLUPool",
+    "FusedResidual",
+    "Inference",
+    "LinearReLU",
+    "ResidualConvs",
+    "fuse",
+]
 
 NORM = BatchNorm1d, BatchNorm2d
+STAGE = (Conv2d,), (BatchNorm2d,), (ReLU,)
 
 # What modules of these kinds in a row become; the first that fits is taken.
 PATTERNS: list[tuple[Sequence[tuple[type[Module], ...]], type[Fused]]] = [
     (((Conv2d,), (ReLU,), (MaxPool2d,)), ConvReLUPool),
     (((Conv2d,), (MaxPool2d,), (ReLU,)), ConvReLUPool),
+    (STAGE, ConvNormReLU),
     (((Linear,), (ReLU,)), LinearReLU),
     ((NORM, (ReLU,)), BatchNormReLU),
 ]
@@ -79,14 +100,18 @@ def fuse(model: Module, *, inference: bool = False) -> Module:
 
 def fuse_chain(modules: Sequence[Module]) -> list[Module]:
     """Return a chain that does the same; chains in it become a part of it."""
-    chain: list[Module] = []
     modules, i = list(flat(modules)), 0
+    chain: list[Module] = []
     while i < len(modules):
         for kinds, fused in PATTERNS:
             row = modules[i : i + len(kinds)]
             if _fits(row, kinds) and fused.takes(*row):
-                chain.append(fused(*row))
-                i += len(row)
+                last = chain[-1] if chain else None
+                if fused is ConvNormReLU and isinstance(last, ConvNormReLU):
+                    chain[-1] = ConvNormReLU(*last.row, *row)  # what lies between is not stored
+                else:
+                    chain.append(fused(*row))
+                i += len(kinds)
                 break
         else:
             chain.append(fuse(modules[i]))
@@ -103,6 +128,10 @@ def _fits(modules: Sequence[Module], kinds: Sequence[tuple[type, ...]]) -> bool:
 
 def _fuse_residual(block: Residual) -> Module:
     main, shortcut, activation = (list(flat(branch)) for branch in block.branches())
+    row = main + activation
+    if row and _fits(row, STAGE * (len(row) // 3)):
+        stages = map(Stage, row[::3], row[1::3])  # type: ignore[arg-type]
+        return ResidualConvs(block, list(stages), fuse_chain(shortcut))
     last = main[-1] if main else None
     if isinstance(last, NORM) and _fits([last, *activation], (NORM, (ReLU,))):
         return FusedResidual(block, fuse_chain(main[:-1]), last, fuse_chain(shortcut))

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Float
 from numba import prange
 
-from minicnn.backend import IMPLS, Impl, dim_last, kernel
+from minicnn.backend import IMPLS, Impl, dim_last, empty, kernel
 from minicnn.ops import batch_norm, relu
 from minicnn.shapes import ShapeError, check_choice, check_float, check_gradient
 
@@ -57,15 +57,27 @@ def forward(
         raise ShapeError(
             f"batch_norm_relu: residual must have the shape of x, {x.shape}, got {residual.shape}."
         )
-    norm = weight, bias, running_mean, running_var, training, momentum, eps
+    norm = batch_norm.prepare(
+        x, weight, bias, running_mean, running_var, training, momentum, eps, impl=impl
+    )
+    return finish(*norm, residual, impl=impl)
+
+
+def finish(
+    cache: batch_norm.Cache,
+    shift: np.ndarray,
+    residual: np.ndarray | None = None,
+    *,
+    impl: Impl = "fast",
+) -> tuple[np.ndarray, Cache]:
+    """Do what batch_norm.prepare left to be done, the sum and ReLU; return forward's results."""
     if impl == "textbook":
-        z, cache = batch_norm.forward(x, *norm, impl=impl)
+        z = batch_norm.affine(cache, shift, impl=impl)
         y, _ = relu.forward(z if residual is None else z + residual, impl=impl)
         return y, Cache(cache, y, residual is not None)
-    cache, shift = batch_norm.prepare(x, *norm, impl=impl)
     rows = dim_last(cache.x, 1)
-    added = np.empty(0, x.dtype) if residual is None else dim_last(residual, 1).reshape(-1)
-    out = np.empty_like(rows)
+    added = np.empty(0, rows.dtype) if residual is None else dim_last(residual, 1).reshape(-1)
+    out = empty(rows.shape, rows.dtype)
     lines = [batch_norm.as_line(v) for v in (cache.mean, cache.scale, shift)]
     _affine_relu(rows.reshape(-1), *lines, added, out.reshape(-1))
     y = np.moveaxis(out, -1, 1)
@@ -98,26 +110,41 @@ def backward(
             g, norm, input_grad=input_grad, param_grad=param_grad, impl=impl
         )
         return *gradients, g if has_residual and input_grad else None
-    rows, drows, c = dim_last(norm.x, 1), dim_last(dy, 1), norm.mean.size
-    g = np.empty_like(rows)
-    sums, products = batch_norm.partial_sums(rows), batch_norm.partial_sums(rows)
-    _mask_and_add(
-        drows.reshape(-1), dim_last(y, 1).reshape(-1), rows.reshape(-1),
-        batch_norm.as_line(norm.mean), g.reshape(-1), sums, products,
-    )  # fmt: skip
-    dweight, dbias = batch_norm.sum_up(products, c) * norm.inverse_std, batch_norm.sum_up(sums, c)
+    g, dweight, dbias = mask(dy, norm, y)
     dx = dresidual = None
     if input_grad:
-        dx = np.empty_like(g) if has_residual else g  # nobody else holds g then
-        batch_norm.input_gradient(g, norm, dweight, dbias, dx)
-        dx = np.moveaxis(dx, -1, 1)
-        dresidual = np.moveaxis(g, -1, 1) if has_residual else None
+        rows = dim_last(g, 1)
+        drows = np.empty_like(rows) if has_residual else rows  # nobody else holds g then
+        batch_norm.input_gradient(rows, norm, dweight, dbias, drows)
+        dx = np.moveaxis(drows, -1, 1)
+        dresidual = g if has_residual else None
     return (
         dx,
         dweight.astype(y.dtype) if param_grad and norm.has_weight else None,
         dbias.astype(y.dtype) if param_grad and norm.has_bias else None,
         dresidual,
     )
+
+
+def mask(
+    dy: np.ndarray, norm: batch_norm.Cache, y: np.ndarray, *, impl: Impl = "fast"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return g, and dweight and dbias of the norm."""
+    if impl == "textbook":
+        g = relu.backward(dy, relu.Cache(y), impl=impl)
+        axes = (0, *range(2, g.ndim))
+        centered = norm.x - np.expand_dims(norm.mean, tuple(range(1, g.ndim - 1)))
+        dweight = (g * centered).sum(axes) * norm.inverse_std
+        return g, dweight, g.sum(axes, dtype=np.float64)
+    rows, drows, c = dim_last(norm.x, 1), dim_last(dy, 1), norm.mean.size
+    g = empty(rows.shape, rows.dtype)
+    sums, products = batch_norm.partial_sums(rows), batch_norm.partial_sums(rows)
+    _mask_and_add(
+        drows.reshape(-1), dim_last(y, 1).reshape(-1), rows.reshape(-1),
+        batch_norm.as_line(norm.mean), g.reshape(-1), sums, products,
+    )  # fmt: skip
+    dweight, dbias = batch_norm.sum_up(products, c) * norm.inverse_std, batch_norm.sum_up(sums, c)
+    return np.moveaxis(g, -1, 1), dweight, dbias
 
 
 @kernel(parallel=True, reorder=False)

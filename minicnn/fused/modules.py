@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.fused import batch_norm_relu, conv_relu_pool, linear_relu
+from minicnn.fused import batch_norm_relu, conv_relu_pool, linear_relu, norm_conv
 from minicnn.nn import (
     BatchNorm1d,
     BatchNorm2d,
@@ -25,6 +25,7 @@ from minicnn.nn.sequential import (
     chain_window,
     forward_chain,
 )
+from minicnn.ops import batch_norm
 
 Norm = BatchNorm1d | BatchNorm2d
 
@@ -33,7 +34,7 @@ class Fused(Module):
     """Stands for modules in a row: has their parameters under their names, and none of its own."""
 
     def __init__(self, *modules: Module) -> None:
-        self._row = modules  # in a tuple, so that the tree has them under their own names only
+        self.row = modules  # in a tuple, so that the tree has them under their own names only
 
     @classmethod
     def takes(cls, *row: Module) -> bool:
@@ -41,24 +42,24 @@ class Fused(Module):
         return True
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        for module in self._row:
+        for module in self.row:
             yield from module.named_modules(prefix)
 
     @property
     def learns(self) -> bool:
-        return any(module.learns for module in self._row)
+        return any(module.learns for module in self.row)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return chain_shape(self._row, shape)
+        return chain_shape(self.row, shape)
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
-        return chain_multiply_adds(self._row, shape)
+        return chain_multiply_adds(self.row, shape)
 
     def window(self, shape: tuple[int, ...]) -> Window | None:
-        return chain_window(self._row, shape)
+        return chain_window(self.row, shape)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(repr, self._row))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self.row))})"
 
 
 class BatchNormReLU(Fused):
@@ -150,10 +151,93 @@ class LinearReLU(Fused):
         return dx
 
 
+class Stage(NamedTuple):
+    """A convolution and the batch norm after it."""
+
+    conv: Conv2d
+    norm: Norm
+
+
+class StagesCache(NamedTuple):
+    convs: list[norm_conv.Cache]
+    end: batch_norm_relu.Cache
+
+
+def forward_stages(
+    stages: Sequence[Stage], x: np.ndarray, residual: np.ndarray | None, training: bool
+) -> tuple[np.ndarray, StagesCache]:
+    """Return what comes out of the last ReLU, before which ``residual`` is added.
+
+    A norm is only prepared here; the convolution after it applies it where it reads.
+    """
+    before, caches = None, []
+    for conv, norm in stages:
+        bias = conv.bias.data if conv.bias else None
+        x, statistics, cache = norm_conv.forward(
+            x, before, conv.weight.data, bias, conv.stride, conv.padding, conv.dilation,
+            conv.groups, impl=conv.impl,
+        )  # fmt: skip
+        before = norm_conv.Before(
+            *norm.apply(batch_norm.prepare, x, training=training, statistics=statistics)
+        )
+        caches.append(cache)
+    assert before is not None
+    y, end = batch_norm_relu.finish(*before, residual, impl=stages[-1].norm.impl)
+    return y, StagesCache(caches, end)
+
+
+def backward_stages(
+    stages: Sequence[Stage],
+    g: np.ndarray,
+    after: norm_conv.After,
+    caches: Sequence[norm_conv.Cache],
+    residual: np.ndarray | None,
+    input_grad: bool,
+) -> np.ndarray | None:
+    """Return dx, plus ``residual``, from the gradient ``g`` of what the last norm gives."""
+    first = 0  # the stage down to which the gradient is asked for
+    if not input_grad:
+        learn = [i for i, (conv, norm) in enumerate(stages) if conv.learns or norm.learns]
+        first = learn[0] if learn else len(stages)
+    dx = None
+    for i in reversed(range(first, len(stages))):
+        conv, norm = stages[i]
+        dtype = conv.weight.data.dtype
+        norm.add_grads(after.dweight.astype(dtype), after.dbias.astype(dtype))
+        dx, dweight, dbias, before = norm_conv.backward(
+            g, after, caches[i], residual if i == 0 else None, input_grad=input_grad or i > first,
+            param_grad=conv.learns, impl=conv.impl,
+        )  # fmt: skip
+        conv.add_grads(dweight, dbias)
+        if before is not None:
+            assert dx is not None
+            g, after = dx, before
+    return dx if input_grad else None
+
+
+class ConvNormReLU(Fused):
+    """Convolutions, each followed by batch norm and ReLU; of these only the last gives an array."""
+
+    def __init__(self, *modules: Module) -> None:
+        super().__init__(*modules)
+        self._stages = tuple(map(Stage, modules[::3], modules[1::3]))  # type: ignore[arg-type]
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, StagesCache]:
+        return forward_stages(self._stages, x, None, training)
+
+    def backward(
+        self, dy: np.ndarray, cache: StagesCache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        norm, y, _ = cache.end
+        g, *sums = batch_norm_relu.mask(dy, norm, y, impl=self._stages[-1].norm.impl)
+        after = norm_conv.After(norm, *sums)
+        return backward_stages(self._stages, g, after, cache.convs, None, input_grad)
+
+
 class ResidualCache(NamedTuple):
     main: list[Any]
     shortcut: list[Any]
-    end: batch_norm_relu.Cache
+    end: Any
 
 
 class FusedResidual(Fused):
@@ -186,3 +270,27 @@ class FusedResidual(Fused):
         if dmain is None or dshortcut is None:
             return None
         return dmain + dshortcut
+
+
+class ResidualConvs(Fused):
+    """A residual block of convolutions, each with its batch norm, and ReLU between them."""
+
+    def __init__(
+        self, block: Residual, stages: Sequence[Stage], shortcut: Sequence[Module]
+    ) -> None:
+        super().__init__(block)
+        self._stages, self._shortcut = tuple(stages), list(shortcut)
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, ResidualCache]:
+        s, shortcut = forward_chain(self._shortcut, x, training)
+        y, cache = forward_stages(self._stages, x, s, training)
+        return y, ResidualCache(cache.convs, shortcut, cache.end)
+
+    def backward(
+        self, dy: np.ndarray, cache: ResidualCache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        norm, y, _ = cache.end
+        g, *sums = batch_norm_relu.mask(dy, norm, y, impl=self._stages[-1].norm.impl)
+        dshortcut = backward_chain(self._shortcut, g, cache.shortcut, input_grad)
+        after = norm_conv.After(norm, *sums)
+        return backward_stages(self._stages, g, after, cache.main, dshortcut, input_grad)

@@ -63,10 +63,13 @@ class Conv2d(Module):
         dx, dweight, dbias = conv2d.backward(
             dy, cache, input_grad=input_grad, param_grad=self.learns, impl=self.impl
         )
+        self.add_grads(dweight, dbias)
+        return dx
+
+    def add_grads(self, dweight: np.ndarray | None, dbias: np.ndarray | None) -> None:
         self.weight.add_grad(dweight)
         if self.bias:
             self.bias.add_grad(dbias)
-        return dx
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         channels, *image = needs_image("Conv2d", shape)

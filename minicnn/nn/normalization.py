@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from minicnn.nn.module import Module, Param
 from minicnn.ops import batch_norm, local_response_norm
 from minicnn.shapes import ShapeError, integer
+
+Result = TypeVar("Result")
 
 
 class _BatchNorm(Module):
@@ -46,18 +48,18 @@ class _BatchNorm(Module):
 
     def apply(
         self,
-        operation: Callable[..., tuple[np.ndarray, Any]],
+        operation: Callable[..., Result],
         x: np.ndarray,
         *,
         training: bool,
         **options: Any,
-    ) -> tuple[np.ndarray, Any]:
+    ) -> Result:
         """Return what ``operation``, batch_norm or one that begins with it, makes of x."""
         self._check(np.shape(x)[1:])
         count, momentum = self.num_batches_tracked, self.momentum
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
-        y, cache = operation(
+        result = operation(
             x,
             self.weight.data if self.weight else None,
             self.bias.data if self.bias else None,
@@ -71,7 +73,7 @@ class _BatchNorm(Module):
         )
         if training and count is not None:
             count += 1  # in place
-        return y, cache
+        return result
 
     def backward(
         self, dy: np.ndarray, cache: batch_norm.Cache, *, input_grad: bool = True

@@ -95,8 +95,7 @@ def forward(
     cache, shift = prepare(
         x, weight, bias, running_mean, running_var, training, momentum, eps, impl=impl
     )
-    affine = _affine_textbook if impl == "textbook" else _affine_fast
-    return affine(cache.x, cache.mean, cache.scale, shift), cache
+    return affine(cache, shift, impl=impl), cache
 
 
 def prepare(
@@ -108,12 +107,14 @@ def prepare(
     training: bool,
     momentum: float,
     eps: float,
+    statistics: tuple[np.ndarray, np.ndarray] | None = None,
     *,
     impl: Impl,
 ) -> tuple[Cache, np.ndarray]:
     """Do all of forward but the last step, y = scale * (x - mean) + shift; return cache and shift.
 
-    The fast implementation has cache.x channels last in memory.
+    The fast implementation has cache.x channels last in memory. ``statistics`` are mean and
+    variance, for training, if they are known already.
     """
     check_float(
         "batch_norm",
@@ -128,7 +129,8 @@ def prepare(
     elif not m:
         mean, var = np.zeros(c), np.ones(c)
     else:
-        mean, var = _statistics_textbook(x) if impl == "textbook" else _statistics_fast(x)
+        gather = _statistics_textbook if impl == "textbook" else _statistics_fast
+        mean, var = statistics or gather(x)
         if running_mean is not None and running_var is not None:
             unbiased = var * m / (m - 1)
             with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, as in torch
@@ -140,6 +142,12 @@ def prepare(
     shift = np.zeros(c) if bias is None else bias.astype(np.float64)
     has = weight is not None, bias is not None
     return Cache(x, mean, inverse_std, scale, *has, training), shift
+
+
+def affine(cache: Cache, shift: np.ndarray, *, impl: Impl) -> np.ndarray:
+    """Do the last step of forward, which ``prepare`` leaves."""
+    run = _affine_textbook if impl == "textbook" else _affine_fast
+    return run(cache.x, cache.mean, cache.scale, shift)
 
 
 def backward(
@@ -317,12 +325,23 @@ def _backward_fast(dy: np.ndarray, cache: Cache, input_grad: bool, param_grad: b
 def input_gradient(
     dy: np.ndarray, cache: Cache, dweight: np.ndarray, dbias: np.ndarray, dx: np.ndarray
 ) -> None:
-    """Fill ``dx`` from ``dy``, both (n, ..., c), in training; they may be one array."""
+    """Fill ``dx`` from ``dy``, both (n, ..., c); they may be one array."""
+    lines = map(as_line, coefficients(cache, dweight, dbias))
+    _fill_dx(dy.reshape(-1), dim_last(cache.x, 1).reshape(-1), *lines, dx.reshape(-1))
+
+
+def coefficients(
+    cache: Cache, dweight: np.ndarray, dbias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return center, scale, slope and shift, (c,) each, such that
+
+    dx = scale * dy + slope * (x - center) + shift
+    """
     x, mean, inverse_std, scale = cache[:4]
     m = max(1, _values(x))
-    slope, shift = -scale * inverse_std * dweight / m, -scale * dbias / m
-    lines = as_line(mean), as_line(scale), as_line(slope), as_line(shift)
-    _fill_dx(dy.reshape(-1), dim_last(x, 1).reshape(-1), *lines, dx.reshape(-1))
+    if not cache.training:
+        return mean, scale, np.zeros_like(mean), np.zeros_like(mean)
+    return mean, scale, -scale * inverse_std * dweight / m, -scale * dbias / m
 
 
 @kernel(parallel=True, reorder=False)

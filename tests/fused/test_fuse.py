@@ -101,8 +101,8 @@ def parts(model: nn.Module) -> list[str]:
 
 def test_what_a_residual_network_becomes() -> None:
     kinds = parts(fuse(models.resnet20(rng=Undrawn(np.random.PCG64(0)))))
-    assert kinds.count("FusedResidual") == 9
-    assert kinds.count("BatchNormReLU") == 10
+    assert kinds.count("ResidualConvs") == 9
+    assert kinds.count("ConvNormReLU") == 1
     assert "BatchNorm2d" not in kinds
     assert "ReLU" not in kinds
 

@@ -493,16 +493,20 @@ def _multiply_task(task, matrix, source, target, line):
     first, part = task // TASKS * line, task % TASKS
     length = min(line, target.size // rows - first)
     lo, hi = part * length // TASKS, (part + 1) * length // TASKS
-    for r in range(source.shape[0]):
-        for k in range(cols):
-            at = first * cols + k * length
-            numbers = source[r, at + lo : at + hi]
-            for i in range(rows):
-                factor, at = matrix[i, k], first * rows + i * length
-                if factor != 0:
-                    sums = target[at + lo : at + hi]
-                    for e in range(sums.size):
-                        sums[e] += factor * numbers[e]
+    numbers = np.empty(hi - lo, source.dtype)
+    for k in range(cols):
+        at = first * cols + k * length
+        copy(source[0, at + lo : at + hi], numbers)
+        for r in range(1, source.shape[0]):
+            more = source[r, at + lo : at + hi]
+            for e in range(more.size):
+                numbers[e] += more[e]
+        for i in range(rows):
+            factor, at = matrix[i, k], first * rows + i * length
+            if factor != 0:
+                sums = target[at + lo : at + hi]
+                for e in range(sums.size):
+                    sums[e] += factor * numbers[e]
 
 
 @kernel(parallel=True)
@@ -535,7 +539,7 @@ def tile_count(n: int, h: int, w: int) -> int:
     return n * -(-h // OUT) * -(-w // OUT)
 
 
-def _frequencies(weight: np.ndarray, turn: bool) -> np.ndarray:
+def frequencies(weight: np.ndarray, turn: bool) -> np.ndarray:
     """Return G u G^T for every kernel, in panels of (frequency, c, lanes).
 
     With ``turn``, by 180 degrees, inputs and outputs are exchanged too.
@@ -593,7 +597,7 @@ def forward(
     o = weight.shape[0]
     y = np.empty((x.shape[0], g.oh, g.ow, o), x.dtype)
     start, nothing = start_of(bias, o, x.dtype), np.empty(0, x.dtype)
-    weights = _frequencies(weight, turn=False)
+    weights = frequencies(weight, turn=False)
     run(nhwc(x), y, weights, start, g.top, g.left, (o, 0), nothing, -math.inf)
     return nchw(y)
 
@@ -601,7 +605,7 @@ def forward(
 def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows, groups: int) -> np.ndarray:
     dx = np.empty((dy.shape[0], g.h, g.w, weight.shape[1]), dy.dtype)
     start, nothing = start_of(None, dx.shape[3], dy.dtype), np.empty(0, dy.dtype)
-    weights = _frequencies(weight, turn=True)
+    weights = frequencies(weight, turn=True)
     run(nhwc(dy), dx, weights, start, 2 - g.top, 2 - g.left, (dx.shape[3], 0), nothing, -math.inf)
     return nchw(dx)
 

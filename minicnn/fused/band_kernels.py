@@ -1,0 +1,308 @@
+"""The loops of bands.py: over pieces of memory, over tiles, and over bands."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from minicnn.backend import kernel
+from minicnn.ops.conv2d.strided import fresh1, fresh2, more1, more2
+from minicnn.ops.conv2d.tile import ROWS
+from minicnn.ops.conv2d.winograd import (
+    IN,
+    OUT,
+    _next,
+    _transform_gradients,
+    _transform_inputs,
+    _transform_outputs,
+    _write_patch,
+)
+
+LINE = 512  # numbers in a line, about
+FEW = 16  # lines that are summed before they enter a sum in float64
+
+
+# ------------------------------------------------------------------------- over a piece of memory
+# Numbers of a channel repeat along ``lines``, as the channels do along the memory.
+
+
+@kernel(reorder=False)
+def _normalise(x, lines, z):
+    """z = max(scale * (x - center) + shift, 0)."""
+    center, scale, shift = lines[0], lines[1], lines[2]
+    width = center.size
+    for j in range((x.size + width - 1) // width):
+        row, out = x[j * width : (j + 1) * width], z[j * width : (j + 1) * width]
+        for e in range(row.size):
+            value = scale[e] * (row[e] - center[e]) + shift[e]
+            out[e] = 0 if value <= 0 else value
+
+
+@kernel(reorder=False)
+def _differentiate(g, y, lines, dy):
+    """dy = scale * g + slope * (y - center) + shift."""
+    center, scale, slope, shift = lines[0], lines[1], lines[2], lines[3]
+    width = center.size
+    for j in range((g.size + width - 1) // width):
+        grad, row = g[j * width : (j + 1) * width], y[j * width : (j + 1) * width]
+        out = dy[j * width : (j + 1) * width]
+        for e in range(grad.size):
+            out[e] = scale[e] * grad[e] + slope[e] * (row[e] - center[e]) + shift[e]
+
+
+@kernel(reorder=False)
+def _moments(y, moments):
+    """Write into moments (4, c) of each channel the first number, the sums of the differences from
+    it and of their squares, and the count. The first is near the mean, so no digits are lost."""
+    c = moments.shape[1]
+    repeats = max(1, LINE // c)
+    width = repeats * c
+    sums, near = np.zeros((2, width)), np.zeros((2, width), y.dtype)
+    first, total, squares = np.empty(width, y.dtype), near[0], near[1]
+    for r in range(repeats):
+        first[r * c : (r + 1) * c] = y[:c]
+    lines = (y.size + width - 1) // width
+    for j in range(lines):
+        row = y[j * width : (j + 1) * width]
+        for e in range(row.size):
+            difference = row[e] - first[e]
+            total[e] += difference
+            squares[e] += difference * difference
+        if j % FEW == FEW - 1 or j == lines - 1:
+            _move(near, sums)
+    moments[0], moments[1], moments[2], moments[3] = y[:c], 0, 0, y.size // c
+    for r in range(repeats):
+        for e in range(c):
+            moments[1, e] += sums[0, r * c + e]
+            moments[2, e] += sums[1, r * c + e]
+
+
+@kernel(reorder=False)
+def _mask_and_add(z, x, center, dx, sums):
+    """dx = 0 where z is 0; add dx and dx * (x - center) into sums (2, line)."""
+    width = center.size
+    near = np.zeros((2, width), x.dtype)
+    total, products = near[0], near[1]
+    lines = (dx.size + width - 1) // width
+    for j in range(lines):
+        row, grad = x[j * width : (j + 1) * width], dx[j * width : (j + 1) * width]
+        out = z[j * width : (j + 1) * width]
+        for e in range(grad.size):
+            grad[e] = 0 if out[e] <= 0 else grad[e]
+        for e in range(grad.size):
+            total[e] += grad[e]
+            products[e] += grad[e] * (row[e] - center[e])
+        if j % FEW == FEW - 1 or j == lines - 1:
+            _move(near, sums)
+
+
+@kernel
+def _move(near, sums):
+    """Add sums of a few lines to those in float64, and begin anew."""
+    for i in range(near.shape[0]):
+        few, all_ = near[i], sums[i]
+        for e in range(few.size):
+            all_[e] += few[e]
+            few[e] = 0
+
+
+@kernel
+def _add(dx, residual):
+    for e in range(dx.size):
+        dx[e] += residual[e]
+
+
+# --------------------------------------------------------------------------------- over the tiles
+
+
+@kernel
+def _reach(first, last, high, h, halo):
+    """Return the rows of pixels, counted over all images, that rows of tiles reach."""
+    lo = max(0, first % high * OUT - halo)
+    hi = min(h, (last - 1) % high * OUT + OUT + halo)
+    return first // high * h + lo, (last - 1) // high * h + hi
+
+
+@kernel
+def _aligned(size, dtype, lanes):
+    """Return an empty vector that begins where a line of the cache does."""
+    array = np.empty(size + lanes, dtype)
+    return array[-(array.ctypes.data // array.itemsize) % lanes :]
+
+
+@kernel
+def _read(source, origin, h, w, c, t0, t1, v, step, lanes):
+    """Transform the inputs of the tiles from t0 to t1 into v (tile, frequency, c).
+
+    ``source`` is images (h, w, c) from the address ``origin`` on, ``step`` from tile to tile.
+    """
+    high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
+    m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
+    for t in range(t1 - t0):
+        row, column = i * OUT - 1, j * OUT - 1
+        for e in range(0, c, lanes):
+            _transform_inputs(
+                source, ((m * h + row) * w + column) * c + e - origin, w * c, c,
+                -row, h - row, -column, w - column, v, t * step + e, IN * c, c,
+            )  # fmt: skip
+        m, i, j = _next(m, i, j, high, wide)
+
+
+@kernel
+def _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles, lanes):
+    """Convolve the rows of tiles from ``first`` to ``last`` into y (n, h, w, o)."""
+    h, w, o = y.shape[1:]
+    high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
+    step, out_step = IN * IN * c + lanes, IN * IN * o + lanes
+    patch = np.empty(OUT * OUT * o, y.dtype)
+    flat = y.reshape(-1)
+    for t0 in range(first * wide, last * wide, tiles):
+        t1 = min(t0 + tiles, last * wide)
+        _read(source, origin, h, w, c, t0, t1, v, step, lanes)
+        idle = (t0 - t1) % ROWS  # rows of registers without a tile
+        v[(t1 - t0) * step : (t1 - t0 + idle) * step] = 0
+        for f in range(IN * IN):
+            for e in range(0, o, 2 * lanes):
+                bs = min(2 * lanes, o - e)
+                panel = (IN * IN * e + f * bs) * c
+                for t in range(0, t1 - t0, ROWS):
+                    if bs > lanes:
+                        fresh2(
+                            freq, t * out_step + f * o + e, out_step, start, f * o + e,
+                            v, t * step + f * c, step, 1, c, weights, panel, bs,
+                        )  # fmt: skip
+                    else:
+                        fresh1(
+                            freq, t * out_step + f * o + e, out_step, start, f * o + e,
+                            v, t * step + f * c, step, 1, c, weights, panel, bs,
+                        )  # fmt: skip
+        m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
+        for t in range(t1 - t0):
+            row, column = i * OUT, j * OUT
+            inside = row + OUT <= h and column + OUT <= w
+            for e in range(0, o, lanes):
+                _transform_outputs(
+                    freq, t * out_step + e, IN * o, o, 0, IN, 0, IN,
+                    flat if inside else patch,
+                    ((m * h + row) * w + column) * o + e if inside else e,
+                    (w if inside else OUT) * o, o,
+                )  # fmt: skip
+            if not inside:
+                _write_patch(patch, o, y[m], row, column)
+            m, i, j = _next(m, i, j, high, wide)
+
+
+@kernel
+def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, tiles, lanes):
+    """Add z times dy over the rows of tiles from ``first`` to ``last`` into sums (panels)."""
+    high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
+    step, out_step = IN * IN * c + lanes, IN * IN * o + lanes
+    for t0 in range(first * wide, last * wide, tiles):
+        t1 = min(t0 + tiles, last * wide)
+        _read(z, origin, h, w, c, t0, t1, v, step, lanes)
+        m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
+        for t in range(t1 - t0):
+            row, column = i * OUT, j * OUT
+            for e in range(0, o, lanes):
+                _transform_gradients(
+                    dy, ((m * h + row) * w + column) * o + e - dy_origin, w * o, o,
+                    0, h - row, 0, w - column, d, t * out_step + e, IN * o, o,
+                )  # fmt: skip
+            m, i, j = _next(m, i, j, high, wide)
+        for f in range(IN * IN):
+            for e in range(0, o, 2 * lanes):
+                bs = min(2 * lanes, o - e)
+                for row in range(0, c, ROWS):
+                    at = (IN * IN * e + f * bs) * c + row * bs
+                    if bs > lanes:
+                        more2(
+                            sums, at, bs, sums, 0, v, f * c + row, 1, step, t1 - t0,
+                            d, f * o + e, out_step,
+                        )  # fmt: skip
+                    else:
+                        more1(
+                            sums, at, bs, sums, 0, v, f * c + row, 1, step, t1 - t0,
+                            d, f * o + e, out_step,
+                        )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------- the kernels
+
+
+@kernel
+def _forward_task(band, x, lines, y, weights, start, moments, count, tiles, lanes):
+    """One task of run_forward."""
+    n, h, w, c = x.shape
+    high, o = (h + OUT - 1) // OUT, y.shape[3]
+    first, last = band * count, min((band + 1) * count, n * high)
+    source, origin = x.reshape(-1), 0
+    if lines.shape[1]:
+        lo, hi = _reach(first, last, high, h, 1)
+        near = _aligned((hi - lo) * w * c, x.dtype, lanes)
+        _normalise(source[lo * w * c : hi * w * c], lines, near)
+        source, origin = near, lo * w * c
+    v = _aligned(tiles * (IN * IN * c + lanes), x.dtype, lanes)
+    freq = _aligned(tiles * (IN * IN * o + lanes), x.dtype, lanes)
+    _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles, lanes)
+    lo, hi = _reach(first, last, high, h, 0)
+    _moments(y.reshape(-1)[lo * w * o : hi * w * o], moments[band])
+
+
+@kernel(parallel=True)
+def run_forward(bands, x, lines, y, weights, start, moments, count, tiles, lanes):
+    """Convolve x (n, h, w, c), normalised by ``lines`` (3, line) if there are any, into y.
+
+    A band has ``count`` rows of tiles, and moments (bands, 4, o).
+    """
+    for band in prange(bands):
+        _forward_task(np.int64(band), x, lines, y, weights, start, moments, count, tiles, lanes)
+
+
+@kernel
+def _backward_task(
+    r, g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes
+):
+    """One task of run_backward."""
+    n, h, w, c = x.shape
+    high, o = (h + OUT - 1) // OUT, y.shape[3]
+    total, ranges = n * high, dweight.shape[0]
+    bands = (total + count - 1) // count
+    pixels, out = x.reshape(-1), dx.reshape(-1)
+    dweight[r] = 0
+    sums[r] = 0
+    most = min(n * h, count * OUT + 2)  # rows of pixels that a band reads
+    dy = _aligned(most * w * o, x.dtype, lanes)
+    near = _aligned(most * w * c if before.shape[1] else 0, x.dtype, lanes)
+    v = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
+    freq = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
+    grad, behind = g.reshape(-1), y.reshape(-1)
+    for band in range(r * bands // ranges, (r + 1) * bands // ranges):
+        first, last = band * count, min((band + 1) * count, total)
+        lo, hi = _reach(first, last, high, h, 1)
+        _differentiate(grad[lo * w * o : hi * w * o], behind[lo * w * o : hi * w * o], after, dy)
+        z, origin = pixels, 0
+        if before.shape[1]:
+            _normalise(pixels[lo * w * c : hi * w * c], before, near)
+            z, origin = near, lo * w * c
+        _add_weights(
+            z, origin, h, w, c, dy, lo * w * o, o, dweight[r], first, last, v, freq, tiles, lanes
+        )  # fmt: skip
+        _convolve(dy, lo * w * o, o, dx, weights, start, first, last, v, freq, tiles, lanes)
+        lo, hi = _reach(first, last, high, h, 0)
+        lo, hi = lo * w * c, hi * w * c
+        if before.shape[1]:
+            _mask_and_add(z[lo - origin :], pixels[lo:hi], before[0], out[lo:hi], sums[r])
+        elif residual.size:
+            _add(out[lo:hi], residual[lo:hi])
+
+
+@kernel(parallel=True)
+def run_backward(
+    tasks, g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes
+):
+    """Fill dx, dweight (ranges, panels) and sums (ranges, 2, line), each range from its bands."""
+    for r in prange(tasks):
+        _backward_task(
+            np.int64(r), g, y, after, x, before, residual, weights, start, dweight, dx, sums,
+            count, tiles, lanes,
+        )  # fmt: skip
