@@ -80,6 +80,12 @@ class Machine:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
+    def lost(self, error: RuntimeError) -> bool:
+        """Return whether the error is that another process does not answer."""
+        text = str(error).lower()
+        told = isinstance(error, dist.DistError) or "gloo" in text or "nccl" in text
+        return self.size > 1 and told
+
     def __str__(self) -> str:
         if self.cuda:
             about = torch.cuda.get_device_properties(self.device)

@@ -194,19 +194,24 @@ class Run:
             traceback.clear_frames(error.__traceback__)  # they hold on to what fills the memory
             raise TrainError(f"{memory.advice(self)} {self._kept()}") from error
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise TrainError(
-                "a process that reads images ahead has died; often the system killed it for lack "
-                f"of memory. Use fewer by --workers, it is {self.workers}. {self._kept()}"
-            ) from error
+            if "DataLoader worker" in str(error):
+                raise TrainError(
+                    "a process that reads images ahead has died; often the system killed it for "
+                    f"lack of memory. Use fewer by --workers, it is {self.workers}. {self._kept()}"
+                ) from error
+            if self.machine.lost(error):
+                raise TrainError(
+                    "another process of this run has died, or its machine cannot be reached any "
+                    f"more. With --max-restarts torchrun starts all again. {self._kept()}"
+                ) from error
+            raise
 
     def _epoch(self, on_step: Callable[[Step], None], stopped: threading.Event) -> None:
         look_every = _LOOK_EVERY if self.machine.cuda else 1
         start = time.perf_counter() - self.seconds
         network.begin_training(self.network)
         self.batches.epoch, self.batches.start = self.epoch, self.batch
-        coming = iter(self._loader("train"))
+        coming = iter(self.loader("train"))
         while self.batch < self.steps:
             self._pending.append(self._step([next(coming) for _ in range(self.recipe.accumulate)]))
             self.batch += 1
@@ -343,7 +348,7 @@ class Run:
         sums = torch.zeros(2, dtype=torch.float64).to(self.machine.device)
         predictions = []
         with torch.inference_mode(), self._autocast():
-            for images, labels in self._loader(part):
+            for images, labels in self.loader(part):
                 logits = model(self._normalized(images)).float()
                 target = labels.to(self.machine.device)
                 sums[0] += F.cross_entropy(logits, target, reduction="sum")
@@ -383,7 +388,7 @@ class Run:
 
     # ---- helpers
 
-    def _loader(self, part: str) -> Any:
+    def loader(self, part: str) -> Any:
         if part not in self._loaders:
             learn = part == "train"
             recipe, machine = self.recipe, self.machine
