@@ -73,16 +73,21 @@ class Recipe(Plan):
             )
 
     def check_model(self) -> None:
-        if self.model not in MODELS and self.model not in torchvisions():
-            raise ValueError(
-                f"There is no model or preset {self.model!r}. Presets: {', '.join(PRESETS)}. "
-                f"Models: {', '.join(MODELS)}, and torchvision's."
-            )
+        check_name(self.model)
 
     @property
     def image(self) -> tuple[int, int, int]:
         """The image (channels, height, width) that the model is made for."""
         return image_of(self.model)
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless there is a model or a preset of that name."""
+    if name not in (*PRESETS, *MODELS, *torchvisions()):
+        raise ValueError(
+            f"There is no model or preset {name!r}. Presets: {', '.join(PRESETS)}. "
+            f"Models: {', '.join(MODELS)}, and torchvision's."
+        )
 
 
 def torchvisions() -> list[str]:
@@ -136,6 +141,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def recipe_for(name: str, data: str | None = None, **options: Any) -> Recipe:
     """Return the recipe of a preset, or of a model by its name, changed by ``options``."""
+    check_name(name)
     defaults: dict[str, Any] = dict(PRESETS.get(name) or {"model": name})
     if data is not None:
         defaults["data"] = data
@@ -145,7 +151,7 @@ def recipe_for(name: str, data: str | None = None, **options: Any) -> Recipe:
             + ("." if name in PRESETS else ", or the name of a set, as mnist or cifar10.")
         )
     kind, _, path = defaults["data"].partition(":")
-    if name not in PRESETS and name in (*MODELS, *torchvisions()):
+    if name not in PRESETS:
         image = image_of(name)
         if image == IMAGENET and kind == "imagefolder" and not path.endswith(".zip"):
             defaults["size"] = image[1]
