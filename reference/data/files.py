@@ -70,18 +70,22 @@ def _flat(of_class, where) -> Files:
 
 
 class Manifest:
-    """A manifest as a tree of folders: ``train/cat/00000007.jpg`` stands for its eighth line."""
+    """A manifest as a tree of folders: ``train/cat/00000007.jpg`` stands for its eighth image."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.path = path
         self._where: dict[str, Path] = {}
         self._inside: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
-        for number, line in enumerate(_lines(name, path)):
+        lines = list(_lines(name, path))
+        undivided = {line["part"] for line in lines} == {"train"}
+        for number, line in enumerate(lines):
             file = Path(line["path"])
-            folder = f"{line['part']}/{line['class']}"
+            part = "" if undivided else line["part"]
+            folder = f"{part}/{line['class']}".removeprefix("/")
             key = f"{folder}/{number:08d}{file.suffix}"
-            self._inside[""][0].add(line["part"])
-            self._inside[line["part"]][0].add(folder)
+            if part:
+                self._inside[""][0].add(part)
+            self._inside[part][0].add(folder)
             self._inside[folder][1].add(key)
             self._where[key] = path.parent / file
 

@@ -105,9 +105,13 @@ def join(demanded: str = "auto") -> Iterator[Machine]:
     if "WORLD_SIZE" not in os.environ:  # torchrun sets it
         yield Machine(device)
         return
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    # torchrun may keep its store when it starts all again, with the addresses of the dead in it.
+    store, rank, size = next(dist.rendezvous("env://", timeout=_PATIENCE))
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore(f"attempt {_restarts()}", store),
+        rank=rank,
+        world_size=size,
         timeout=_PATIENCE,
         device_id=device if device.type == "cuda" else None,
     )
@@ -137,4 +141,8 @@ def _device(demanded: str, local: int) -> torch.device:
 
 def restarted() -> bool:
     """Return whether torchrun has started this process again after one had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))

@@ -77,10 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, options = parser.parse_known_args(argv)
     quiet, hurt = args.folder / "undisturbed", args.folder / "killed"
     process, begun = start([*options, "--out", str(quiet)]), time.monotonic()
-    while not (quiet / "config.json").exists() and not os.waitpid(process, os.WNOHANG)[0]:
+    ready, code = 0.0, None
+    while code is None:
         time.sleep(0.001)
-    ready = time.monotonic() - begun
-    if code := wait(process):
+        if not ready and (quiet / "config.json").exists():
+            ready = time.monotonic() - begun
+        ended, status = os.waitpid(process, os.WNOHANG)
+        code = os.waitstatus_to_exitcode(status) if ended else None
+    if code:
         return code
     whole = time.monotonic() - begun - ready
     draw, kills, behind = random.Random(args.seed), 0, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from minicnn.data import DataError
+from minicnn.data import DataError, read_image
 from reference.data import Batches, load, normalized, of_parts
 from reference.data.command import main
 from reference.data.examine import examine
@@ -106,7 +106,7 @@ def test_paths_of_a_manifest_begin_where_it_lies(tmp_path: Path) -> None:
         for path in sorted((tmp_path / "images").rglob("*.png")):
             lines.writerow([path.relative_to(tmp_path), path.parent.name, "train"])
     parts = load(f"imagefolder:{tmp_path / 'split.csv'}", None, channels=3, crop=8)
-    assert [len(part) for part in parts[:3]] == [7, 2, 3]
+    assert [len(part) for part in parts[:3]] == [8, 2, 2]
     assert parts.train.read(0).shape == (3, 12, 10)
 
 
@@ -115,8 +115,8 @@ def test_a_report_counts_and_names_what_cannot_be_read(animals: Path, capsys) ->
     (animals / "mucca/002.jpg").symlink_to(animals / "nowhere.jpg")
     assert main(["report", str(animals)]) == 0
     out = capsys.readouterr().out
-    assert "cane               9" in out
-    assert "mucca             10" in out
+    assert re.search(r"^cane +9$", out, re.MULTILINE)
+    assert re.search(r"^mucca +10$", out, re.MULTILINE)
     assert f"{animals / 'cane/001.png'} cannot be read" in out
     assert "002.jpg" in out
     assert "29 images of 3 classes; 2 cannot be read" in out
@@ -126,7 +126,7 @@ def test_statistics_are_exact_and_read_once(animals: Path, capsys, monkeypatch) 
     name = f"imagefolder:{animals}"
     parts = load(name, None, channels=3, crop=8)
     pixels = np.concatenate(
-        [np.array(Image.open(path)).reshape(-1, 3) for path in parts.train.images]
+        [read_image(path, None, 3).reshape(-1, 3) for path in parts.train.images]
     )
     np.testing.assert_allclose(parts.normalization.mean, pixels.mean(axis=0) / 255, rtol=1e-14)
     np.testing.assert_allclose(parts.normalization.std, pixels.std(axis=0) / 255, rtol=1e-13)
@@ -148,7 +148,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(animals, tmp_path, monke
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     paths = sorted((animals / "cane").iterdir())
-    assert examine("x", paths, 1).occur.sum() == sum(np.prod(Image.open(p).size) for p in paths)
+    assert examine("x", paths, 1).occur.sum() == sum(
+        read_image(path, None, 1).size for path in paths
+    )
 
 
 def test_imagenets_layout_tests_on_val(tmp_path: Path) -> None:

@@ -8,8 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
 from minicnn import checkpoint
+from minicnn.run_folder import TrainError
+from reference.data import load
+from reference.presets import recipe_for
 from reference.train.machine import Machine
+from reference.train.run import _check_parts
 
 OPTIONS = ("lenet5", "--data", "digits", "--batch-size", "64", "--device", "cpu", "--quiet")
 
@@ -49,11 +56,15 @@ def test_two_processes_of_which_one_dies_learn_as_one(tmp_path: Path, train) -> 
     assert best[0] == best[1]
 
 
-def test_a_batch_too_large_for_the_ranks_is_said_by_the_command(tmp_path: Path) -> None:
-    """One of two would-be processes says what is wrong, before it looks for the other."""
-    done = run("tests.reference.kills", "--times", "1", str(tmp_path), "lenet5", "--data", "no")
-    assert done.returncode == 2
-    assert "reference.train: There is no data set 'no'" in done.stderr
+def test_fewer_images_than_a_batch_for_each_process() -> None:
+    parts = load("digits", None, channels=1)
+    machine = Machine(torch.device("cpu"), 0, 4)
+    with pytest.raises(TrainError) as error:
+        _check_parts(recipe_for("lenet5", "digits", batch_size=2000), machine, parts)
+    assert str(error.value) == (
+        "digits: a batch of 2000 (500 in each of 4 processes) is larger than the 1318 training "
+        "images. Use --batch-size 1316 or less."
+    )
 
 
 def test_killed_again_and_again_a_run_ends_with_the_same_bits(tmp_path: Path) -> None:
@@ -68,8 +79,6 @@ def test_killed_again_and_again_a_run_ends_with_the_same_bits(tmp_path: Path) ->
 
 
 def test_a_lost_peer_is_told_from_other_errors() -> None:
-    import torch
-
     error = RuntimeError("[gloo/transport/tcp/pair.cc:545] Read error: Connection reset by peer.")
     machine = Machine(torch.device("cpu"), 0, 2)
     assert machine.lost(error)

@@ -110,16 +110,16 @@ WRONG = [
     ({"weights": "/no/such.pth"}, "/no/such.pth: cannot be read (No such file or directory)"),
     ({"weights": "NOTHING"}, "NOTHING is no file, and torchvision has no weights of that name for "
      "tiny. Give the path of a file."),
-    ({"model": "resnet18", "weights": "V9"}, "Give the path of a file, or one of IMAGENET1K_V1."),
+    ({"model": "resnet18", "weights": "V9"}, "Give the path of a file, or one of IMAGENET1K_V1, "),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG)
 def test_weights_that_do_not_fit(weights: Path, options, message) -> None:
     chosen = recipe(**{"model": "tiny", "weights": str(weights), **options})
+    model = network.build(chosen, 10)
     with pytest.raises(TrainError) as error:
-        tensors = network.read_weights(chosen)
-        network.load_weights(network.build(chosen, 10), chosen, tensors)
+        network.load_weights(model, chosen, network.read_weights(chosen))
     assert message in str(error.value)
 
 
