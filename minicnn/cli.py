@@ -156,7 +156,7 @@ def _add_train(commands: Any) -> None:
     parser.set_defaults(run=_train)
 
 
-def add_plan_options(parser: argparse.ArgumentParser) -> None:
+def add_plan_options(parser: argparse._ActionsContainer) -> None:
     """Add an option for each field of ``minicnn.recipes.Plan``; one not given is not there."""
 
     def add(name: str, kind: Any, help: str, **more: Any) -> None:

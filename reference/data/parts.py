@@ -27,7 +27,7 @@ class Part(NamedTuple):
     labels: np.ndarray
     channels: int
 
-    def __len__(self) -> int:  # type: ignore[override]
+    def __len__(self) -> int:
         return len(self.labels)
 
     def read(self, i: int) -> torch.Tensor:
@@ -65,7 +65,9 @@ def load(
     splits = data.load(name, data_dir, validation=validation)
     _, h, w, own = splits.train.images.shape
     return Parts(
-        *(_in_memory(part) for part in splits),
+        _in_memory(splits.train),
+        _in_memory(splits.validation),
+        _in_memory(splits.test),
         splits.train.classes,
         data.normalization(splits.train),
         (own, crop or h, crop or w),
@@ -80,7 +82,8 @@ def _in_memory(part: Dataset) -> Part:
 
 def _of_files(name: str, path: Path, channels: int, crop: int, validation: float | None) -> Parts:
     parts = divided(name, list_files(name, path), validation)
-    found, skipped = {}, []
+    found: dict[str, Part] = {}
+    skipped: list[str] = []
     for part, files in parts.items():
         examined = examine(name, files.paths, channels)
         skipped += examined.unreadable.values()

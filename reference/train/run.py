@@ -88,7 +88,7 @@ class Run:
         if recipe.freeze is not None:
             network.freeze_features(self.model, recipe)
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.model.to(machine.device, memory_format=layout)
+        self.model.to(machine.device).to(memory_format=layout)
         if recipe.sync_bn and machine.size > 1:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.mean = _mean_of(self.model, recipe.ema)
