@@ -41,8 +41,8 @@ def _try(run: Run, n: int) -> bool:
     images = torch.zeros(n, *run.parts.image, dtype=torch.uint8)
     target = torch.zeros(n, dtype=torch.int64, device=run.machine.device)
     try:
-        with run._autocast():
-            _, loss = run._loss(run.model(run._normalized(images)), target)
+        with run.autocast():
+            _, loss = run.loss(run.model(run.normalized(images)), target)
         loss.backward()
         return True
     except torch.OutOfMemoryError:

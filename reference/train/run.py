@@ -10,7 +10,6 @@ resumed ends on the CPU with the same weights, bit for bit, as one that was not.
 from __future__ import annotations
 
 import math
-import os
 import random
 import threading
 import time
@@ -25,7 +24,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minicnn import checkpoint, run_folder
 from minicnn.evaluation import TOP_K, Scores
@@ -35,8 +33,10 @@ from minicnn.version import __version__
 from reference import data
 from reference.data.batches import Batch, seed_of
 from reference.presets import Recipe
-from reference.train import memory, network, state
-from reference.train.machine import Machine
+from reference.train import learning, memory, network, state
+from reference.train.checks import check_machine, check_parts
+from reference.train.evaluation import evaluate
+from reference.train.machine import Machine, cores
 
 _TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LOOK_EVERY = 20  # steps on a GPU between two looks at the losses, each of which waits for it
@@ -66,7 +66,7 @@ class Run:
         save_every: int = 1000,
         resumed: bool = False,
     ) -> None:
-        _check_machine(recipe, machine)
+        check_machine(recipe, machine)
         self.recipe, self.folder, self.machine, self.data_dir = recipe, folder, machine, data_dir
         self.save_every = save_every
         self.parts = machine.main_first(
@@ -78,7 +78,7 @@ class Run:
                 validation=recipe.validation,
             )
         )
-        _check_parts(recipe, machine, self.parts)
+        check_parts(recipe, machine, self.parts)
         classes = len(self.parts.classes)
         network.check_image(recipe, classes, self.parts.image)
 
@@ -91,8 +91,8 @@ class Run:
         self.model.to(machine.device).to(memory_format=layout)
         if recipe.sync_bn and machine.size > 1:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-        self.mean = _mean_of(self.model, recipe.ema)
-        self.optimizer = _optimizer(self.model, recipe)
+        self.mean = learning.mean_of(self.model, recipe.ema)
+        self.optimizer = learning.optimizer(self.model, recipe)
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=recipe.precision == "fp16")
         self.network: nn.Module = self.model  # what is called: compiled, and in all processes
         if recipe.compile:
@@ -236,9 +236,9 @@ class Run:
         for number, (images, labels) in enumerate(parts, start=1):
             target = labels.to(self.machine.device, non_blocking=True)
             with self._together(number == len(parts)):
-                with self._autocast():
-                    outputs = self.network(self._normalized(images))
-                    logits, loss = self._loss(outputs, target)
+                with self.autocast():
+                    outputs = self.network(self.normalized(images))
+                    logits, loss = self.loss(outputs, target)
                 self.scaler.scale(loss / len(parts)).backward()
             sums[0] += loss.detach() * len(target)
             sums[1] += (logits.argmax(dim=1) == target).sum()
@@ -256,16 +256,9 @@ class Run:
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002  # a layer of somebody's may draw from it
-        rate = self.schedule(self.step_number)
-        momentum = self.schedule.momentum(self.step_number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-            if momentum is not None and "betas" in group:
-                group["betas"] = (momentum, group["betas"][1])
-            elif momentum is not None:
-                group["momentum"] = momentum
+        learning.set_rate(self.optimizer, self.schedule, self.step_number)
 
-    def _loss(self, outputs: Any, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss(self, outputs: Any, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the logits, and the loss with that of the auxiliary heads."""
         logits, *others = outputs if isinstance(outputs, tuple) else (outputs,)
         smoothing = self.recipe.label_smoothing
@@ -282,12 +275,12 @@ class Run:
             return self.network.no_sync()
         return nullcontext()
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
         kind = _TYPES[self.recipe.precision]
         mixed = kind != torch.float32
         return torch.autocast(self.machine.device.type, kind if mixed else None, enabled=mixed)
 
-    def _normalized(self, images: torch.Tensor) -> torch.Tensor:
+    def normalized(self, images: torch.Tensor) -> torch.Tensor:
         return data.normalized(
             images, self.parts.normalization, self.machine.device, self.recipe.channels_last
         )
@@ -343,29 +336,7 @@ class Run:
 
     def evaluate(self, part: str) -> Scores:
         """Return the scores of the network in use on the part ``validation`` or ``test``."""
-        self.machine.share(self.used.buffers())  # each process has statistics of its own
-        model = self.used.eval()
-        sums = torch.zeros(2, dtype=torch.float64).to(self.machine.device)
-        predictions = []
-        with torch.inference_mode(), self._autocast():
-            for images, labels in self.loader(part):
-                logits = model(self._normalized(images)).float()
-                target = labels.to(self.machine.device)
-                sums[0] += F.cross_entropy(logits, target, reduction="sum")
-                # Of equal logits the lower class counts as the more probable, as argmax has it.
-                own = logits.gather(1, target[:, None])
-                before = torch.arange(logits.shape[1], device=logits.device) < target[:, None]
-                rank = ((logits > own) | ((logits == own) & before)).sum(dim=1)
-                sums[1] += (rank < TOP_K).sum()
-                predictions.append(logits.argmax(dim=1).cpu())
-        loss, hits = self.machine.sum(sums).tolist()
-        labels = getattr(self.parts, part).labels
-        predicted = np.empty(len(labels), np.int64)
-        own_share = torch.cat(predictions).numpy() if predictions else np.empty(0, np.int64)
-        for rank, share in enumerate(self.machine.gather(own_share)):
-            predicted[rank :: self.machine.size] = share
-        n = len(labels)
-        return Scores(loss / n, float((predicted == labels).mean()), hits / n, predicted)
+        return evaluate(self, part)
 
     def finish(self) -> Scores:
         """Take the best weights, read the test part, and leave the result and the pictures."""
@@ -418,64 +389,7 @@ class Run:
 # ---------------------------------------------------------------------------------------- helpers
 
 
-def _check_machine(recipe: Recipe, machine: Machine) -> None:
-    if recipe.precision == "fp16" and not machine.cuda:
-        raise TrainError("fp16 needs a GPU. Use --precision bf16 or float32 on the CPU.")
-    if recipe.sync_bn and not machine.cuda:
-        raise TrainError("PyTorch has batch norm over all processes on GPUs only. Leave it out.")
-    shares = machine.size * recipe.accumulate
-    if recipe.batch_size % shares:
-        more = -(-recipe.batch_size // shares) * shares
-        raise TrainError(
-            f"a batch of {recipe.batch_size} cannot be divided over {machine.size} processes with "
-            f"{recipe.accumulate} parts each. Use for example --batch-size {more}."
-        )
-
-
-def _check_parts(recipe: Recipe, machine: Machine, parts: data.Parts) -> None:
-    if len(parts.classes) < 2:
-        raise TrainError(
-            f"{recipe.data}: there is one class, {parts.classes[0]}. At least two are needed to "
-            "tell apart."
-        )
-    n = len(parts.train)
-    if recipe.batch_size > n:
-        share = ""
-        if machine.size > 1:
-            each = recipe.batch_size // machine.size
-            share = f" ({each} in each of {machine.size} processes)"
-        raise TrainError(
-            f"{recipe.data}: a batch of {recipe.batch_size}{share} is larger than the {n} training "
-            f"images. Use --batch-size {n // machine.size * machine.size} or less."
-        )
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    learn = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    lr, decay = recipe.lr, recipe.weight_decay
-    if recipe.optimizer == "sgd":
-        momentum = 0.9 if recipe.momentum is None else recipe.momentum
-        return torch.optim.SGD(
-            learn, lr, momentum=momentum, weight_decay=decay, nesterov=bool(recipe.nesterov)
-        )
-    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(learn, lr, weight_decay=decay)
-
-
-def _mean_of(model: nn.Module, decay: float | None) -> AveragedModel | None:
-    if decay is None:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-
-
 def _workers(parts: data.Parts, recipe: Recipe, machine: Machine) -> int:
     """Return how many processes read ahead: none where there is nothing to do but to copy."""
     moved = recipe.size or recipe.flip or recipe.rotate or recipe.shift
-    return min(8, _cores() // machine.local_size) if moved else 0
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return min(8, cores() // machine.local_size) if moved else 0

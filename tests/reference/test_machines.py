@@ -15,8 +15,8 @@ from minicnn import checkpoint
 from minicnn.run_folder import TrainError
 from reference.data import load
 from reference.presets import recipe_for
+from reference.train.checks import check_parts
 from reference.train.machine import Machine
-from reference.train.run import _check_parts
 
 OPTIONS = ("lenet5", "--data", "digits", "--batch-size", "64", "--device", "cpu", "--quiet")
 
@@ -60,7 +60,7 @@ def test_fewer_images_than_a_batch_for_each_process() -> None:
     parts = load("digits", None, channels=1)
     machine = Machine(torch.device("cpu"), 0, 4)
     with pytest.raises(TrainError) as error:
-        _check_parts(recipe_for("lenet5", "digits", batch_size=2000), machine, parts)
+        check_parts(recipe_for("lenet5", "digits", batch_size=2000), machine, parts)
     assert str(error.value) == (
         "digits: a batch of 2000 (500 in each of 4 processes) is larger than the 1318 training "
         "images. Use --batch-size 1316 or less."
