@@ -249,7 +249,7 @@ def test_a_preset_is_a_recipe_that_config_json_keeps(name: str) -> None:
         ("vgg16-animals10", 1e-6, 32, 2),
         ("resnet18-animals10", 1e-4, 40, 5),
         ("googlenet-imagenet", 5e-3, 40, 10),
-        ("resnet50-imagenet", 2e-4, 40, 8),
+        ("resnet50-imagenet", 1e-4, 64, 10),
     ],
 )
 def test_a_full_size_preset_learns_photographs(
