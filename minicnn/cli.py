@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
 
     evaluate = commands.add_parser(
-        "evaluate", help="scores of a run's best weights on a data set", formatter_class=_Help
+        "evaluate", help="scores of a run's best weights on a data set", formatter_class=Help
     )
     evaluate.add_argument("folder", type=Path, metavar="RUN", help="folder that a training left")
     evaluate.add_argument("--data", metavar="NAME", help="another data set than the run's own")
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=_evaluate)
 
     predict = commands.add_parser(
-        "predict", help="the most probable classes of images", formatter_class=_Help
+        "predict", help="the most probable classes of images", formatter_class=Help
     )
     predict.add_argument("folder", type=Path, metavar="RUN", help="folder that a training left")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG or JPEG files")
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
 
     summary = commands.add_parser(
-        "summary", help="a network's layers, shapes, parameters, fields", formatter_class=_Help
+        "summary", help="a network's layers, shapes, parameters, fields", formatter_class=Help
     )
     summary.add_argument(
         "model", metavar="MODEL", help="lenet5, resnet20, ...; a wrong one lists all"
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
+class Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, except those that the recipe decides."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
@@ -125,7 +125,7 @@ def _add_train(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a network",
-        formatter_class=_Help,
+        formatter_class=Help,
         description="Train a network and leave a folder with weights, metrics and pictures.",
         epilog="Options that are not given come from the recipe of the model and the data set.",
     )
@@ -144,6 +144,23 @@ def _add_train(commands: Any) -> None:
     )
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run instead")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    add_plan_options(parser)
+    parser.add_argument(
+        "--impl", default=argparse.SUPPRESS, help="fast, or textbook to run the formulas"
+    )
+    for flag, text in [
+        ("--drop-last", "leave out the last, incomplete batch of an epoch"),
+        ("--fuse", "run neighbouring layers as one operation (so it is unless --no-fuse)"),
+    ]:
+        parser.add_argument(
+            flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS
+        )
+    parser.set_defaults(run=_train)
+
+
+def add_plan_options(parser: argparse._ActionsContainer) -> None:
+    """Add an option for each field of ``minicnn.recipes.Plan``; one not given is not there."""
 
     def add(name: str, kind: Any, help: str, **more: Any) -> None:
         parser.add_argument(name, type=kind, help=help, default=argparse.SUPPRESS, **more)
@@ -170,17 +187,13 @@ def _add_train(commands: Any) -> None:
     add("--validation", float, "part of the training images set apart for validation")
     add("--patience", int, "stop after so many epochs without a better validation")
     add("--seed", int, "of the weights, the order and the augmentation")
-    add("--impl", str, "fast, or textbook to run the formulas")
     for flag, text in [
         ("--nesterov", "Nesterov's momentum in sgd"),
         ("--flip", "augmentation: exchange left and right, one time in two"),
-        ("--drop-last", "leave out the last, incomplete batch of an epoch"),
-        ("--fuse", "run neighbouring layers as one operation (so it is unless --no-fuse)"),
     ]:
         parser.add_argument(
             flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS
         )
-    parser.set_defaults(run=_train)
 
 
 def _add_gradcheck(commands: Any) -> None:
@@ -244,9 +257,9 @@ def _train(args: argparse.Namespace) -> None:
     else:
         if args.model is None:
             raise ValueError(f"which model? Known: {_models()}.")
-        name = _whole_name(args.data or "digits")
+        name = whole_name(args.data or "digits")
         recipe = recipe_for(args.model, name, **options)
-        folder = args.out or Path("runs", _folder_name(args.model, name))
+        folder = args.out or Path("runs", folder_name(args.model, name))
         run = train.start(recipe, folder, args.data_dir, numbered=args.out is None)
     recipe = run.recipe
     train_n, validation_n, test_n = (len(part) for part in run.splits)
@@ -281,12 +294,7 @@ def _train(args: argparse.Namespace) -> None:
         epoch = int(row["epoch"])
         best = "  best" if run.best["epoch"] == epoch else ""
         bar.set_description(f"epoch {min(epoch + 1, recipe.epochs)}/{recipe.epochs}", refresh=False)
-        bar.write(
-            f"epoch {epoch:>3}/{recipe.epochs}  loss {row['train_loss']:.4f}  accuracy "
-            f"{row['train_accuracy']:7.2%}  validation loss {row['validation_loss']:.4f}  accuracy "
-            f"{row['validation_accuracy']:7.2%}  {row['images_per_second']:,.0f} images/s{best}",
-            file=sys.stdout,
-        )
+        bar.write(epoch_line(row, recipe.epochs) + best, file=sys.stdout)
 
     bar.set_description(f"epoch {min(run.epoch + 1, recipe.epochs)}/{recipe.epochs}")
     try:
@@ -306,6 +314,15 @@ def _train(args: argparse.Namespace) -> None:
     print(f"pictures in {run.folder}: {', '.join(pictures)}")
 
 
+def epoch_line(row: dict[str, float], epochs: int) -> str:
+    """Return what is printed of an epoch."""
+    return (
+        f"epoch {int(row['epoch']):>3}/{epochs}  loss {row['train_loss']:.4f}  accuracy "
+        f"{row['train_accuracy']:7.2%}  validation loss {row['validation_loss']:.4f}  accuracy "
+        f"{row['validation_accuracy']:7.2%}  {row['images_per_second']:,.0f} images/s"
+    )
+
+
 def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> None:
     """Raise where an option would be ignored because the run has its own."""
     from minicnn.train import TrainError, read_config
@@ -316,7 +333,7 @@ def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> No
             f"{args.resume} is a run of {recipe.model}, not of {args.model}. Leave the model out, "
             f"or start a run of {args.model} in another folder."
         )
-    if args.data is not None and _whole_name(args.data) != recipe.data:
+    if args.data is not None and whole_name(args.data) != recipe.data:
         raise TrainError(f"{args.resume} is a run on {recipe.data}, not on {args.data}.")
     if args.out is not None:
         raise TrainError("--out names a new run, --resume an old one. Give one of them.")
@@ -333,7 +350,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from minicnn import data, evaluation, fuse, train
 
     model, config = train.load_model(args.folder)
-    name = config.recipe.data if args.data is None else _whole_name(args.data)
+    name = config.recipe.data if args.data is None else whole_name(args.data)
     own = config.recipe.validation if name == config.recipe.data else None
     splits = data.load(name, args.data_dir or config.data_dir, validation=own)
     dataset = getattr(splits, args.split)
@@ -432,13 +449,13 @@ def _gradcheck(args: argparse.Namespace) -> int:
     return code
 
 
-def _whole_name(data: str) -> str:
+def whole_name(data: str) -> str:
     """Return the name of a data set, a path in it made absolute: a run may go on elsewhere."""
     kind, _, path = data.partition(":")
     return f"{kind}:{Path(path).expanduser().absolute()}" if path else data
 
 
-def _folder_name(model: str, data: str) -> str:
+def folder_name(model: str, data: str) -> str:
     kind, _, path = data.partition(":")
     return f"{model}-{Path(path).name.removesuffix('.zip') if path else kind}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from minicnn import optim
 from minicnn.backend import IMPLS, Impl
@@ -30,8 +30,8 @@ _BELONGS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A training run. With the same recipe and data, the weights come out the same bit for bit.
+class Plan:
+    """What a training run is decided by, whichever library runs it.
 
     None stands for the default of the optimiser or the schedule. Raises ValueError for an option
     out of range, and for one that the chosen optimiser or schedule would ignore.
@@ -58,21 +58,17 @@ class Recipe:
     flip: bool = False
     validation: float | None = None  # part of the training split; None: the data set's own
     patience: int | None = None  # epochs without a better validation before the run stops
-    drop_last: bool = False
     seed: int = 0
-    impl: Impl = "fast"
-    fuse: bool = True  # whether neighbours run as one operation, see minicnn.fused
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "warmup_epochs", "step_epochs", "patience"):
             if getattr(self, name) is not None:
                 integer("recipe", name, getattr(self, name), 1)
         integer("recipe", "seed", self.seed, 0)
-        find(self.model)
+        self.check_model()
         check_choice("recipe", "optimizer", self.optimizer, OPTIMIZERS)
         check_choice("recipe", "schedule", self.schedule, SCHEDULES)
         check_choice("recipe", "init", self.init, ("default", *SCHEMES))
-        check_choice("recipe", "impl", self.impl, IMPLS)
         if not 0 < self.lr < math.inf:
             raise ValueError(f"recipe: lr must be greater than 0 and finite, got {self.lr}.")
         if not 0 <= self.label_smoothing <= 1:
@@ -101,16 +97,9 @@ class Recipe:
                     f"rate are {warmup} to {self.epochs}."
                 )
 
-    def build_optimizer(self, model: Module) -> optim.Optimizer:
-        params, decay = model.parameters(), self.weight_decay
-        if self.optimizer == "sgd":
-            momentum = 0.9 if self.momentum is None else self.momentum
-            nesterov = bool(self.nesterov)
-            return optim.SGD(
-                params, self.lr, momentum=momentum, weight_decay=decay, nesterov=nesterov
-            )
-        kind = optim.Adam if self.optimizer == "adam" else optim.AdamW
-        return kind(params, self.lr, weight_decay=decay)
+    def check_model(self) -> None:
+        """Raise ValueError, with the known names, where there is no network of that name."""
+        find(self.model)
 
     def build_schedule(self, steps: int) -> optim.Schedule:
         """Return the learning rate by the number of the step, for ``steps`` steps an epoch."""
@@ -137,10 +126,34 @@ class Recipe:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Recipe:
+    def from_json(cls, content: dict[str, Any]) -> Self:
         if content.get("milestones") is not None:
             content = {**content, "milestones": tuple(content["milestones"])}
         return cls(**content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Plan):
+    """A run of minicnn. With the same recipe and data, the weights are the same bit for bit."""
+
+    drop_last: bool = False
+    impl: Impl = "fast"
+    fuse: bool = True  # whether neighbours run as one operation, see minicnn.fused
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("recipe", "impl", self.impl, IMPLS)
+
+    def build_optimizer(self, model: Module) -> optim.Optimizer:
+        params, decay = model.parameters(), self.weight_decay
+        if self.optimizer == "sgd":
+            momentum = 0.9 if self.momentum is None else self.momentum
+            nesterov = bool(self.nesterov)
+            return optim.SGD(
+                params, self.lr, momentum=momentum, weight_decay=decay, nesterov=nesterov
+            )
+        kind = optim.Adam if self.optimizer == "adam" else optim.AdamW
+        return kind(params, self.lr, weight_decay=decay)
 
 
 # What a model needs, and what a data set needs: the small digits take more epochs.
@@ -161,7 +174,7 @@ _BY_DATA: dict[str, dict[str, Any]] = {
 }
 
 
-_RATES = {"sgd": 0.05, "adam": Recipe.lr, "adamw": Recipe.lr}  # without a recipe of its own
+_RATES = {"sgd": 0.05, "adam": Plan.lr, "adamw": Plan.lr}  # without a recipe of its own
 
 
 def recipe_for(model: str, data: str, **options: Any) -> Recipe:
@@ -171,12 +184,18 @@ def recipe_for(model: str, data: str, **options: Any) -> Recipe:
     another optimiser its learning rate too.
     """
     defaults = _BY_MODEL.get(model, {}) | _BY_DATA.get(data, {})
-    before = {"optimizer": Recipe.optimizer, "schedule": Recipe.schedule} | defaults
+    return Recipe(model=model, data=data, **changed(defaults, options))
+
+
+def changed(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return ``defaults`` changed by ``options``, without what only their old choices had."""
+    defaults = dict(defaults)
+    before = {"optimizer": Plan.optimizer, "schedule": Plan.schedule} | defaults
     chosen = before | options
-    rate = _RATES.get(chosen["optimizer"], Recipe.lr)
+    rate = _RATES.get(chosen["optimizer"], Plan.lr)
     if rate != _RATES[before["optimizer"]]:  # Adam's and AdamW's are of one kind
         defaults["lr"] = rate
     for option, kind, choices in _BELONGS:
         if chosen[kind] not in choices:
             defaults.pop(option, None)
-    return Recipe(model=model, data=data, **(defaults | options))
+    return defaults | options

@@ -14,37 +14,25 @@ ends with the same weights, bit for bit, as one that was not.
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn import checkpoint, data, models
+from minicnn import checkpoint, data, models, run_folder
 from minicnn.backend import single_threaded_blas
 from minicnn.checkpoint import CheckpointError
-from minicnn.evaluation import TOP_K, Scores, confusion_matrix, evaluate, first_nonfinite
+from minicnn.evaluation import TOP_K, Scores, evaluate, first_nonfinite
 from minicnn.fused import fuse
+from minicnn.interruption import Interrupted, stop_signals
 from minicnn.nn import Module, StateDictError, init
 from minicnn.ops import cross_entropy
 from minicnn.recipes import Recipe
+from minicnn.run_folder import TrainError
 from minicnn.shapes import ShapeError
 from minicnn.version import __version__
-
-
-class TrainError(Exception):
-    """A run that cannot begin or go on; the message says where it stopped and what to do."""
-
-
-class Interrupted(Exception):
-    """The run was stopped from outside, and can be resumed."""
 
 
 class Progress(NamedTuple):
@@ -115,7 +103,7 @@ class Run:
     @property
     def best(self) -> dict[str, float]:
         """The epoch with the best validation: the highest accuracy, then the lowest loss."""
-        return max(self.history, key=lambda row: (row["validation_accuracy"], -_loss(row)))
+        return run_folder.best(self.history)
 
     @property
     def done(self) -> bool:
@@ -186,7 +174,7 @@ class Run:
         Raises Interrupted after Ctrl-C, with all that resuming needs in the folder; TrainError
         where the loss is not finite.
         """
-        with _stop_signals() as stopped, single_threaded_blas():
+        with stop_signals() as stopped, single_threaded_blas():
             while not self.done:
                 start = time.perf_counter() - self.seconds
                 for x, target in self.loader.batches(self.epoch, self.batch):
@@ -264,38 +252,22 @@ class Run:
         if self.best is self.history[-1]:
             note = {"epoch": self.epoch}
             checkpoint.save(self.folder / "model.safetensors", self.model.state_dict(), note)
-        checkpoint.write_whole(self.folder / "metrics.csv", _as_csv(self.history).encode())
+        run_folder.write_metrics(self.folder, self.history)
         self.save_last()
 
     # ---- the end
 
     def finish(self) -> Scores:
         """Take the best weights, read the test split, and leave the result and the pictures."""
-        from minicnn import viz
-
         best, _ = checkpoint.load(self.folder / "model.safetensors")
         self.model.load_state_dict(best)
         test = self.splits.test
         scores = evaluate(self._for_inference(), test, self.normalization, impl=self.recipe.impl)
-        checkpoint.write_json(
-            self.folder / "result.json",
-            {
-                "epoch": self.best["epoch"],
-                "test_images": len(test),
-                "test_loss": scores.loss,
-                "test_accuracy": scores.accuracy,
-                f"test_top{TOP_K}": scores.top_k,
-            },
-        )
-        columns = {name: [row[name] for row in self.history] for name in self.history[0]}
-        figures = {"curves.png": viz.curves(columns)}
-        matrix = confusion_matrix(test.labels, scores.predictions, len(test.classes))
-        figures["confusion.png"] = viz.confusion(matrix, test.classes)
         kernels = [p.data for p in self.model.parameters() if p.data.ndim == 4]
-        if kernels:
-            figures["filters.png"] = viz.filters(kernels[0])
-        for name, figure in figures.items():
-            viz.save(figure, self.folder / name)
+        run_folder.write_outcome(
+            self.folder, self.history, scores, test.labels, test.classes,
+            kernels[0] if kernels else None,
+        )  # fmt: skip
         return scores
 
 
@@ -312,29 +284,9 @@ def start(
             "another folder with --out."
         )
     run = Run(recipe, folder, data_dir)
-    try:
-        run.folder = _make_folder(folder, numbered)
-    except OSError as error:
-        raise TrainError(
-            f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out."
-        ) from error
+    run.folder = run_folder.make(folder, numbered)
     checkpoint.write_json(run.folder / "config.json", run.config())
     return run
-
-
-def _make_folder(folder: Path, numbered: bool) -> Path:
-    """Make the folder and return it. Of two runs that ask at once, each gets its own number."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made, number = folder, 1
-    while True:
-        try:
-            made.mkdir(exist_ok=not numbered)
-            return made
-        except FileExistsError:
-            if not numbered:
-                raise
-            number += 1
-            made = folder.with_name(f"{folder.name}-{number}")
 
 
 def resume(folder: Path, data_dir: Path | str | None = None) -> Run:
@@ -425,38 +377,3 @@ def _check_image(model: Module, recipe: Recipe, image: tuple[int, int, int]) -> 
 def _size(image: tuple[int, int, int]) -> str:
     c, h, w = image
     return f"{h} x {w} pixels with {c} channel{'s' if c > 1 else ''}"
-
-
-def _loss(row: dict[str, float]) -> float:
-    loss = row["validation_loss"]
-    return math.inf if math.isnan(loss) else loss
-
-
-def _as_csv(history: list[dict[str, float]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return text.getvalue()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into an event; a second one stops at once."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped  # only the main thread hears signals
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, stop) for number in signals]
-    try:
-        yield stopped
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

@@ -2,10 +2,13 @@
 
     python -m reference.exchange resnet18-f37072fd.pth resnet18.safetensors
     python -m reference.exchange model.safetensors model.pth
+    python -m reference.exchange runs/lenet5-mnist-reference --check
 
 What the endings say is done: ``.pth`` or ``.pt`` is a state dict that ``torch.save`` wrote,
 ``.safetensors`` what minicnn reads and writes. Every number stays as it is, bit for bit, and so
 does its type. ``torch.load`` is asked for weights only, so that a file cannot run code.
+
+Of the folder of a run of ``reference.train`` a folder is made that ``minicnn evaluate`` takes.
 """
 
 from __future__ import annotations
@@ -152,10 +155,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m reference.exchange",
         description="Weights between PyTorch's files and safetensors, bit for bit.",
     )
-    parser.add_argument("source", type=Path, metavar="IN", help=".pth, .pt or .safetensors")
-    parser.add_argument("target", type=Path, metavar="OUT", help="the same, of the other form")
+    parser.add_argument(
+        "source", type=Path, metavar="IN", help=".pth, .pt or .safetensors, or the folder of a run"
+    )
+    parser.add_argument(
+        "target", type=Path, nargs="?", metavar="OUT",
+        help="the same, of the other form; of a run a folder (RUN/minicnn)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--check", action="store_true",
+        help="of a run: compare what both sides say of all test images; exit code 1 if they differ",
+    )  # fmt: skip
     args = parser.parse_args(argv)
+    if not args.source.is_dir() and (args.target is None or args.check):
+        parser.error("OUT is needed, and --check is not, unless IN is the folder of a run")
     try:
+        if args.source.is_dir():
+            return _run_to_minicnn(args.source, args.target or args.source / "minicnn", args.check)
         tensors = exchange(args.source, args.target)
     except ExchangeError as error:
         print(f"reference.exchange: {error}", file=sys.stderr)
@@ -165,6 +181,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     numbers = sum(tensor.numel() for tensor in tensors.values())
     print(f"{args.target}: {len(tensors)} tensors, {numbers:,} numbers")
     return 0
+
+
+def _run_to_minicnn(source: Path, target: Path, check: bool) -> int:
+    """Make a run of minicnn of one of ``reference.train``; return the exit code."""
+    from minicnn.checkpoint import CheckpointError
+    from minicnn.data import DataError
+    from minicnn.run_folder import TrainError
+    from reference.train import to_minicnn
+
+    try:
+        tensors = to_minicnn.write(source, target)
+        numbers = sum(tensor.numel() for tensor in tensors.values())
+        print(
+            f"{target}: {len(tensors)} tensors, {numbers:,} numbers; to evaluate: "
+            f"minicnn evaluate {target}"
+        )
+        if not check:
+            return 0
+        both = to_minicnn.compare(source, target)
+    except (CheckpointError, DataError, TrainError, ValueError) as error:
+        raise ExchangeError(str(error)) from error
+    theirs, ours = both.accuracies
+    print(
+        f"{both.same:,} of {both.images:,} test images are taken for the same class; accuracy "
+        f"{theirs:.2%} in PyTorch, {ours:.2%} in minicnn"
+    )
+    return 0 if both.same == both.images else 1
 
 
 if __name__ == "__main__":

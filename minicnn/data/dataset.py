@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,25 +72,33 @@ def set_apart(dataset: Dataset, fraction: float, seed: int, part: str) -> tuple[
     The part has at least as many images as there are classes. The images keep their order. Raises
     DataError where there are too few; ``part`` names the part in the message.
     """
-    total = len(dataset)
-    present, members = np.unique(dataset.labels, return_counts=True)
+    rest, drawn = draw_apart(dataset.name, dataset.labels, dataset.classes, fraction, seed, part)
+    return dataset.subset(rest), dataset.subset(drawn)
+
+
+def draw_apart(
+    name: str, labels: np.ndarray, classes: Sequence[str], fraction: float, seed: int, part: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the rest and of the part that ``set_apart`` makes, both rising."""
+    total = len(labels)
+    present, members = np.unique(labels, return_counts=True)
     count = max(round(total * fraction), len(present))
     if total == 0 or total - count < len(present):
         raise DataError(
-            f"{dataset.name}: {total} images of {len(present)} classes are too few to set "
+            f"{name}: {total} images of {len(present)} classes are too few to set "
             f"{count} apart for {part}: both parts need one of each class. Add images."
         )
     if members.min() < 2:
         raise DataError(
-            f"{dataset.name}: class {dataset.classes[present[members.argmin()]]} has one image "
+            f"{name}: class {classes[present[members.argmin()]]} has one image "
             f"left, which cannot be both in the {part} part and in the rest. Add images to it."
         )
     from sklearn.model_selection import train_test_split
 
     rest, drawn = train_test_split(
-        np.arange(total), test_size=count, stratify=dataset.labels, random_state=seed
+        np.arange(total), test_size=count, stratify=labels, random_state=seed
     )
-    return dataset.subset(np.sort(rest)), dataset.subset(np.sort(drawn))
+    return np.sort(rest), np.sort(drawn)
 
 
 class Normalization(NamedTuple):
@@ -106,13 +115,18 @@ def normalization(dataset: Dataset) -> Normalization:
     std 1, which makes it 0. Raises DataError without a pixel.
     """
     images = dataset.images
-    count = images[..., 0].size if images.shape[3] else 0
-    if not count:
-        raise DataError(f"{dataset.name}: there is no pixel to take the mean of.")
-    occur = np.zeros((images.shape[3], 256), np.int64)  # how often each value does
+    occur = np.zeros((images.shape[3], 256), np.int64)
     for start in range(0, len(images), 256):  # so that the copies stay small
         for k, row in enumerate(occur):
             row += np.bincount(images[start : start + 256, ..., k].ravel(), minlength=256)
+    return normalization_of_counts(dataset.name, occur)
+
+
+def normalization_of_counts(name: str, occur: Int64[np.ndarray, "c 256"]) -> Normalization:
+    """Return the same from how often each value of a pixel occurs in each channel."""
+    count = int(occur[0].sum()) if len(occur) else 0
+    if not count:
+        raise DataError(f"{name}: there is no pixel to take the mean of.")
     values = np.arange(256)
     first, second = occur @ values, occur @ values**2
     mean, std = [], []

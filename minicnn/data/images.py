@@ -29,19 +29,19 @@ BLOCK = 64  # images that a thread decodes at a time
 
 
 def read_image(
-    path: str | Path, size: tuple[int, int], channels: int
+    path: str | Path, size: tuple[int, int] | None, channels: int
 ) -> UInt8[np.ndarray, "h w c"]:
     """Return one PNG or JPEG, turned to grey (1 channel) or to RGB (3).
 
     What is transparent shows white paper. Raises DataError where the file cannot be read or is not
-    of the given ``size`` (h, w).
+    of the given ``size`` (h, w), if one is given.
     """
     if channels not in MODES:
         raise ValueError(f"read_image: channels must be 1 or 3, got {channels}.")
     if not Path(path).is_file():
         raise DataError(f"read_image: there is no file {path}.")
     with _opened("read_image", Path(path), Path(path).read_bytes) as image:
-        if (image.height, image.width) != size:
+        if size is not None and (image.height, image.width) != size:
             raise DataError(
                 f"read_image: {path} is {_text(image)} pixels (height x width) where "
                 f"{size[0]}x{size[1]} is needed. Crop or resize it to that size."
@@ -52,10 +52,8 @@ def read_image(
 def load_folder(name: str, path: Path) -> tuple[Dataset, Dataset | None, Dataset | None]:
     """Return the ``train``, validation and ``test`` images under ``path``, a folder or a zip.
 
-    With subfolders train and test (and val or validation), each holds the class folders of its
-    part; otherwise ``path`` holds them, and all images are returned as the first. Classes are
-    numbered in the order of their names. The images are grey if all files are, by their kind or by
-    their palette, otherwise RGB.
+    ``list_tree`` says how they are laid out. Classes are numbered in the order of their names. The
+    images are grey if all files are, by their kind or by their palette, otherwise RGB.
 
     Raises DataError where class folders are missing, empty or not the same in every part, and
     where an image cannot be read or has another size than the rest.
@@ -71,26 +69,7 @@ def load_folder(name: str, path: Path) -> tuple[Dataset, Dataset | None, Dataset
 
 
 def _load_tree(name: str, tree: Tree) -> tuple[Dataset, Dataset | None, Dataset | None]:
-    inside = {folder.rpartition("/")[2]: folder for folder in tree.entries("")[0]}
-    parts = {"train": ""}
-    if "train" in inside and "test" in inside:
-        parts = {part: inside[part] for part in ("train", "test")}
-        held = [part for part in ("val", "validation") if part in inside]
-        if len(held) > 1:
-            raise DataError(
-                f"{name}: {tree.path} has both a folder val and a folder validation. Keep one, or "
-                "put the images of both into one."
-            )
-        if held:
-            parts["validation"] = inside[held[0]]
-    files = {part: _class_files(name, tree, folder) for part, folder in parts.items()}
-    for part, folder in parts.items():
-        differ = sorted(files[part].keys() ^ files["train"].keys())
-        if differ:
-            raise DataError(
-                f"{name}: {tree.path / parts['train']} and {tree.path / folder} must have the same "
-                f"class folders, but only one of them has {', '.join(differ)}. Add or remove it."
-            )
+    files = list_tree(name, tree)
     first = next(iter(files["train"].values()))[0]
     images = {
         part: _read_all(name, tree, [file for paths in of_class.values() for file in paths], first)
@@ -104,6 +83,38 @@ def _load_tree(name: str, tree: Tree) -> tuple[Dataset, Dataset | None, Dataset 
         labels = np.repeat(np.arange(len(of_class)), [len(paths) for paths in of_class.values()])
         read[part] = Dataset(name, images[part], labels.astype(np.int64), tuple(of_class))
     return read["train"], read.get("validation"), read.get("test")
+
+
+def list_tree(name: str, tree: Tree) -> dict[str, dict[str, list[str]]]:
+    """Return the images of each class in each part: ``files["train"]["cat"]``, sorted by name.
+
+    With subfolders train and test (and val or validation), each holds the class folders of its
+    part; otherwise ``tree`` holds them, and all are of the part train. Beside train alone, val is
+    the test part, as it is used of ImageNet.
+
+    Raises DataError where class folders are missing, empty or not the same in every part.
+    """
+    inside = {folder.rpartition("/")[2]: folder for folder in tree.entries("")[0]}
+    parts = {"train": ""}
+    held = [part for part in ("val", "validation") if part in inside]
+    if "train" in inside and ("test" in inside or held):
+        parts = {"train": inside["train"], "test": inside.get("test") or inside[held[0]]}
+        if len(held) > 1:
+            raise DataError(
+                f"{name}: {tree.path} has both a folder val and a folder validation. Keep one, or "
+                "put the images of both into one."
+            )
+        if held and "test" in inside:
+            parts["validation"] = inside[held[0]]
+    files = {part: _class_files(name, tree, folder) for part, folder in parts.items()}
+    for part, folder in parts.items():
+        differ = sorted(files[part].keys() ^ files["train"].keys())
+        if differ:
+            raise DataError(
+                f"{name}: {tree.path / parts['train']} and {tree.path / folder} must have the same "
+                f"class folders, but only one of them has {', '.join(differ)}. Add or remove it."
+            )
+    return files
 
 
 def _class_files(name: str, tree: Tree, folder: str) -> dict[str, list[str]]:

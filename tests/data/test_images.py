@@ -57,6 +57,19 @@ def test_the_test_part_does_not_depend_on_the_seed(pets):
     assert not np.array_equal(first.validation.images, second.validation.images)
 
 
+@pytest.mark.parametrize("own", ["val", "validation"])
+def test_beside_train_alone_val_is_the_test_part(tmp_path, save_image, own):
+    for part, n in (("train", 6), (own, 2)):
+        for name in ("a", "b"):
+            for i in range(n):
+                save_image(tmp_path / part / name / f"{i}.png", grey())
+    splits = load(f"imagefolder:{tmp_path}")
+    assert [len(part) for part in splits] == [10, 2, 4]
+    assert {bytes(image) for image in splits.test.images} == {
+        pixels(path) for path in (tmp_path / own).rglob("*.png")
+    }
+
+
 @pytest.mark.parametrize("own", [None, "val", "validation"])
 def test_parts_that_the_folder_brings_are_kept(tmp_path, save_image, own):
     for part, n in (("train", 6), ("test", 2), (own, 3)):

@@ -1,0 +1,6 @@
+import sys
+
+from reference.train.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

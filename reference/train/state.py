@@ -1,0 +1,76 @@
+"""All that resuming needs, as arrays by name and a note: what ``last.safetensors`` holds.
+
+    model.NAME, mean.NAME      weights and buffers, and their mean over the steps
+    optimizer.NUMBER.NAME      what the optimiser keeps of a parameter
+
+The note tells where the run stands, the metrics so far, and the scale of the gradients (fp16).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from minicnn.checkpoint import CheckpointError
+
+if TYPE_CHECKING:
+    from reference.train.run import Run
+
+_STANDS = ("epoch", "batch", "loss_sum", "correct", "seen", "seconds", "history")
+
+
+def arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
+
+
+def of(run: Run) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays and the note of a run."""
+    tensors = {f"model.{name}": array for name, array in arrays(run.model.state_dict()).items()}
+    if run.mean is not None:
+        mean = arrays(run.mean.state_dict())
+        tensors |= {f"mean.{name}": array for name, array in mean.items()}
+    for number, kept in run.optimizer.state_dict()["state"].items():
+        kept = {name: value for name, value in kept.items() if value is not None}
+        tensors |= {f"optimizer.{number}.{name}": array for name, array in arrays(kept).items()}
+    note = {name: getattr(run, name) for name in _STANDS}
+    return tensors, note | {"scaler": run.scaler.state_dict()}
+
+
+def put(run: Run, path: Path, tensors: Mapping[str, np.ndarray], note: Any) -> None:
+    """Put a run where it stood. Raises CheckpointError for the state of another one."""
+    parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "mean": {}, "optimizer": {}}
+    try:
+        for name, array in tensors.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = array
+        fill(run.model, path, parts["model"])
+        if run.mean is not None:
+            fill(run.mean, path, parts["mean"])
+        kept: dict[int, dict[str, torch.Tensor]] = {}
+        for name, array in parts["optimizer"].items():
+            number, _, key = name.partition(".")
+            kept.setdefault(int(number), {})[key] = torch.from_numpy(array)
+        groups = run.optimizer.state_dict()["param_groups"]
+        run.optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        run.scaler.load_state_dict(note["scaler"])
+        for name in _STANDS:
+            setattr(run, name, note[name])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: does not belong to this run. {error}") from error
+
+
+def fill(model: nn.Module, path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Copy arrays by name into a network; raises CheckpointError where they do not fit."""
+    try:
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
+    except RuntimeError as error:
+        what = " ".join(str(error).split()[:60])
+        raise CheckpointError(
+            f"{path}: holds the weights of another model or head. {what} Put the file of this run "
+            "back, or start a new run."
+        ) from error

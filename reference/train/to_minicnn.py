@@ -1,0 +1,75 @@
+"""A run of the reference as a run of minicnn: its best weights, and a configuration to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from minicnn import checkpoint, data, models, recipes
+from minicnn.checkpoint import CheckpointError
+from minicnn.run_folder import make
+from minicnn.train import load_model
+from reference import exchange
+from reference.train.command import read_config
+from reference.train.machine import Machine
+from reference.train.run import Run
+
+
+class Comparison(NamedTuple):
+    """What both sides say of the test images."""
+
+    same: int  # images that both take for the same class
+    images: int
+    accuracies: tuple[float, float]  # of PyTorch, of minicnn
+
+
+def write(source: Path, target: Path) -> dict[str, torch.Tensor]:
+    """Write the run ``source`` to the folder ``target`` for minicnn; return its weights.
+
+    Raises CheckpointError where minicnn has not got such a network.
+    """
+    recipe, content = read_config(source)
+    if recipe.model not in models.MODELS:
+        raise CheckpointError(
+            f"{source}: minicnn has no {recipe.model}. Networks that both have: "
+            f"{', '.join(models.MODELS)}."
+        )
+    if recipe.head == "mlp-bn":
+        raise CheckpointError(
+            f"{source}: minicnn has no {recipe.model} with the head mlp-bn. Train with --head "
+            "linear."
+        )
+    tensors = exchange.read(source / "model.safetensors")
+    shared = [field.name for field in dataclasses.fields(recipes.Plan)]
+    ours = recipes.Recipe(**{name: getattr(recipe, name) for name in shared})
+    made = make(target, numbered=False)
+    kept = {name: content[name] for name in ("minicnn", "data_dir", "data")}
+    checkpoint.write_json(made / "config.json", {"recipe": ours.as_json(), **kept})
+    exchange.write(made / "model.safetensors", tensors)
+    return tensors
+
+
+def compare(source: Path, target: Path) -> Comparison:
+    """Let both sides classify the test images, PyTorch by ``source`` and minicnn by ``target``."""
+    recipe, content = read_config(source)
+    run = Run(
+        dataclasses.replace(recipe, compile=False), source, Machine(torch.device("cpu")),
+        data_dir=content["data_dir"], resumed=True,
+    )  # fmt: skip
+    run.load_best()
+    theirs = run.evaluate("test")
+    model, config = load_model(target)
+    ours = []
+    for images, _ in run.loader("test"):
+        x = data.normalize(images.permute(0, 2, 3, 1).numpy(), config.normalization)
+        ours.append(model(x).argmax(axis=1))
+    predicted, labels = np.concatenate(ours), run.parts.test.labels
+    return Comparison(
+        int((predicted == theirs.predictions).sum()),
+        len(labels),
+        (theirs.accuracy, float((predicted == labels).mean())),
+    )

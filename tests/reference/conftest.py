@@ -1,0 +1,113 @@
+"""What the tests of the trainer share: a small network, folders of images, and the command."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from minicnn import models as ours
+from minicnn.data import data_root
+from reference import models
+from reference.train.command import main
+
+
+class Tiny(nn.Module):
+    """A convolution, batch norm, dropout and a linear layer: some of everything that has state."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, stride=3, bias=False)
+        self.bn = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.bn(self.conv(x)))
+        return self.fc(F.dropout(x, 0.2, self.training).mean(dim=(2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+
+@pytest.fixture
+def pictures() -> None:
+    """Ask for the pictures of a run to be drawn, which most tests can do without."""
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(request, monkeypatch) -> None:
+    if "pictures" not in request.fixturenames:
+        for name in ("curves", "confusion", "filters"):
+            monkeypatch.setattr(f"minicnn.viz.{name}", lambda *_: None)
+        monkeypatch.setattr("minicnn.viz.save", lambda figure, path: path)
+
+
+@pytest.fixture
+def tiny(monkeypatch) -> str:
+    monkeypatch.setitem(models.MODELS, "tiny", Tiny)
+    monkeypatch.setitem(ours.MODELS, "tiny", ours.Model(lambda *_: None, ours.MNIST))
+    return "tiny"
+
+
+@pytest.fixture
+def train(tmp_path: Path, capsys):
+    """Run the command in ``tmp_path/run``, else in ``out``; return (exit code, stdout, stderr)."""
+
+    def run(*arguments: str, out: Path | None = None) -> tuple[int, str, str]:
+        place = ["--out", str(out or tmp_path / "run")]
+        place = [] if "--resume" in arguments else place
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the sums of the network are short
+        try:
+            code = main([*map(str, arguments), *place, "--device", "cpu", "--quiet"])
+        finally:
+            torch.set_num_threads(threads)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def write_images(folder: Path, classes: dict[str, int], size: tuple[int, int] = (12, 10)) -> Path:
+    """Write so many PNG files of each class, of other sizes and of a colour of the class's own."""
+    rng = np.random.default_rng(0)
+    for number, (name, count) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 60, (size[0] + i % 3, size[1] + i % 2, 3), np.uint8)
+            pixels[..., number % 3] += 60 * (number + 1) % 196
+            Image.fromarray(pixels).save(folder / name / f"{i:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def animals(tmp_path: Path) -> Path:
+    """A folder of 30 images in three classes, with the names of Animals-10."""
+    return write_images(tmp_path / "raw-img", {"cane": 10, "gatto": 10, "mucca": 10})
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory) -> Path:
+    """A few of CIFAR-10's photographs: two classes, train and test; skips where they are not."""
+    archive = data_root() / "cifar10-jpeg.zip"
+    if not archive.exists():
+        pytest.skip(f"needs {archive}; set MINICNN_DATA")
+    folder = tmp_path_factory.mktemp("photographs")
+    with zipfile.ZipFile(archive) as packed:
+        for part, count in (("train", 6), ("test", 2)):
+            for name in ("frog", "ship"):
+                for i in range(count):
+                    target = folder / part / name / f"{i:04d}.jpg"
+                    os.makedirs(target.parent, exist_ok=True)
+                    target.write_bytes(packed.read(f"{part}/{name}/{i:04d}.jpg"))
+    return folder

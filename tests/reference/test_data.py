@@ -1,0 +1,237 @@
+"""Folders of images: divided, counted, measured, and cut into batches."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minicnn.data import DataError, read_image
+from reference.data import Batches, load, normalized, of_parts
+from reference.data.command import main
+from reference.data.examine import examine
+from reference.data.files import list_files
+from reference.presets import PRESETS, Recipe
+from tests.reference.conftest import write_images
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.mark.parametrize("target", ["links", "split.csv"])
+def test_split_leaves_the_source_and_divides_every_class(animals, tmp_path, capsys, target) -> None:
+    before = snapshot(animals)
+    (animals / "gatto/000.png").write_bytes(b"no image")
+    before = snapshot(animals)
+    assert main(["split", str(animals), str(tmp_path / target), "--test", "0.2"]) == 0
+    assert snapshot(animals) == before
+    out = capsys.readouterr().out
+    assert f"left out: read_image: {animals / 'gatto/000.png'} is not a PNG or JPEG" in out
+    parts = list_files("x", tmp_path / target)
+    assert parts["train"].classes == parts["test"].classes == ("cat", "cow", "dog")
+    assert np.bincount(parts["test"].labels).tolist() == [2, 2, 2]
+    chosen = [path.resolve() for part in parts.values() for path in part.paths]
+    assert len(chosen) == len(set(chosen)) == 29
+    italian = {"cat": "gatto", "cow": "mucca", "dog": "cane"}
+    for files in parts.values():
+        for path, label in zip(files.paths, files.labels, strict=True):
+            assert path.resolve().parent.name == italian[files.classes[label]]
+
+
+def test_other_names_are_not_translated(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", {"cane": 4, "bambus": 4})
+    assert main(["split", str(tmp_path / "images"), str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in (tmp_path / "out/train").iterdir()) == ["bambus", "cane"]
+
+
+def test_the_same_seed_divides_in_the_same_way(animals: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        target = str(tmp_path / f"{name}.csv")
+        assert main(["split", str(animals), target, "--seed", seed]) == 0
+    a, b, c = ((tmp_path / f"{name}.csv").read_text() for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["split", "{}", "{}/inside"], "lies inside of"),
+        (["split", "{}", "{}"], "is there already"),
+        (["split", "{}", "{}-2", "--test", "1.5"], "must be between 0 and 1, got 1.5"),
+        (["split", "{}-no", "{}-2"], "there is no folder"),
+        (["split", "{}", "{}-2", "--test", "0.99"], "are too few to set"),
+        (["report", "{}/cane"], "has no class folders"),
+        (["stats", "nothing"], "There is no data set 'nothing'"),
+    ],
+)
+def test_what_is_wrong_is_said(animals: Path, capsys, arguments, message) -> None:
+    assert main([text.format(animals) for text in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith(f"reference.data {arguments[0]}: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n", "must begin with the line path,class,part"),
+        ("path,class,part\nx.png,cat,trian\n", "line 2: a path, a class and one of train"),
+        ("path,class,part\nx.png,cat\n", "line 2: a path, a class and one of train"),
+        ("path,class,part\nx.png,cat,train\ny.png,dog,test\n", "only one of them has cat, dog"),
+        ("path,class,part\n", "has no class folders"),
+        (b"\xff\xfe", "is no manifest"),
+    ],
+)
+def test_a_manifest_that_is_none(tmp_path: Path, content, message) -> None:
+    path = tmp_path / "split.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=message):
+        list_files("x", path)
+
+
+def test_paths_of_a_manifest_begin_where_it_lies(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", {"a": 6, "b": 6})
+    with (tmp_path / "split.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["path", "class", "part"])
+        for path in sorted((tmp_path / "images").rglob("*.png")):
+            lines.writerow([path.relative_to(tmp_path), path.parent.name, "train"])
+    parts = load(f"imagefolder:{tmp_path / 'split.csv'}", None, channels=3, crop=8)
+    assert [len(part) for part in parts[:3]] == [8, 2, 2]
+    assert parts.train.read(0).shape == (3, 12, 10)
+
+
+def test_a_report_counts_and_names_what_cannot_be_read(animals: Path, capsys) -> None:
+    (animals / "cane/001.png").write_bytes((animals / "cane/001.png").read_bytes()[:60])
+    (animals / "mucca/002.jpg").symlink_to(animals / "nowhere.jpg")
+    assert main(["report", str(animals)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^cane +9$", out, re.MULTILINE)
+    assert re.search(r"^mucca +10$", out, re.MULTILINE)
+    assert f"{animals / 'cane/001.png'} cannot be read" in out
+    assert "002.jpg" in out
+    assert "29 images of 3 classes; 2 cannot be read" in out
+
+
+def test_statistics_are_exact_and_read_once(animals: Path, capsys, monkeypatch) -> None:
+    name = f"imagefolder:{animals}"
+    parts = load(name, None, channels=3, crop=8)
+    pixels = np.concatenate(
+        [read_image(path, None, 3).reshape(-1, 3) for path in parts.train.images]
+    )
+    np.testing.assert_allclose(parts.normalization.mean, pixels.mean(axis=0) / 255, rtol=1e-14)
+    np.testing.assert_allclose(parts.normalization.std, pixels.std(axis=0) / 255, rtol=1e-13)
+    assert main(["stats", str(animals)]) == 0
+    assert f"mean {parts.normalization.mean[0]:.6f}, " in capsys.readouterr().out
+
+    def refuse(*_):
+        raise AssertionError("an image is read again")
+
+    monkeypatch.setattr("reference.data.examine.read_image", refuse)
+    assert load(name, None, channels=3, crop=8).normalization == parts.normalization
+    path = parts.train.images[0]
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(AssertionError, match="read again"):
+        load(name, None, channels=3, crop=8)
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(animals, tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    paths = sorted((animals / "cane").iterdir())
+    assert examine("x", paths, 1).occur.sum() == sum(
+        read_image(path, None, 1).size for path in paths
+    )
+
+
+def test_imagenets_layout_tests_on_val(tmp_path: Path) -> None:
+    write_images(tmp_path / "images/train", {"a": 10, "b": 10})
+    write_images(tmp_path / "images/val", {"a": 3, "b": 3})
+    parts = load(f"imagefolder:{tmp_path / 'images'}", None, channels=3, crop=8, validation=0.2)
+    assert [len(part) for part in parts[:3]] == [16, 4, 6]
+    assert {path.parts[-3] for path in parts.test.images} == {"val"}
+
+
+# ---------------------------------------------------------------------------------------- batches
+
+
+@given(
+    n=st.integers(1, 60), parts=st.integers(1, 3), size=st.integers(1, 3), share=st.integers(1, 4),
+    seed=st.integers(0, 9), epoch=st.integers(0, 2), data=st.data(),
+)  # fmt: skip
+def test_the_processes_share_each_batch_of_one(n, parts, size, share, seed, epoch, data) -> None:
+    batch = parts * size * share
+    one = Batches(n, batch, seed=seed)
+    several = [
+        Batches(n, batch, seed=seed, parts=parts, rank=rank, size=size) for rank in range(size)
+    ]
+    start = data.draw(st.integers(0, one.steps))
+    for batches in (one, *several):
+        batches.epoch, batches.start = epoch, start
+    whole = list(one)
+    assert len(whole) == len(one) == n // batch - start
+    keys = [key for keys in whole for key in keys]
+    assert len(set(keys)) == len(keys)
+    assert {e for e, _ in keys} <= {epoch}
+    shares = [list(batches) for batches in several]
+    assert {len(part) for own in shares for part in own} <= {share}
+    for step, expected in enumerate(whole):
+        got = [k for own in shares for part in own[step * parts : (step + 1) * parts] for k in part]
+        assert got == expected
+
+
+def test_each_epoch_and_seed_has_an_order_of_its_own() -> None:
+    orders = set()
+    for seed, epoch in ((0, 0), (0, 1), (1, 0)):
+        batches = Batches(50, 50, seed=seed)
+        batches.epoch = epoch
+        orders.add(tuple(i for _, i in next(iter(batches))))
+    assert len(orders) == 3
+    assert all(sorted(order) == list(range(50)) for order in orders)
+
+
+@given(n=st.integers(1, 40), batch=st.integers(1, 9), size=st.integers(1, 4))
+def test_in_a_test_every_image_is_seen_once(n, batch, size) -> None:
+    shares = [of_parts(n, batch, rank, size) for rank in range(size)]
+    seen = [i for share in shares for keys in share for _, i in keys]
+    assert sorted(seen) == list(range(n))
+
+
+def test_moves_depend_on_seed_epoch_and_image_alone(photographs: Path) -> None:
+    from reference.data import Pictures
+
+    parts = load(f"imagefolder:{photographs}", None, channels=3, crop=24)
+    recipe = Recipe(model="resnet18", data="x", size=24, flip=True, rotate=5.0, shift=1)
+    pictures = Pictures(parts.train, recipe, (3, 24, 24), learn=True)
+    images, labels = pictures.__getitems__([(0, 3), (1, 3), (0, 4)])
+    assert images.shape == (3, 3, 24, 24)
+    assert images.dtype == torch.uint8
+    torch.manual_seed(5)
+    assert torch.equal(pictures[(1, 3)][0], images[1])
+    assert not torch.equal(images[0], images[1])
+    assert labels.tolist() == [parts.train.labels[i] for i in (3, 3, 4)]
+
+
+def test_normalized_is_minicnns() -> None:
+    from minicnn.data import Normalization, normalize
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), np.uint8)
+    about = Normalization((0.1, 0.5, 0.9), (0.2, 0.3, 1.0))
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2)
+    for last in (False, True):
+        x = normalized(planes, about, torch.device("cpu"), last)
+        assert x.is_contiguous(memory_format=torch.channels_last) == last
+        np.testing.assert_allclose(x.numpy(), normalize(images, about), rtol=2e-6, atol=2e-6)
+
+
+def test_presets_that_take_folders_have_a_size() -> None:
+    assert all("data" in preset or "size" in preset for preset in PRESETS.values())
