@@ -58,12 +58,15 @@ def _pool_takes_one_caller() -> bool:
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return False
     chosen = numba.config.THREADING_LAYER  # type: ignore[attr-defined]
-    if chosen in ("workqueue", "omp", "tbb"):
-        return bool(chosen == "workqueue")
-    for layer in ("omppool", "tbbpool"):
+    if chosen == "default":
+        layers = numba.config.THREADING_LAYER_PRIORITY  # type: ignore[attr-defined]
+    else:
+        groups = {"forksafe": ["tbb"], "threadsafe": ["tbb", "omp"], "safe": ["tbb"]}
+        layers = groups.get(chosen, [chosen])
+    for layer in layers:  # the first that can be loaded, as Numba itself chooses
         with suppress(ImportError):
-            import_module(f"numba.np.ufunc.{layer}")
-            return False
+            import_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
+            return bool(layer == "workqueue")
     return True
 
 
@@ -185,6 +188,7 @@ class _OneThread:
 
     @functools.cached_property
     def _libraries(self) -> list[Any]:
+        """Those loaded by the first time, NumPy's among them: the products here are NumPy's."""
         return ThreadpoolController().select(user_api="blas").lib_controllers
 
     def _release(self) -> None:

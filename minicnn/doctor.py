@@ -20,6 +20,7 @@ PACKAGES = (
 VARIABLES = (
     "NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS", "MINICNN_DATA",
+    "MINICNN_WINOGRAD", "NUMBA_THREADING_LAYER",
 )  # fmt: skip
 
 
@@ -103,9 +104,14 @@ def kernels() -> list[Any]:
         value
         for info in walk_packages(minicnn.__path__, "minicnn.")
         if not info.name.endswith("__main__") and not info.name.startswith("minicnn.testing")
-        for value in vars(import_module(info.name)).values()
+        for value in map(_inside, vars(import_module(info.name)).values())
         if isinstance(value, CPUDispatcher) and value.py_func.__module__ == info.name
     ]
+
+
+def _inside(value: Any) -> Any:
+    """Return what a wrapper of backend.kernel wraps."""
+    return getattr(value, "__wrapped__", value)
 
 
 def _kernels() -> list[str]:

@@ -48,6 +48,8 @@ def _operations(rng: np.random.Generator) -> None:
     for op in (ops.leaky_relu, ops.sigmoid, ops.tanh, ops.softmax):
         op.backward(*op.forward(image))
     ops.local_response_norm.backward(*ops.local_response_norm.forward(image, 3))
+    weight = rng.standard_normal((192, 192, 3, 3), np.float32)  # too large for the nearer caches
+    ops.conv2d.prepare(weight, None, 2, 1)(weight[:1])
     columns, cache = ops.unfold.forward(image, 3)
     ops.unfold.backward(columns, cache)
     ops.fold.backward(*ops.fold.forward(columns, (8, 8), 3))

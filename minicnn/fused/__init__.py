@@ -83,6 +83,7 @@ def fuse(model: Module, *, inference: bool = False) -> Module:
     if runs_as(model, Sequential):
         chain = copy.copy(model)
         chain._fused = fuse_chain([model])
+        chain._layers = tuple(chain.below())
         return chain
     if runs_as(model, Concat):
         concat = copy.copy(model)
@@ -129,7 +130,7 @@ def _fits(modules: Sequence[Module], kinds: Sequence[tuple[type, ...]]) -> bool:
 def _fuse_residual(block: Residual) -> Module:
     main, shortcut, activation = (list(flat(branch)) for branch in block.branches())
     row = main + activation
-    if row and _fits(row, STAGE * (len(row) // 3)):
+    if main and _fits(activation, ((ReLU,),)) and _fits(row, STAGE * (len(row) // 3)):
         stages = map(Stage, row[::3], row[1::3])  # type: ignore[arg-type]
         return ResidualConvs(block, list(stages), fuse_chain(shortcut))
     last = main[-1] if main else None

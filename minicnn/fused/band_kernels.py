@@ -284,9 +284,11 @@ def _backward_task(
         if before.shape[1]:
             _normalise(pixels[lo * w * c : hi * w * c], before, near)
             z, origin = near, lo * w * c
-        _add_weights(
-            z, origin, h, w, c, dy, lo * w * o, o, dweight[r], first, last, v, freq, tiles, lanes
-        )  # fmt: skip
+        if dweight.size:
+            _add_weights(
+                z, origin, h, w, c, dy, lo * w * o, o, dweight[r], first, last, v, freq, tiles,
+                lanes,
+            )  # fmt: skip
         _convolve(dy, lo * w * o, o, dx, weights, start, first, last, v, freq, tiles, lanes)
         lo, hi = _reach(first, last, high, h, 0)
         lo, hi = lo * w * c, hi * w * c
@@ -300,7 +302,10 @@ def _backward_task(
 def run_backward(
     tasks, g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes
 ):
-    """Fill dx, dweight (ranges, panels) and sums (ranges, 2, line), each range from its bands."""
+    """Fill dx, dweight (ranges, panels) and sums (ranges, 2, line), each range from its bands.
+
+    An empty dweight (ranges, 0) is not asked for.
+    """
     for r in prange(tasks):
         _backward_task(
             np.int64(r), g, y, after, x, before, residual, weights, start, dweight, dx, sums,

@@ -53,7 +53,12 @@ def suits(
     groups: int,
 ) -> bool:
     """Return whether the convolution is one that this file can do, and does fast."""
-    if x.ndim != 4 or weight.shape[1:] != (x.shape[1], 3, 3) or not x.size:
+    if (
+        not isinstance(x, np.ndarray)
+        or x.ndim != 4
+        or weight.shape[1:] != (x.shape[1], 3, 3)
+        or not x.size
+    ):
         return False
     if x.dtype.kind != "f" or any(a.dtype != x.dtype for a in (weight, bias) if a is not None):
         return False
@@ -134,7 +139,7 @@ def _merge(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 class Gradients(NamedTuple):
     dx: np.ndarray
-    dweight: np.ndarray
+    dweight: np.ndarray | None
     sums: np.ndarray  # (2, c): of dx, and of dx * (x - center)
 
 
@@ -146,6 +151,8 @@ def backward(
     before: tuple[np.ndarray, ...] | None,
     weight: np.ndarray,
     residual: np.ndarray | None,
+    *,
+    param_grad: bool = True,
 ) -> Gradients:
     """Return the gradients of forward, from ``g`` behind the norm that follows y.
 
@@ -158,7 +165,7 @@ def backward(
     ranges = max(1, min(cut.bands, TASKS, 2**22 // (IN * IN * c * o)))
     lines = _lines(*before, dtype=x.dtype) if before else np.empty((3, 0), x.dtype)
     sums = np.empty((ranges, 2, lines.shape[1]))
-    dweight = np.empty((ranges, IN * IN * c * o), x.dtype)
+    dweight = np.empty((ranges, IN * IN * c * o if param_grad else 0), x.dtype)
     dx = empty((n, *x.shape[2:], c), x.dtype)
     added = np.empty(0, x.dtype) if residual is None else nhwc(residual).reshape(-1)
     run_backward(
@@ -166,8 +173,11 @@ def backward(
         winograd.frequencies(weight, turn=True), np.zeros(IN * IN * c, x.dtype), dweight, dx,
         sums, cut.rows, cut.tiles, lanes,
     )  # fmt: skip
-    panels = winograd.times(GG.T, dweight, c).reshape(1, 1, -1)
+    whole = None
+    if param_grad:
+        panels = winograd.times(GG.T, dweight, c).reshape(1, 1, -1)
+        whole = unpack(panels, weight.shape)
     sums = sums.sum(axis=0).reshape(2, -1, c).sum(axis=1)
     if before:
         sums[1] += sums[0] * (lines[0, :c] - before[0])  # as if by the center itself
-    return Gradients(nchw(dx), unpack(panels, weight.shape), sums)
+    return Gradients(nchw(dx), whole, sums)

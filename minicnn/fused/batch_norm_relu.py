@@ -52,15 +52,19 @@ def forward(
 ) -> tuple[Float[np.ndarray, "n c *rest"], Cache]:
     """Return ``(y, cache)``; the options, effects and errors are batch_norm's."""
     check_choice("batch_norm_relu", "impl", impl, IMPLS)
+    _check_residual(x, residual)  # before the running statistics move
+    norm = batch_norm.prepare(
+        x, weight, bias, running_mean, running_var, training, momentum, eps, impl=impl
+    )
+    return finish(*norm, residual, impl=impl)
+
+
+def _check_residual(x: np.ndarray, residual: np.ndarray | None) -> None:
     check_float("batch_norm_relu", x=x, residual=residual)
     if residual is not None and residual.shape != x.shape:
         raise ShapeError(
             f"batch_norm_relu: residual must have the shape of x, {x.shape}, got {residual.shape}."
         )
-    norm = batch_norm.prepare(
-        x, weight, bias, running_mean, running_var, training, momentum, eps, impl=impl
-    )
-    return finish(*norm, residual, impl=impl)
 
 
 def finish(
@@ -71,6 +75,7 @@ def finish(
     impl: Impl = "fast",
 ) -> tuple[np.ndarray, Cache]:
     """Do what batch_norm.prepare left to be done, the sum and ReLU; return forward's results."""
+    _check_residual(cache.x, residual)
     if impl == "textbook":
         z = batch_norm.affine(cache, shift, impl=impl)
         y, _ = relu.forward(z if residual is None else z + residual, impl=impl)
@@ -130,6 +135,7 @@ def mask(
     dy: np.ndarray, norm: batch_norm.Cache, y: np.ndarray, *, impl: Impl = "fast"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return g, and dweight and dbias of the norm."""
+    check_gradient("batch_norm_relu", dy, y.shape, y.dtype)
     if impl == "textbook":
         g = relu.backward(dy, relu.Cache(y), impl=impl)
         axes = (0, *range(2, g.ndim))

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -52,6 +53,7 @@ from minicnn.windows import Windows, pool_windows
 
 Norm = BatchNorm1d | BatchNorm2d
 Step = Callable[[np.ndarray], np.ndarray]
+_FIRST = threading.Lock()
 SORTED = 2**22  # weights of a linear layer, at most, that are sorted as images lie
 
 
@@ -74,10 +76,14 @@ class Inference(Module):
     def backward(self, dy: np.ndarray, cache: Any, *, input_grad: bool = True) -> NoReturn:
         self._refuse("backward")
 
+    def named_modules(self, prefix: str = "") -> NoReturn:
+        """Refuse: all that reads or sets parameters and options begins with this."""
+        self._refuse("what reads or changes parameters and options")
+
     def _refuse(self, what: str) -> NoReturn:
         raise RuntimeError(
             f"Inference: {what} needs the network itself; this was made of its weights as they "
-            "were, and for inference alone. Train that one, then make another by "
+            "were, and for inference alone. Use that one, then make another by "
             "minicnn.fuse(model, inference=True)."
         )
 
@@ -155,14 +161,15 @@ def _links(modules: Sequence[Module]) -> Iterator[Module]:
 def steps_of(modules: Sequence[Module]) -> list[Step]:
     """Return what the chain does in inference, step by step."""
     row, steps = _Row(modules), list[Step]()
+    vectors = False  # whether what arrives is known to have two axes
     while row:
         if conv := row.take(Conv2d):
             steps.append(_convolution(conv, row))
         elif flatten := row.take(Flatten):
-            linear = row.take(Linear)
-            steps.append(_linear(linear, row, images=True) if linear else _as_it_is(flatten))
+            vectors, linear = True, row.take(Linear)
+            steps.append(_linear(linear, row, True, True) if linear else _as_it_is(flatten))
         elif linear := row.take(Linear):
-            steps.append(_linear(linear, row, images=False))
+            steps.append(_linear(linear, row, False, vectors))
         elif pool := row.take(MaxPool2d):
             steps.append(partial(max_pool2d.greatest, windows=_windows(pool)))
         elif block := row.take(Residual):
@@ -173,7 +180,9 @@ def steps_of(modules: Sequence[Module]) -> list[Step]:
             relu = row.take(ReLU)
             steps.append(_as_it_is(BatchNormReLU(norm, relu) if relu else norm))
         elif not row.take(Dropout):
-            steps.append(_as_it_is(row.pop()))
+            last = row.pop()
+            vectors = vectors and runs_as(last, ReLU)
+            steps.append(_as_it_is(last))
     return steps
 
 
@@ -215,8 +224,10 @@ def _convolution(conv: Conv2d, row: _Row) -> conv2d.Prepared:
     )  # fmt: skip
 
 
-def _linear(linear: Linear, row: _Row, images: bool) -> Step:
-    weight, bias = folded(linear, row.take_norm(len(linear.weight.data), BatchNorm1d))
+def _linear(linear: Linear, row: _Row, images: bool, vectors: bool) -> Step:
+    """Return the layer. Of (n, c, l), batch norm means the axis c, and linear the last."""
+    norm = row.take_norm(len(linear.weight.data), BatchNorm1d) if vectors else None
+    weight, bias = folded(linear, norm)
     return _Linear(weight, bias, 0 if row.take(ReLU) else -math.inf, images)
 
 
@@ -253,23 +264,28 @@ class _Linear:
         y = self._run(x.reshape(math.prod(lead), features, 1, 1))
         return y.reshape(*lead, y.shape[1])
 
+    def _sort(self, weight: np.ndarray, image: tuple[int, ...]) -> None:
+        features = math.prod(image)
+        if features == weight.shape[1]:  # else it is an error, which comes next
+            order = np.moveaxis(np.arange(features).reshape(image), 0, -1).reshape(-1)
+            self._image, self._order, weight = image, order, weight[:, order]
+        self._prepare(weight)
+        self._unsorted = None
+
     def _rows(self, x: np.ndarray) -> np.ndarray:
         """Return images as vectors, sorted as the weights are."""
         n, features = x.shape[0], math.prod(x.shape[1:])
         weight = self._unsorted
         if weight is not None:
-            self._image = x.shape[1:]
-            if features == weight.shape[1]:  # else it is an error, which comes next
-                order = np.arange(features).reshape(self._image)
-                self._order = np.moveaxis(order, 0, -1).reshape(-1)
-                weight = weight[:, self._order]
-            self._prepare(weight)
-            self._unsorted = None
+            with _FIRST:  # of several Python threads
+                if self._unsorted is not None:
+                    self._sort(weight, x.shape[1:])
         if self._order is None:
             return x.reshape(n, features)
         if x.shape[1:] == self._image:
             return np.moveaxis(x, 1, -1).reshape(n, features)
-        return x.reshape(n, features)[:, self._order] if features == self._order.size else x
+        x = x.reshape(n, features)
+        return x[:, self._order] if features == self._order.size else x
 
 
 def _residual(block: Residual) -> Step:
@@ -306,8 +322,12 @@ class _Sum:
         self._main, self._shortcut, self._activation = main, shortcut, activation
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        total = run_chain(self._main, x) + run_chain(self._shortcut, x)
-        return run_chain(self._activation, total)
+        m, s = run_chain(self._main, x), run_chain(self._shortcut, x)
+        if m.shape != s.shape:
+            raise ShapeError(
+                f"Residual: main gives {m.shape}, the shortcut {s.shape}; only equal shapes add."
+            )
+        return run_chain(self._activation, m + s)
 
 
 class _Joined:
@@ -333,6 +353,7 @@ class _Joined:
                 f"concat: the branches give {', '.join(map(str, shapes))}; only shapes that differ "
                 "in nothing but the channels join."
             )
+        check_float("concat", **{f"x{i}": part for i, part in enumerate(parts)})
         if len(shapes[0]) != 4:  # so none is a convolution's
             return np.concatenate(parts, axis=1)
         n, _, h, w = shapes[0]

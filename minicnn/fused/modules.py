@@ -103,6 +103,11 @@ class ConvReLUPool(Fused):
         self, x: np.ndarray, *, training: bool
     ) -> tuple[np.ndarray, conv_relu_pool.Cache | conv_relu_pool.Steps]:
         (conv,), (pool,) = self._conv, self._pool
+        if not self.takes(conv, pool):
+            raise RuntimeError(
+                "ConvReLUPool: dilation or groups were changed after fusing. Fuse the network "
+                "again."
+            )
         return conv_relu_pool.forward(
             x, conv.weight.data, conv.bias.data if conv.bias else None, conv.stride, conv.padding,
             pool_size=pool.kernel_size, pool_stride=pool.stride, pool_padding=pool.padding,

@@ -112,8 +112,10 @@ def backward(
     if steps is None:
         lines = (before.norm.mean, before.norm.scale, before.shift) if before else None
         slopes = batch_norm.coefficients(*after)
-        dx, found, sums = bands.backward(g, after.norm.x, slopes, x, lines, weight, residual)
-        dbias = _sum_of_dy(after, slopes).astype(x.dtype) if has_bias else None
+        dx, found, sums = bands.backward(
+            g, after.norm.x, slopes, x, lines, weight, residual, param_grad=param_grad
+        )
+        dbias = _sum_of_dy(after, slopes).astype(x.dtype) if has_bias and param_grad else None
         sums_before = None
         if before:
             norm = before.norm
@@ -156,8 +158,11 @@ def _sum_of_dy(after: After, slopes: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def add(dx: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the sum of two gradients, in the place of the first."""
-    _add(flat(dx), flat_like(other, dx))
+    """Return the sum of two gradients, in the place of the first if that has no gaps."""
+    total = flat(dx)
+    if not np.may_share_memory(total, dx):
+        return dx + other
+    _add(total, flat_like(other, dx))
     return dx
 
 

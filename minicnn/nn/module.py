@@ -101,6 +101,13 @@ class Module:
         for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
+    def below(self) -> Iterator[Module]:
+        """Yield all modules below this one."""
+        for value in vars(self).values():
+            if isinstance(value, Module):
+                yield value
+                yield from value.below()
+
     def _named(self, kind: type | tuple[type, ...]) -> Iterator[tuple[str, Any]]:
         """Yield the attributes of a kind, each object once, however often it is used."""
         seen: set[int] = set()

@@ -5,6 +5,7 @@ The functions are for containers whose branches are chains. A chain of nothing i
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -108,6 +109,7 @@ class Sequential(Module):
     """
 
     _fused: list[Module] | None = None  # what ``minicnn.fuse`` made of the chain; runs instead
+    _layers: tuple[Module, ...] = ()  # of what, all of the tree
 
     def __init__(self, *modules: Module, **named: Module) -> None:
         name_children(self, modules, named)
@@ -122,7 +124,18 @@ class Sequential(Module):
         return sum(1 for _ in self.named_children())
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, list[Any]]:
+        if self._fused:
+            self._check_layers()
         return forward_chain(self._fused or list(self), x, training)
+
+    def _check_layers(self) -> None:
+        """Raise where a layer somewhere in the tree is not the one that was fused."""
+        now = tuple(self.below())
+        if len(now) != len(self._layers) or any(map(operator.is_not, now, self._layers)):
+            raise RuntimeError(
+                f"{type(self).__name__}: a layer was replaced after fusing, and what is fused "
+                "runs the layers that it was made of. Fuse the network again."
+            )
 
     def backward(
         self, dy: np.ndarray, cache: list[Any], *, input_grad: bool = True

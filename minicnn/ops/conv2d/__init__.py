@@ -62,7 +62,8 @@ from minicnn.windows import Windows, conv_windows
 Impl = Literal["fast", "textbook", "direct", "winograd"]
 IMPLS: tuple[Impl, ...] = ("fast", "textbook", "direct", "winograd")
 
-WINOGRAD = os.environ.get("MINICNN_WINOGRAD") != "0"  # whether "fast" may choose it
+# Whether "fast" may choose it; read when minicnn is imported.
+WINOGRAD = os.environ.get("MINICNN_WINOGRAD", "1").lower() not in ("0", "false", "no", "off")
 
 
 class Cache(NamedTuple):

@@ -39,7 +39,7 @@ from minicnn.ops.conv2d import direct, winograd
 from minicnn.ops.conv2d.direct import COLUMNS, TASKS
 from minicnn.ops.conv2d.finish import finish, greatest
 from minicnn.ops.conv2d.tile import ROWS, filled, lanes_of, product
-from minicnn.shapes import ShapeError
+from minicnn.shapes import ShapeError, check_float
 from minicnn.windows import Windows, conv_windows
 
 SERIAL = 2**19  # multiply-adds that take less time than a second thread takes to wake
@@ -47,6 +47,7 @@ TILE = 100  # cycles that it takes to begin a tile and to end it
 GROUP = 1024  # pixels of small images that are taken together
 FAR = 2**20  # bytes of weights that leave the nearer caches
 NEAR = 2**18  # bytes of sums in a block
+PLANS = 256  # that are kept, one for each shape of x
 CHANNELS, TILES = 16, 16  # at least, for Winograd to pay once the weights are transformed
 
 
@@ -254,9 +255,9 @@ class Prepared:
         ``added`` has the shape of y. ``into``: an array (n, oh, ow, channels), and the channel in
         it from which on y is written there.
         """
-        plan = self._plans.get(x.shape)
-        if plan is None:
-            plan = self._plans[x.shape] = self._plan(x.shape)
+        if x.dtype != self.dtype:
+            check_float("conv2d", x=x, weight=self.bias)
+        plan = self._plan(x.shape)
         y, first = (np.empty(plan.shape, self.dtype), 0) if into is None else into
         rest = self._nothing
         if added is not None:
@@ -266,9 +267,7 @@ class Prepared:
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of y for that of x, (n, c, h, w)."""
-        if shape not in self._plans:
-            self._plans[shape] = self._plan(shape)
-        n, h, w, c = self._plans[shape].shape
+        n, h, w, c = self._plan(shape).shape
         return n, c, h, w
 
     @property
@@ -276,8 +275,8 @@ class Prepared:
         """Whether nothing follows the convolution, so that something may be added."""
         return self.floor == -math.inf and self.pool is None
 
-    @staticmethod
-    def _checked(added: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
+    def _checked(self, added: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
+        check_float("conv2d", weight=self.bias, added=added)
         rows = nhwc(added)
         if rows.shape != shape:
             n, h, w, c = shape
@@ -294,6 +293,14 @@ class Prepared:
         return direct.pack(weight, taps, direct.steps_of(weight.shape, self.groups), self.groups)
 
     def _plan(self, shape: tuple[int, ...]) -> _Plan:
+        plan = self._plans.get(shape)
+        if plan is None:
+            if len(self._plans) == PLANS:
+                self._plans.clear()
+            plan = self._plans[shape] = self._plan_anew(shape)
+        return plan
+
+    def _plan_anew(self, shape: tuple[int, ...]) -> _Plan:
         o, per_group, kh, kw = self.shape
         if len(shape) != 4 or shape[1] != per_group * self.groups:
             raise ShapeError(
