@@ -5,8 +5,18 @@
 
 A convolution does hundreds of products with a number that it has read. What follows it does one or
 two, and reads and writes everything for that. So the passes over the memory cost more than the
-arithmetic in them, and one that does the work of three takes a third of the time. Least is paid for
-what a convolution does by the way, to what it reads and to what it has just written.
+arithmetic in them, and one that does the work of three takes a third of the time. What costs least
+is done inside a convolution, to numbers that it has in the cache anyway.
+
+    in a row                                becomes
+    convolution, ReLU, max pool             ConvReLUPool    conv_relu_pool.py
+    (convolution, batch norm, ReLU) * n     ConvNormReLU    norm_conv.py, bands.py
+    linear, ReLU                            LinearReLU      linear_relu.py
+    batch norm, ReLU                        BatchNormReLU   batch_norm_relu.py
+    a residual block of convolutions        ResidualConvs   norm_conv.py, bands.py
+    a residual block that ends with both    FusedResidual   batch_norm_relu.py
+
+What is in no row runs as it is, and so does a module with a forward of its own.
 """
 
 from __future__ import annotations

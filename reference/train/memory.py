@@ -45,7 +45,7 @@ def _try(run: Run, n: int) -> bool:
             _, loss = run.loss(run.model(run.normalized(images)), target)
         loss.backward()
         return True
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, ValueError):  # batch norm takes no single value
         return False
     finally:
         run.optimizer.zero_grad()

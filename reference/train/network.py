@@ -60,7 +60,7 @@ def check_image(recipe: Recipe, classes: int, image: tuple[int, int, int]) -> No
             raise ValueError(f"it takes {needed[0]} channels, the images have {image[0]}.")
         with torch.device("meta"), torch.no_grad():
             build(recipe, classes).eval()(torch.empty(2, *image))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         raise TrainError(
             f"{recipe.model} is made for images of {_size(needed)}, those of {recipe.data} are "
             f"{_size(image)}: {str(error).splitlines()[0]} Choose other data by --data, or another "

@@ -297,7 +297,7 @@ class Run:
             if not math.isfinite(loss):
                 raise TrainError(
                     f"the loss is {loss} in epoch {self.epoch + 1}, step {number}. The steps are "
-                    f"probably too large: lower --lr (it is {self.recipe.lr:g}). {self._kept()}"
+                    f"probably too large: start anew with a lower --lr (it is {self.recipe.lr:g})."
                 )
             self.loss_sum += loss_sum
             self.correct += int(correct)

@@ -56,10 +56,12 @@ def write(source: Path, target: Path) -> dict[str, torch.Tensor]:
 def compare(source: Path, target: Path) -> Comparison:
     """Let both sides classify the test images, PyTorch by ``source`` and minicnn by ``target``."""
     recipe, content = read_config(source)
+    here = dataclasses.replace(  # in full precision, as minicnn computes, and by one process
+        recipe, compile=False, precision="float32", sync_bn=False, accumulate=1
+    )
     run = Run(
-        dataclasses.replace(recipe, compile=False), source, Machine(torch.device("cpu")),
-        data_dir=content["data_dir"], resumed=True,
-    )  # fmt: skip
+        here, source, Machine(torch.device("cpu")), data_dir=content["data_dir"], resumed=True
+    )
     run.load_best()
     theirs = run.evaluate("test")
     model, config = load_model(target)
