@@ -110,8 +110,9 @@ def kernels() -> list[Any]:
 
 
 def _inside(value: Any) -> Any:
-    """Return what a wrapper of backend.kernel wraps."""
-    return getattr(value, "__wrapped__", value)
+    """Return the kernel in a wrapper of backend.kernel; anything else as it is."""
+    inside = getattr(value, "__wrapped__", None)
+    return inside if hasattr(inside, "targetoptions") else value
 
 
 def _kernels() -> list[str]:

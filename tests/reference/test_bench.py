@@ -209,14 +209,21 @@ def test_the_sides_agree(sides):
 )
 @pytest.mark.parametrize("name", ["conv1", "fc3"])
 def test_a_wrong_gradient_is_found(sides, name, fault, monkeypatch):
-    layer = getattr(sides["minicnn"].model, name)
+    side = sides["minicnn"]
+    layer, prepare = getattr(side.model, name), side.prepare
 
     def wrong(backward, *args, **kwargs):
         dx = backward(*args, **kwargs)
         fault(layer)
         return dx
 
-    monkeypatch.setattr(layer, "backward", partial(wrong, layer.backward))
+    def prepare_wrongly():
+        network = prepare()
+        network.backward = partial(wrong, network.backward)
+        return network
+
+    monkeypatch.setattr(side, "prepare", prepare_wrongly)
+    side.load_weights(side.weights())
     with pytest.raises(Disagreement, match=f"the loss of step|{name}"):
         measure.check_agreement(sides, CHECK)
 

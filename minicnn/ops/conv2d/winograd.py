@@ -295,12 +295,15 @@ def _read_patch(image, row, column, side, patch, width):
 
 
 @kernel
-def _write_patch(patch, width, image, row, column):
-    """Copy a tile of outputs, ``width`` to a pixel, into image (h, w, c) as far as it reaches."""
+def _write_patch(patch, width, image, row, column, first, end):
+    """Copy a tile of outputs, ``width`` to a pixel, into image (h, w, c) as far as it reaches.
+
+    They are those of the channels from ``first`` to ``end``.
+    """
     h, w = image.shape[:2]
     for i in range(min(OUT, h - row)):
         for j in range(min(OUT, w - column)):
-            copy(patch[(i * OUT + j) * width :], image[row + i, column + j])
+            copy(patch[(i * OUT + j) * width :], image[row + i, column + j][first:end])
 
 
 @kernel
@@ -405,9 +408,7 @@ def _correlate_task(
                 ow * pitch if inside else OUT * out_width, pitch if inside else out_width,
             )  # fmt: skip
         if not inside:
-            _write_patch(
-                patch[e0:], out_width, y[m, :, :, first + e0 : first + min(o, e1)], row, column
-            )
+            _write_patch(patch[e0:], out_width, y[m], row, column, first + e0, first + min(o, e1))
         if added.size or low > -np.inf:
             for p in range(row, min(row + OUT, oh)):
                 for q in range(column, min(column + OUT, ow)):
