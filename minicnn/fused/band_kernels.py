@@ -188,7 +188,7 @@ def _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles,
                     (w if inside else OUT) * o, o,
                 )  # fmt: skip
             if not inside:
-                _write_patch(patch, o, y[m], row, column)
+                _write_patch(patch, o, y[m], row, column, 0, o)
             m, i, j = _next(m, i, j, high, wide)
 
 

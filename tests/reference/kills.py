@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [*options, "--out", str(hurt), "--continue"]
     while kills < args.times:
         # From the first moment on; most of them while it trains, too early to come to the end.
-        if not killed(arguments, draw.uniform(0, 1.2 * ready + whole / args.times)):
+        if not killed(arguments, draw.uniform(0, ready + whole / args.times / 2)):
             print("it came to its end before the last kill: give it more to do", file=sys.stderr)
             return 2
         kills += 1
