@@ -227,7 +227,7 @@ class GuardedNumpy(SimpleNamespace):
 def guarded_numpy() -> Iterator[GuardedNumpy]:
     guarded = GuardedNumpy()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (direct, winograd):
+        for module in (direct, narrow, winograd):
             patch.setattr(module, "np", guarded)
         yield guarded
     guarded.assert_untouched()
