@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn.ops import conv2d
-from minicnn.ops.conv2d import direct, tile, winograd
+from minicnn.ops.conv2d import direct, narrow, tile, winograd
 from minicnn.testing.strategies import WIDE, calls, fills, seeds
 from minicnn.testing.strategies import geometry as geo
 from minicnn.windows import Windows, conv_windows
