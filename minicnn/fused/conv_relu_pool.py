@@ -34,6 +34,7 @@ A zero in a vector meets pixels beside the window. It adds nothing, unless they 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,12 +42,13 @@ import numpy as np
 from jaxtyping import Float
 from numba import prange
 
-from minicnn.backend import IMPLS, Impl, kernel, nchw, nhwc
-from minicnn.fused.winner import CHUNK, choose, give
+from minicnn.backend import IMPLS, Impl, empty, kernel, nchw, nhwc
+from minicnn.fused.patches import add_patches
+from minicnn.fused.winner import CHUNK, choose
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.ops.conv2d.direct import TASKS, _place
-from minicnn.ops.conv2d.narrow import Columns, add_rows, rows_of_kernel
-from minicnn.ops.conv2d.tile import VECTOR_BYTES, copy, fill, filled, lanes_of, product
+from minicnn.ops.conv2d.tile import VECTOR_BYTES, copy, fill, product
+from minicnn.ops.conv2d.vectors import filled, lanes_of
 from minicnn.shapes import check_choice, check_gradient
 from minicnn.windows import Windows, conv_windows, pool_windows
 
@@ -139,16 +141,18 @@ def backward(
         )  # fmt: skip
     plan = _plan(conv, pool, x.shape[1], weight.shape[0], x.dtype)
     assert plan is not None
-    ranges = _ranges(x)
-    sums = np.zeros((ranges, plan.taps * plan.span if param_grad else 0), x.dtype)
-    bias_sums = np.zeros((ranges, plan.width), x.dtype)
-    dx = np.empty((x.shape[0], conv.h, conv.w, x.shape[1]) if input_grad else (0, 0, 0, 0), x.dtype)
-    rows = rows_of_kernel(weight) if input_grad else np.empty((0, 0, 0), x.dtype)
-    _backward(ranges, nhwc(x), nhwc(dy), winner, rows, sums, bias_sums, dx, plan.tables, conv, pool)
+    (o, c, kh, kw), ranges = weight.shape, _ranges(x)
+    row = filled(kw * c, x.dtype)
+    sums = np.zeros((ranges, o, kh, row) if param_grad else (ranges, 0, 0, 0), x.dtype)
+    bias_sums = np.zeros((ranges, o), x.dtype)
+    dx = np.empty((x.shape[0], conv.h, conv.w, c) if input_grad else (0, 0, 0, 0), x.dtype)
+    framed = _framed(weight, conv, plan) if input_grad else np.empty(0, x.dtype)
+    _backward(ranges, nhwc(x), nhwc(dy), winner, framed, sums, bias_sums, dx, plan.patches, conv)
     dweight = dbias = None
     if param_grad:
-        dweight = _taken_apart(sums.sum(axis=0), weight.shape, conv, plan)
-        dbias = bias_sums.sum(axis=0)[: weight.shape[0]] if has_bias else None
+        total = sums.sum(axis=0)[:, :, : kw * c].reshape(o, kh, kw, c)
+        dweight = np.ascontiguousarray(total.transpose(0, 3, 1, 2))
+        dbias = bias_sums.sum(axis=0) if has_bias else None
     return nchw(dx) if input_grad else None, dweight, dbias
 
 
@@ -170,15 +174,13 @@ def _few_channels(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) ->
 
 
 class Tables(NamedTuple):
-    """Addresses, column by column, for the kernels."""
+    """Addresses for forward, column by column."""
 
     high: int  # of the padded image
     wide: int
     room: int  # for its numbers, and for what the last vectors reach behind them
     pixels: np.ndarray  # in the image, of the first of the pixels that are taken together
     taps: np.ndarray  # of the kernel, from there
-    corners: np.ndarray  # in the image, of each pixel
-    spots: np.ndarray  # in z, of each pixel
     width: int  # numbers of z in a pixel
     span: int  # and in the pixels that are taken together
     members: np.ndarray  # in z, of the pixels in each window of the pool that exist, in a row
@@ -186,12 +188,29 @@ class Tables(NamedTuple):
     ends: np.ndarray  # how many of them there are up to each window
 
 
+class Patches(NamedTuple):
+    """Addresses for backward, in the padded image and in weights that lie as rows of (s, c)."""
+
+    high: int
+    wide: int
+    room: int
+    starts: np.ndarray  # in the image, of the first pixel of each window of the pool
+    steps: np.ndarray  # from there to each pixel of the window; 0 for nobody
+    patch: np.ndarray  # vectors of what a pixel sees, in the image
+    rows: np.ndarray  # and where they lie in a weight
+    margin: int  # numbers before the image, where windows of the pool begin
+    area: np.ndarray  # vectors of what all pixels of a window see together
+    framed: np.ndarray  # and where they lie in a weight within a frame of zeros,
+    shifts: np.ndarray  # from where it begins for each pixel of the window; 0 for nobody
+    fsize: int
+
+
 class _Plan(NamedTuple):
     tables: Tables
+    patches: Patches
     together: int  # pixels in a vector
     width: int  # their channels
-    span: int  # of all of them
-    taps: int
+    frame: tuple[int, int, int, int]  # copies of the weight, its channels, rows, numbers in a row
 
 
 @functools.lru_cache(maxsize=256)
@@ -206,6 +225,7 @@ def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan |
     wide = max(g.left + g.w + g.right, (groups * together - 1) * g.sw + g.kw)
     if groups * together * g.oh * width * dtype.itemsize > ROOM or pool.kh * pool.kw > 255:
         return None
+    room = high * wide * c + 2 * lanes
     i, j = np.arange(g.oh), np.arange(g.ow)[:, None]
     first = np.arange(groups)[:, None] * together
     r, s = np.arange(g.kh)[:, None, None], np.arange(cols)[:, None]
@@ -213,16 +233,40 @@ def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan |
     tables = Tables(
         high,
         wide,
-        high * wide * c + 2 * lanes,
+        room,
         ((i * g.sh * wide + first * g.sw) * c).reshape(-1),
         ((r * wide + s) * c + np.arange(c)).reshape(-1),
-        ((i * g.sh * wide + j * g.sw) * c).reshape(-1),
-        spots.reshape(-1),
         width,
         together * width,
         *_members(pool, spots),
     )
-    return _Plan(tables, together, width, together * width, tables.taps.size)
+    # Backward.
+    above, before = (pool.kh - 1) * g.sh, (pool.kw - 1) * g.sw * c
+    pitch = filled(g.kw * c + before, dtype)
+    frame = pool.kw, o, g.kh + 2 * above, pitch
+    i, j = np.arange(pool.oh)[:, None] * pool.sh - pool.top, np.arange(pool.ow) * pool.sw - pool.left
+    u, v = np.arange(pool.kh)[:, None], np.arange(pool.kw)
+    starts = (i * g.sh * wide + j * g.sw).reshape(-1) * c
+    patches = Patches(
+        high,
+        wide,
+        room,
+        starts,
+        np.append(u * g.sh * wide * c + v * g.sw * c, 0),
+        _vectors(g.kh, g.kw * c, wide * c, dtype),
+        _vectors(g.kh, g.kw * c, filled(g.kw * c, dtype), dtype),
+        max(0, -starts[0]),
+        _vectors(g.kh + above, g.kw * c + before, wide * c, dtype),
+        _vectors(g.kh + above, g.kw * c + before, pitch, dtype),
+        np.append((above - u * g.sh) * pitch + v * math.prod(frame[1:]), 0),
+        frame[2] * pitch,
+    )
+    return _Plan(tables, patches, together, width, frame)
+
+
+def _vectors(rows: int, numbers: int, pitch: int, dtype: np.dtype) -> np.ndarray:
+    """Return where the vectors begin that hold so many numbers of each row."""
+    return (np.arange(rows)[:, None] * pitch + np.arange(0, numbers, lanes_of(dtype))).reshape(-1)
 
 
 def _members(g: Windows, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -251,16 +295,16 @@ def _side_by_side(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
     return out.reshape(-1)
 
 
-def _taken_apart(
-    sums: np.ndarray, shape: tuple[int, ...], g: Windows, plan: _Plan
-) -> np.ndarray:  # fmt: skip
-    """Return the weight that such an arrangement adds up to."""
-    o, c, kh, kw = shape
-    parts = sums.reshape(kh, kw + (plan.together - 1) * g.sw, c, plan.together, plan.width)
-    weight = np.zeros((kh, kw, c, o), sums.dtype)
-    for p in range(plan.together):
-        weight += parts[:, p * g.sw : p * g.sw + kw, :, p, :o]
-    return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
+def _framed(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
+    """Return weight as rows of (s, c) in a frame of zeros, once for each column of the pool."""
+    o, c, kh, kw = weight.shape
+    out = empty(plan.frame, weight.dtype)
+    out[...] = 0
+    above = (plan.frame[2] - kh) // 2
+    for v, copy_ in enumerate(out):
+        inside = copy_[:, above : above + kh, v * g.sw * c :][:, :, : kw * c]
+        inside[...] = weight.transpose(0, 2, 3, 1).reshape(o, kh, kw * c)
+    return out.reshape(-1)
 
 
 # ---------------------------------------------------------------------------------------- kernels
@@ -269,7 +313,7 @@ def _taken_apart(
 @kernel
 def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
     """One task of _forward."""
-    high, wide, room, pixels, taps, _, _, width, span, members, taps_of, ends = tables
+    high, wide, room, pixels, taps, width, span, members, taps_of, ends = tables
     n, lanes = x.shape[0], VECTOR_BYTES // x.itemsize
     image = np.zeros(room, x.dtype)
     z = np.empty(pixels.size * span, x.dtype)
@@ -305,54 +349,60 @@ def _forward(ranges, x, weights, start, y, winner, tables, conv, pool):
 
 
 @kernel
-def _backward_task(r, ranges, x, dy, winner, rows, sums, bias_sums, dx, tables, conv, pool):
+def _backward_task(r, ranges, x, dy, winner, framed, sums, bias_sums, dx, patches, conv):
     """One task of _backward."""
-    high, wide, room, pixels, taps, corners, spots, width, span, members, taps_of, ends = tables
+    (
+        high, wide, room, starts, steps, patch, rows, margin, area, frame_rows, shifts, fsize,
+    ) = patches  # fmt: skip
     n, c, lanes = x.shape[0], x.shape[3], VECTOR_BYTES // x.itemsize
-    image, dimage = np.zeros(room, x.dtype), np.zeros(room, x.dtype)
-    dz = np.zeros(pixels.size * span, x.dtype)
-    steps, channels = np.arange(taps.size) * span, np.arange(dy.shape[3])
-    o, nobody = dy.shape[3], pool.kh * pool.kw
-    gradient = np.zeros(ends.size * o + width, x.dtype)
-    place = np.zeros(gradient.size, np.uint8)
+    windows, o, nobody = starts.size, dy.shape[3], steps.size - 1
+    image = np.zeros(margin + room, x.dtype)
+    dimage = np.zeros(max(room, starts[windows - 1] + area[area.size - 1] + lanes) + margin, x.dtype)
+    corners, slots = np.empty(windows * o, np.int64), np.empty(windows * o, np.int64)
+    for p in range(windows):
+        for e in range(o):
+            corners[p * o + e], slots[p * o + e] = margin + starts[p], e * fsize
+    factor, where = np.empty(windows * o, x.dtype), np.empty(windows * o, np.int64)
+    size = sums.size // (sums.shape[0] * o) 
+    weight_sums, bias_sum = sums[r].reshape(-1), bias_sums[r]
     for m in range(r * n // ranges, (r + 1) * n // ranges):
-        copy(dy[m].reshape(-1), gradient)
-        copy(winner[m].reshape(-1), place)
-        fill(dz)
-        first = 0
-        for window in range(ends.size):
-            for e in range(0, o, CHUNK):  # lanes behind the last channel hold what nobody reads
-                at = window * o + e
-                give(
-                    gradient, place, at, members, taps_of, first, ends[window], nobody, dz, e,
-                    bias_sums[r],
-                )  # fmt: skip
-            first = ends[window]
+        gradient, place = dy[m].reshape(-1), winner[m].reshape(-1)
+        for q in range(windows * o):
+            factor[q] = 0 if place[q] == nobody else gradient[q]
+            where[q] = corners[q] + steps[np.uint64(place[q])]
+        for p in range(windows):
+            passed = factor[p * o : (p + 1) * o]
+            for e in range(o):
+                bias_sum[e] += passed[e]
         if sums.size:
-            _place(x[m], image, conv.top, conv.left, wide, 0, high)
-            for v in range(0, span, 2 * lanes):
-                product(
-                    sums[r], v, steps, dz, 0, 0, image, 0, taps, 0, taps.size, pixels, 0,
-                    pixels.size, dz, v, span, span - v > lanes,
+            _place(x[m], image[margin:], conv.top, conv.left, wide, 0, high)
+            for e in range(o):
+                add_patches(
+                    weight_sums, e * size, rows, factor, image, where, patch, e, o, windows
                 )  # fmt: skip
         if dx.size:
             fill(dimage)
-            columns = Columns(corners, spots, wide * c, conv.oh)
-            add_rows(dz, columns, 0, conv.oh, rows, 1, channels, dimage, 0)
+            for q in range(windows * o):
+                where[q] = slots[q] + shifts[np.uint64(place[q])]
+            for j in range(dy.shape[2]):
+                for i in range(dy.shape[1]):
+                    p = i * dy.shape[2] + j
+                    add_patches(
+                        dimage, margin + starts[p], area, factor, framed, where, frame_rows, p * o,
+                        1, o,
+                    )  # fmt: skip
             for i in range(conv.h):
-                at = ((i + conv.top) * wide + conv.left) * c
-                line = dx[m, i].reshape(-1)
-                for e in range(line.size):
-                    line[e] = dimage[at + e]
+                at = margin + ((i + conv.top) * wide + conv.left) * c
+                copy(dimage[at : at + conv.w * c], dx[m, i].reshape(-1))
 
 
 @kernel(parallel=True)
-def _backward(ranges, x, dy, winner, rows, sums, bias_sums, dx, tables, conv, pool):
+def _backward(ranges, x, dy, winner, framed, sums, bias_sums, dx, patches, conv):
     """Add into the sums of each range of images, and write dx (n, h, w, c), if these have a size.
 
-    ``rows`` is the weight as (kh, o, (s, c)).
+    ``framed`` is the weight within a frame of zeros.
     """
     for r in prange(ranges):
         _backward_task(
-            np.int64(r), ranges, x, dy, winner, rows, sums, bias_sums, dx, tables, conv, pool
+            np.int64(r), ranges, x, dy, winner, framed, sums, bias_sums, dx, patches, conv
         )
