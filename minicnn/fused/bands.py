@@ -34,7 +34,8 @@ from minicnn.fused.band_kernels import LINE, run_backward, run_forward
 from minicnn.ops import conv2d
 from minicnn.ops.conv2d import winograd
 from minicnn.ops.conv2d.direct import TASKS, unpack
-from minicnn.ops.conv2d.tile import ROWS, lanes_of
+from minicnn.ops.conv2d.tile import ROWS
+from minicnn.ops.conv2d.vectors import lanes_of
 from minicnn.ops.conv2d.winograd import GG, IN, ONE, OUT
 from minicnn.windows import conv_windows
 

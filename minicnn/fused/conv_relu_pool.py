@@ -18,23 +18,33 @@ Derivation
     from which dx, dweight and dbias follow as conv2d's.
 Implementations
     textbook  the three operations, one after the other.
-    fast      image by image, with z and dz of one image in a buffer. Between forward and backward
-              only a byte of each output is kept: the place of its winner. Images that are too
-              large for a buffer, and kernels for Winograd's algorithm, take the three operations.
+    fast      image by image, with z of one image in a buffer. Between forward and backward only a
+              byte of each output is kept: the place of its winner. Images that are too large for a
+              buffer, and kernels for Winograd's algorithm, take the three operations.
 
-The product is direct.py's, but for what suits few channels.
+Forward is direct.py's product, but for what suits few channels.
     pixels side by side   Vectors of 16 numbers hold the 8 channels of two pixels. The two see the
                           same kw + stride columns of the image, the second with its weights one
                           stride further to the right:  [ w0 w1 w2 0 | 0 w0 w1 w2 ]
-    rows of the kernel    For dx, vectors run along a row of the kernel: see narrow.py.
-    column by column      Pixels are numbered down the columns, for the same reason.
+    column by column      Pixels are numbered down the columns, for the rows of a tile to lie apart.
+Backward knows which pixels have a gradient: in each channel one of a window. dz, of which three
+quarters are zeros, is not made; see patches.py.
+    dweight   Of each channel, the sum of what its winners see, times their gradients.
+    dx        Of each window, all winners at once. What they see lies in the field of the whole
+              window. With the weights in a frame of zeros
+
+                  0 w w | w w 0    the second column of the window, the first
+                  0 w w | w w 0
+                  0 0 0 | 0 0 0
+
+              each winner has weights for all of the field: it begins a row higher or lower in the
+              frame, or takes another copy of it for another column.
 A zero in a vector meets pixels beside the window. It adds nothing, unless they are NaN or infinite.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,8 +57,8 @@ from minicnn.fused.patches import add_patches
 from minicnn.fused.winner import CHUNK, choose
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.ops.conv2d.direct import TASKS, _place
-from minicnn.ops.conv2d.tile import VECTOR_BYTES, copy, fill, product
-from minicnn.ops.conv2d.vectors import filled, lanes_of
+from minicnn.ops.conv2d.tile import copy, fill, product
+from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.shapes import check_choice, check_gradient
 from minicnn.windows import Windows, conv_windows, pool_windows
 
@@ -142,11 +152,10 @@ def backward(
     plan = _plan(conv, pool, x.shape[1], weight.shape[0], x.dtype)
     assert plan is not None
     (o, c, kh, kw), ranges = weight.shape, _ranges(x)
-    row = filled(kw * c, x.dtype)
-    sums = np.zeros((ranges, o, kh, row) if param_grad else (ranges, 0, 0, 0), x.dtype)
+    sums = np.zeros((ranges, o if param_grad else 0, kh, filled(kw * c, x.dtype)), x.dtype)
     bias_sums = np.zeros((ranges, o), x.dtype)
     dx = np.empty((x.shape[0], conv.h, conv.w, c) if input_grad else (0, 0, 0, 0), x.dtype)
-    framed = _framed(weight, conv, plan) if input_grad else np.empty(0, x.dtype)
+    framed = _framed(weight, conv, pool) if input_grad else np.empty(0, x.dtype)
     _backward(ranges, nhwc(x), nhwc(dy), winner, framed, sums, bias_sums, dx, plan.patches, conv)
     dweight = dbias = None
     if param_grad:
@@ -189,20 +198,20 @@ class Tables(NamedTuple):
 
 
 class Patches(NamedTuple):
-    """Addresses for backward, in the padded image and in weights that lie as rows of (s, c)."""
+    """Addresses for backward, of vectors in a padded image and in weights as rows of (s, c)."""
 
-    high: int
+    high: int  # of the padded image
     wide: int
-    room: int
-    starts: np.ndarray  # in the image, of the first pixel of each window of the pool
+    margin: int  # numbers before it, where windows of the pool reach out of it
+    room: int  # for all
+    starts: np.ndarray  # of the first pixel of each window of the pool
     steps: np.ndarray  # from there to each pixel of the window; 0 for nobody
-    patch: np.ndarray  # vectors of what a pixel sees, in the image
-    rows: np.ndarray  # and where they lie in a weight
-    margin: int  # numbers before the image, where windows of the pool begin
-    area: np.ndarray  # vectors of what all pixels of a window see together
-    framed: np.ndarray  # and where they lie in a weight within a frame of zeros,
-    shifts: np.ndarray  # from where it begins for each pixel of the window; 0 for nobody
-    fsize: int
+    patch: np.ndarray  # of what a pixel sees, in the image
+    rows: np.ndarray  # and in a weight
+    field: np.ndarray  # of what the pixels of a window see together, in the image
+    framed: np.ndarray  # and in a weight within its frame
+    size: int  # of such a weight of one channel
+    shifts: np.ndarray  # where it begins for each pixel of the window; 0 for nobody
 
 
 class _Plan(NamedTuple):
@@ -210,7 +219,6 @@ class _Plan(NamedTuple):
     patches: Patches
     together: int  # pixels in a vector
     width: int  # their channels
-    frame: tuple[int, int, int, int]  # copies of the weight, its channels, rows, numbers in a row
 
 
 @functools.lru_cache(maxsize=256)
@@ -225,7 +233,6 @@ def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan |
     wide = max(g.left + g.w + g.right, (groups * together - 1) * g.sw + g.kw)
     if groups * together * g.oh * width * dtype.itemsize > ROOM or pool.kh * pool.kw > 255:
         return None
-    room = high * wide * c + 2 * lanes
     i, j = np.arange(g.oh), np.arange(g.ow)[:, None]
     first = np.arange(groups)[:, None] * together
     r, s = np.arange(g.kh)[:, None, None], np.arange(cols)[:, None]
@@ -233,40 +240,55 @@ def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan |
     tables = Tables(
         high,
         wide,
-        room,
+        high * wide * c + 2 * lanes,
         ((i * g.sh * wide + first * g.sw) * c).reshape(-1),
         ((r * wide + s) * c + np.arange(c)).reshape(-1),
         width,
         together * width,
         *_members(pool, spots),
     )
-    # Backward.
-    above, before = (pool.kh - 1) * g.sh, (pool.kw - 1) * g.sw * c
-    pitch = filled(g.kw * c + before, dtype)
-    frame = pool.kw, o, g.kh + 2 * above, pitch
-    i, j = np.arange(pool.oh)[:, None] * pool.sh - pool.top, np.arange(pool.ow) * pool.sw - pool.left
+    return _Plan(tables, _patches(g, pool, c, o, high, wide, dtype), together, width)
+
+
+def _patches(
+    g: Windows, pool: Windows, c: int, o: int, high: int, wide: int, dtype: np.dtype
+) -> Patches:
+    def vectors(rows: int, numbers: int, pitch: int) -> np.ndarray:
+        """Return where the vectors begin that hold so many numbers of each row."""
+        lines, lanes = np.arange(rows)[:, None] * pitch, np.arange(0, numbers, lanes_of(dtype))
+        return (lines + lanes).reshape(-1)
+
+    i, j = np.arange(pool.oh)[:, None], np.arange(pool.ow)
     u, v = np.arange(pool.kh)[:, None], np.arange(pool.kw)
-    starts = (i * g.sh * wide + j * g.sw).reshape(-1) * c
-    patches = Patches(
+    starts = (i * pool.sh - pool.top) * g.sh * wide + (j * pool.sw - pool.left) * g.sw
+    margin = max(0, -starts[0, 0] * c)
+    _, _, rows, pitch = _frame(g, pool, c, o, dtype)
+    size, above = rows * pitch, (pool.kh - 1) * g.sh
+    run, reach = g.kw * c, (g.kw + (pool.kw - 1) * g.sw) * c
+    field = vectors(g.kh + above, reach, wide * c)
+    last = max(high * wide * c, starts[-1, -1] * c + field[-1])
+    return Patches(
         high,
         wide,
-        room,
-        starts,
-        np.append(u * g.sh * wide * c + v * g.sw * c, 0),
-        _vectors(g.kh, g.kw * c, wide * c, dtype),
-        _vectors(g.kh, g.kw * c, filled(g.kw * c, dtype), dtype),
-        max(0, -starts[0]),
-        _vectors(g.kh + above, g.kw * c + before, wide * c, dtype),
-        _vectors(g.kh + above, g.kw * c + before, pitch, dtype),
-        np.append((above - u * g.sh) * pitch + v * math.prod(frame[1:]), 0),
-        frame[2] * pitch,
+        margin,
+        margin + last + 2 * lanes_of(dtype),
+        starts.reshape(-1) * c,
+        np.append((u * g.sh * wide + v * g.sw) * c, 0),
+        vectors(g.kh, run, wide * c),
+        vectors(g.kh, run, filled(run, dtype)),
+        field,
+        vectors(g.kh + above, reach, pitch),
+        size,
+        np.append((above - u * g.sh) * pitch + v * o * size, 0),
     )
-    return _Plan(tables, patches, together, width, frame)
 
 
-def _vectors(rows: int, numbers: int, pitch: int, dtype: np.dtype) -> np.ndarray:
-    """Return where the vectors begin that hold so many numbers of each row."""
-    return (np.arange(rows)[:, None] * pitch + np.arange(0, numbers, lanes_of(dtype))).reshape(-1)
+def _frame(
+    g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Return the shape of the weight with its frame: (columns of the pool, o, rows, (s, c))."""
+    reach = (g.kw + (pool.kw - 1) * g.sw) * c
+    return pool.kw, o, g.kh + 2 * (pool.kh - 1) * g.sh, filled(reach, dtype)
 
 
 def _members(g: Windows, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -295,16 +317,22 @@ def _side_by_side(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
     return out.reshape(-1)
 
 
-def _framed(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
+def _framed(weight: np.ndarray, g: Windows, pool: Windows) -> np.ndarray:
     """Return weight as rows of (s, c) in a frame of zeros, once for each column of the pool."""
     o, c, kh, kw = weight.shape
-    out = empty(plan.frame, weight.dtype)
+    out = empty(_frame(g, pool, c, o, weight.dtype), weight.dtype)
     out[...] = 0
-    above = (plan.frame[2] - kh) // 2
-    for v, copy_ in enumerate(out):
-        inside = copy_[:, above : above + kh, v * g.sw * c :][:, :, : kw * c]
-        inside[...] = weight.transpose(0, 2, 3, 1).reshape(o, kh, kw * c)
+    above = (pool.kh - 1) * g.sh
+    for column, copied in enumerate(out):
+        before = column * g.sw * c
+        copied[:, above : above + kh, before : before + kw * c] = _rows(weight)
     return out.reshape(-1)
+
+
+def _rows(weight: np.ndarray) -> np.ndarray:
+    """Return weight as (o, kh, (s, c))."""
+    o, c, kh, kw = weight.shape
+    return weight.transpose(0, 2, 3, 1).reshape(o, kh, kw * c)
 
 
 # ---------------------------------------------------------------------------------------- kernels
@@ -352,44 +380,42 @@ def _forward(ranges, x, weights, start, y, winner, tables, conv, pool):
 def _backward_task(r, ranges, x, dy, winner, framed, sums, bias_sums, dx, patches, conv):
     """One task of _backward."""
     (
-        high, wide, room, starts, steps, patch, rows, margin, area, frame_rows, shifts, fsize,
+        high, wide, margin, room, starts, steps, patch, rows, field, framed_field, size, shifts,
     ) = patches  # fmt: skip
-    n, c, lanes = x.shape[0], x.shape[3], VECTOR_BYTES // x.itemsize
-    windows, o, nobody = starts.size, dy.shape[3], steps.size - 1
-    image = np.zeros(margin + room, x.dtype)
-    dimage = np.zeros(max(room, starts[windows - 1] + area[area.size - 1] + lanes) + margin, x.dtype)
-    corners, slots = np.empty(windows * o, np.int64), np.empty(windows * o, np.int64)
-    for p in range(windows):
+    n, c, o, nobody = x.shape[0], x.shape[3], dy.shape[3], steps.size - 1
+    image, dimage = np.zeros(room, x.dtype), np.zeros(room, x.dtype)
+    corners, slots = np.empty(starts.size * o, np.int64), np.empty(starts.size * o, np.int64)
+    for p in range(starts.size):
         for e in range(o):
-            corners[p * o + e], slots[p * o + e] = margin + starts[p], e * fsize
-    factor, where = np.empty(windows * o, x.dtype), np.empty(windows * o, np.int64)
-    size = sums.size // (sums.shape[0] * o) 
+            corners[p * o + e], slots[p * o + e] = margin + starts[p], e * size
+    factor, where = np.empty(corners.size, x.dtype), np.empty(corners.size, np.int64)
     weight_sums, bias_sum = sums[r].reshape(-1), bias_sums[r]
     for m in range(r * n // ranges, (r + 1) * n // ranges):
         gradient, place = dy[m].reshape(-1), winner[m].reshape(-1)
-        for q in range(windows * o):
+        for q in range(factor.size):
             factor[q] = 0 if place[q] == nobody else gradient[q]
             where[q] = corners[q] + steps[np.uint64(place[q])]
-        for p in range(windows):
+        for p in range(starts.size):
             passed = factor[p * o : (p + 1) * o]
             for e in range(o):
                 bias_sum[e] += passed[e]
-        if sums.size:
+        if weight_sums.size:
             _place(x[m], image[margin:], conv.top, conv.left, wide, 0, high)
             for e in range(o):
                 add_patches(
-                    weight_sums, e * size, rows, factor, image, where, patch, e, o, windows
+                    weight_sums, e * weight_sums.size // o, rows, factor, image, where, patch,
+                    e, o, starts.size,
                 )  # fmt: skip
         if dx.size:
             fill(dimage)
-            for q in range(windows * o):
+            for q in range(factor.size):
                 where[q] = slots[q] + shifts[np.uint64(place[q])]
             for j in range(dy.shape[2]):
                 for i in range(dy.shape[1]):
                     p = i * dy.shape[2] + j
                     add_patches(
-                        dimage, margin + starts[p], area, factor, framed, where, frame_rows, p * o,
-                        1, o,
+                        dimage, margin + starts[p], field, factor, framed, where, framed_field,
+                        p * o, 1, o,
                     )  # fmt: skip
             for i in range(conv.h):
                 at = margin + ((i + conv.top) * wide + conv.left) * c

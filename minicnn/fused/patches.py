@@ -1,6 +1,6 @@
 """A tile of registers for sums of patches: a few of many pixels, each with a patch of its own.
 
-A patch is what a window of a convolution sees: kh rows of an image, each in one piece. Cut into
+A patch is what a pixel of a convolution sees: kh rows of an image, each in one piece. Cut into
 vectors, all patches have the same pieces:
 
     out[o0 + out_pieces[t], :] += sum over k of factor[k] * b[where[k] + pieces[t], :]
@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from minicnn.backend import kernel
 from minicnn.ops.conv2d.vectors import Code, lanes_of
 
-SIZES = 5, 10, 10  # pieces in a tile
+SMALL, LARGE = 5, 10  # pieces in a tile
 
 
 def _add_in_python(
@@ -75,24 +75,19 @@ def _make(most: int):
 
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
-    _small, _medium, _large = (functools.partial(_add_in_python, most=size) for size in SIZES)
+    _small = functools.partial(_add_in_python, most=SMALL)
+    _large = functools.partial(_add_in_python, most=LARGE)
 else:
-    _small, _medium, _large = map(_make, SIZES)
+    _small, _large = _make(SMALL), _make(LARGE)
 
 
 @kernel
 def add_patches(out, o0, out_pieces, factor, b, where, pieces, k0, step, count):
     """Add ``count`` patches of b, each times its factor, to ``out``."""
-    small, medium, large = SIZES
     last = pieces.size - 1
-    for first in range(0, pieces.size, large):
-        left = pieces.size - first
-        if left <= small:
+    for first in range(0, pieces.size, LARGE):
+        if pieces.size - first <= SMALL:
             _small(
-                out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count
-            )  # fmt: skip
-        elif left <= medium:
-            _medium(
                 out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count
             )  # fmt: skip
         else:

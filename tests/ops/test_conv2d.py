@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from minicnn.ops import conv2d
 from minicnn.ops.conv2d import direct, narrow, tile, winograd
+from minicnn.ops.conv2d.vectors import lanes_of
 from minicnn.testing.strategies import WIDE, calls, fills, seeds
 from minicnn.testing.strategies import geometry as geo
 from minicnn.windows import Windows, conv_windows
@@ -174,7 +175,7 @@ def test_the_compiled_tile_equals_the_one_in_python(vectors: int, dtype: type) -
         )
 
     rng = np.random.default_rng(vectors)
-    lanes = vectors * tile.lanes_of(np.dtype(dtype))
+    lanes = vectors * lanes_of(np.dtype(dtype))
     for count, fresh, last in itertools.product((0, 1, 7), (0, 1), (20, 3, 9)):
         # Small integers, so that a sum is exact in whatever order and however it is rounded.
         c, start, a, b = (rng.integers(-9, 9, 2000).astype(dtype) for _ in range(4))
@@ -300,7 +301,7 @@ def test_the_product_writes_only_its_rows(
     """Every array is as large as the kernel was promised, to the element."""
     memory, rng = GuardedNumpy(), np.random.default_rng(seed)
     wide, pixels = width > 20, tiles * tile.ROWS - width % tile.ROWS
-    lanes = tile.lanes_of(np.dtype(dtype)) * (2 if wide else 1)
+    lanes = lanes_of(np.dtype(dtype)) * (2 if wide else 1)
     out = memory.empty(pixels * lanes, dtype)
     image = memory.guarded(rng.integers(-9, 9, 50).astype(dtype))
     bias = memory.guarded(rng.integers(-9, 9, lanes).astype(dtype))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from minicnn import ShapeError
 from minicnn.ops import conv2d
-from minicnn.ops.conv2d import textbook, tile, winograd
+from minicnn.ops.conv2d import textbook, winograd
+from minicnn.ops.conv2d.vectors import lanes_of
 from minicnn.testing.strategies import seeds
 from minicnn.windows import conv_windows
 from tests.arrays import assert_close, compiled, dtypes
@@ -52,7 +53,7 @@ def test_the_compiled_transformation_equals_the_one_in_python(name: str, dtype: 
     def run(x, x0, xr, xc, top, bottom, left, right, y, y0, yr, yc):
         transform(x, x0, xr, xc, top, bottom, left, right, y, y0, yr, yc)
 
-    rng, lanes = np.random.default_rng(side), tile.lanes_of(np.dtype(dtype))
+    rng, lanes = np.random.default_rng(side), lanes_of(np.dtype(dtype))
     for top, bottom, left, right in ((0, 6, 0, 6), (-3, 9, 2, 4), (1, 3, -1, 2), (3, 4, 6, 7)):
         x, y = (rng.standard_normal(50 * lanes).astype(dtype) for _ in range(2))
         ours, plain = y.copy(), y.copy()

@@ -41,7 +41,8 @@ from numba import prange
 
 from minicnn.backend import kernel, nchw, nhwc
 from minicnn.ops.conv2d import narrow
-from minicnn.ops.conv2d.tile import ROWS, VECTOR_BYTES, copy, fill, filled, lanes_of, product
+from minicnn.ops.conv2d.tile import ROWS, copy, fill, product
+from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows
 
 TASKS = 8  # parallel pieces at least, if the work can be cut so; a constant, not the core count

@@ -15,7 +15,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minicnn.ops.conv2d.tile import VECTOR_BYTES
+from minicnn.ops.conv2d.vectors import Code
 
 
 def _finish_in_python(sums, s0, added, a0, low, y, y0, count):
@@ -42,32 +42,8 @@ def _greatest_in_python(x, x0, step, rows, columns, c0, c1, low, y, y0, count):
     y[y0 : y0 + count] = best
 
 
-class _Code:
-    """Writes the instructions that both have in common."""
-
-    def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
-        self.context, self.builder, self.signature, self.args = context, builder, signature, args
-        self.scalar = context.get_data_type(signature.args[0].dtype)
-        self.size = 4 if self.scalar == ir.FloatType() else 8
-        self.lanes = VECTOR_BYTES // self.size
-        self.vector = ir.VectorType(self.scalar, self.lanes)
-        self.index = context.get_value_type(types.intp)
-
-    def array(self, position: int) -> Any:
-        """Return the structure of an argument that is an array."""
-        make = self.context.make_array(self.signature.args[position])
-        return make(self.context, self.builder, self.args[position])
-
-    def pointer(self, data: Any, index: Any) -> Any:
-        return self.builder.bitcast(self.builder.gep(data, [index]), self.vector.as_pointer())
-
-    def spread(self, value: Any) -> Any:
-        """Return a vector that has ``value`` in each lane."""
-        kind, builder = ir.VectorType(value.type, self.lanes), self.builder
-        nothing = ir.Constant(kind, ir.Undefined)
-        first = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, nothing, first)
+class _Code(Code):
+    """Vectors of which some lanes may be missing."""
 
     def vectors(self, count: Any) -> Any:
         """Loop over the vectors that hold ``count`` numbers."""
@@ -92,12 +68,12 @@ class _Code:
         )
         return self.builder.call(function, args)
 
-    def store(self, value: Any, data: Any, index: Any, left: Any) -> None:
+    def store_some(self, value: Any, data: Any, index: Any, left: Any) -> None:
         align = ir.Constant(ir.IntType(32), self.size)
         place = self.pointer(data, index)
         self.masked("store", ir.VoidType(), value, place, align, self.mask(left))
 
-    def load(self, data: Any, index: Any, left: Any) -> Any:
+    def load_some(self, data: Any, index: Any, left: Any) -> Any:
         align = ir.Constant(ir.IntType(32), self.size)
         zero, place = ir.Constant(self.vector, [0.0] * self.lanes), self.pointer(data, index)
         return self.masked("load", self.vector, place, align, self.mask(left), zero)
@@ -118,16 +94,16 @@ def _finish(context, sums, s0, added, a0, low, y, y0, count):
             e = builder.mul(loop.index, code.index(code.lanes))
             left = builder.sub(count, e)
             z = cgutils.alloca_once(builder, code.vector)
-            builder.store(code.load(sums.data, builder.add(s0, e), left), z)
+            builder.store(code.load_some(sums.data, builder.add(s0, e), left), z)
             with builder.if_then(adds):
                 total = builder.fadd(
-                    builder.load(z), code.load(more.data, builder.add(a0, e), left)
+                    builder.load(z), code.load_some(more.data, builder.add(a0, e), left)
                 )
                 builder.store(total, z)
             value = builder.load(z)
             less = builder.fcmp_ordered("<", value, limit)
             value = builder.select(less, limit, value)
-            code.store(value, y.data, builder.add(y0, e), left)
+            code.store_some(value, y.data, builder.add(y0, e), left)
         return context.get_dummy_value()
 
     return signature, generate
@@ -152,12 +128,12 @@ def _greatest(context, x, x0, step, rows, columns, c0, c1, low, y, y0, count):
                 line = builder.add(builder.add(x0, e), builder.mul(row.index, step))
                 with cgutils.for_range(builder, builder.sub(c1, c0), intp=code.index) as column:
                     at = builder.load(builder.gep(columns, [builder.add(c0, column.index)]))
-                    new = code.load(x, builder.add(line, at), left)
+                    new = code.load_some(x, builder.add(line, at), left)
                     old = builder.load(best)
                     greater = builder.fcmp_ordered(">", new, old)
                     wins = builder.or_(greater, builder.fcmp_unordered("uno", new, new))
                     builder.store(builder.select(wins, new, old), best)
-            code.store(builder.load(best), y, builder.add(y0, e), left)
+            code.store_some(builder.load(best), y, builder.add(y0, e), left)
         return context.get_dummy_value()
 
     return signature, generate

@@ -21,7 +21,8 @@ import numpy as np
 from numba import prange
 
 from minicnn.backend import kernel, nchw, nhwc
-from minicnn.ops.conv2d.tile import VECTOR_BYTES, copy, fill, filled, product
+from minicnn.ops.conv2d.tile import copy, fill, product
+from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled
 from minicnn.windows import Windows
 
 BAND = 32  # rows of dx that are made at a time, and in parallel

@@ -38,7 +38,8 @@ from minicnn.backend import kernel, nchw, nhwc
 from minicnn.ops.conv2d import direct, winograd
 from minicnn.ops.conv2d.direct import COLUMNS, TASKS
 from minicnn.ops.conv2d.finish import finish, greatest
-from minicnn.ops.conv2d.tile import ROWS, filled, lanes_of, product
+from minicnn.ops.conv2d.tile import ROWS, product
+from minicnn.ops.conv2d.vectors import filled, lanes_of
 from minicnn.shapes import ShapeError, check_float
 from minicnn.windows import Windows, conv_windows
 

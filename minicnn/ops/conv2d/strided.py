@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import functools
 
-from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minicnn.ops.conv2d.tile import ROWS, VECTOR_BYTES, lanes_of
+from minicnn.ops.conv2d.tile import ROWS
+from minicnn.ops.conv2d.vectors import Code, lanes_of
 
 
 def _tile_in_python(
@@ -43,34 +43,10 @@ def _make_tile(vectors: int, fresh: bool):
         signature = types.void(c, n, n, start, n, a, n, n, n, n, b, n, n)
 
         def generate(context, builder, signature, args):
-            def data(position):
-                array = context.make_array(signature.args[position])
-                return array(context, builder, args[position]).data
-
-            c, start, a, b = (data(i) for i in (0, 3, 5, 10))
+            code = Code(context, builder, signature, args)
+            c, start, a, b = (code.data(i) for i in (0, 3, 5, 10))
             c0, cr, s0, a0, ar, ak, count, b0, bk = (args[i] for i in (1, 2, 4, 6, 7, 8, 9, 11, 12))
-            scalar = context.get_data_type(signature.args[0].dtype)
-            size = 4 if scalar == ir.FloatType() else 8
-            lanes = VECTOR_BYTES // size
-            vector = ir.VectorType(scalar, lanes)
-            first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-            nothing = ir.Constant(vector, ir.Undefined)
-            fma = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(vector, [vector] * 3),
-                f"llvm.fma.v{lanes}f{8 * size}",
-            )
-
-            def pointer(line, v):
-                at = builder.gep(line, [ir.Constant(c0.type, v * lanes)])
-                return builder.bitcast(at, vector.as_pointer())
-
-            def load(line, v):
-                return builder.load(pointer(line, v), align=size)
-
-            def spread(value):
-                one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-                return builder.shuffle_vector(one, nothing, first_lane)
+            lane = [code.index(v * code.lanes) for v in range(vectors)]
 
             def lines(array, first, step):
                 found = [builder.gep(array, [first])]
@@ -82,20 +58,20 @@ def _make_tile(vectors: int, fresh: bool):
             start, b = builder.gep(start, [s0]), builder.gep(b, [b0])
             tile = [(p, v) for p in range(ROWS) for v in range(vectors)]
             # LLVM turns these slots into registers.
-            sums = {place: cgutils.alloca_once(builder, vector) for place in tile}
+            sums = {place: cgutils.alloca_once(builder, code.vector) for place in tile}
             for p, v in tile:
-                builder.store(load(start if fresh else outs[p], v), sums[p, v])
-            with cgutils.for_range(builder, count, intp=c0.type) as loop:
+                builder.store(code.load(start if fresh else outs[p], lane[v]), sums[p, v])
+            with cgutils.for_range(builder, count, intp=code.index) as loop:
                 line = builder.gep(b, [builder.mul(loop.index, bk)])
                 column = builder.mul(loop.index, ak)
-                factor = [load(line, v) for v in range(vectors)]
+                factor = [code.load(line, e) for e in lane]
                 for p in range(ROWS):
-                    value = spread(builder.load(builder.gep(numbers[p], [column])))
+                    value = code.spread(code.entry(numbers[p], column))
                     for v in range(vectors):
-                        total = builder.call(fma, [value, factor[v], builder.load(sums[p, v])])
+                        total = code.fma(value, factor[v], builder.load(sums[p, v]))
                         builder.store(total, sums[p, v])
             for p, v in tile:
-                builder.store(builder.load(sums[p, v]), pointer(outs[p], v), align=size)
+                code.store(builder.load(sums[p, v]), outs[p], lane[v])
             return context.get_dummy_value()
 
         return signature, generate

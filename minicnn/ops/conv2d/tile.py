@@ -20,35 +20,15 @@ from __future__ import annotations
 
 import functools
 
-import llvmlite.binding as llvm
-import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minicnn.backend import kernel
+from minicnn.ops.conv2d.vectors import Code, lanes_of
 
 ROWS = 8  # of a tile: 8 x 2 sums leave registers for the operands; more would spill
-
-
-def _vector_bytes() -> int:
-    """Return the width of this processor's vectors. LLVM copes where there are none."""
-    features = llvm.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
-
-
-VECTOR_BYTES = _vector_bytes()
-
-
-def lanes_of(dtype: np.dtype) -> int:
-    """Return how many numbers a vector holds."""
-    return VECTOR_BYTES // dtype.itemsize
-
-
-def filled(size: int, dtype: np.dtype) -> int:
-    """Return ``size`` rounded up to whole vectors."""
-    return -(-size // lanes_of(dtype)) * lanes_of(dtype)
 
 
 def _tile_in_python(
@@ -85,67 +65,40 @@ def _make_tile(vectors: int):
         )  # fmt: skip
 
         def generate(context, builder, signature, args):
-            def data(position):
-                array = context.make_array(signature.args[position])
-                return array(context, builder, args[position]).data
-
-            c, places, start, a, rows, cols, b = (data(i) for i in (0, 2, 3, 6, 8, 11, 14))
+            code = Code(context, builder, signature, args)
+            c, places, start, a, rows, cols, b = (code.data(i) for i in (0, 2, 3, 6, 8, 11, 14))
             c0, s0, fresh, a0, row, last, k0, count, b0, bs = (
                 args[i] for i in (1, 4, 5, 7, 9, 10, 12, 13, 15, 16)
             )
-            scalar = context.get_data_type(signature.args[0].dtype)
-            size = 4 if scalar == ir.FloatType() else 8
-            lanes = VECTOR_BYTES // size
-            vector = ir.VectorType(scalar, lanes)
-            first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-            nothing = ir.Constant(vector, ir.Undefined)
-            fma = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(vector, [vector] * 3),
-                f"llvm.fma.v{lanes}f{8 * size}",
-            )
-
-            def entry(table, index):
-                return builder.load(builder.gep(table, [index]))
-
-            def pointer(array, index, v):
-                index = builder.add(index, ir.Constant(index.type, v * lanes))
-                return builder.bitcast(builder.gep(array, [index]), vector.as_pointer())
-
-            def load(array, index, v):
-                return builder.load(pointer(array, index, v), align=size)
-
-            def spread(value):
-                one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-                return builder.shuffle_vector(one, nothing, first_lane)
+            lane = [code.index(v * code.lanes) for v in range(vectors)]
 
             tile = [(p, v) for p in range(ROWS) for v in range(vectors)]
-            taken = [builder.add(row, ir.Constant(row.type, p)) for p in range(ROWS)]
+            taken = [builder.add(row, code.index(p)) for p in range(ROWS)]
             taken = [builder.select(builder.icmp_signed("<", t, last), t, last) for t in taken]
-            at = [builder.add(c0, entry(places, t)) for t in taken]
-            lines = [builder.gep(a, [builder.add(a0, entry(rows, t))]) for t in taken]
+            at = [builder.add(c0, code.entry(places, t)) for t in taken]
+            lines = [builder.gep(a, [builder.add(a0, code.entry(rows, t))]) for t in taken]
             # LLVM turns these slots into registers.
-            sums = {place: cgutils.alloca_once(builder, vector) for place in tile}
+            sums = {place: cgutils.alloca_once(builder, code.vector) for place in tile}
             is_fresh = builder.icmp_signed("!=", fresh, ir.Constant(fresh.type, 0))
             with builder.if_else(is_fresh) as (then, otherwise):
                 with then:
-                    first = [load(start, s0, v) for v in range(vectors)]
+                    first = [code.load(start, builder.add(s0, e)) for e in lane]
                     for p, v in tile:
                         builder.store(first[v], sums[p, v])
                 with otherwise:
                     for p, v in tile:
-                        builder.store(load(c, at[p], v), sums[p, v])
-            with cgutils.for_range(builder, count, intp=c0.type) as loop:
-                column = entry(cols, builder.add(k0, loop.index))
+                        builder.store(code.load(c, builder.add(at[p], lane[v])), sums[p, v])
+            with cgutils.for_range(builder, count, intp=code.index) as loop:
+                column = code.entry(cols, builder.add(k0, loop.index))
                 line = builder.add(b0, builder.mul(loop.index, bs))
-                factor = [load(b, line, v) for v in range(vectors)]
+                factor = [code.load(b, builder.add(line, e)) for e in lane]
                 for p in range(ROWS):
-                    value = spread(entry(lines[p], column))
+                    value = code.spread(code.entry(lines[p], column))
                     for v in range(vectors):
-                        total = builder.call(fma, [value, factor[v], builder.load(sums[p, v])])
+                        total = code.fma(value, factor[v], builder.load(sums[p, v]))
                         builder.store(total, sums[p, v])
             for p, v in tile:
-                builder.store(builder.load(sums[p, v]), pointer(c, at[p], v), align=size)
+                code.store(builder.load(sums[p, v]), c, builder.add(at[p], lane[v]))
             return context.get_dummy_value()
 
         return signature, generate

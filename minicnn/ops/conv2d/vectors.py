@@ -35,13 +35,15 @@ def filled(size: int, dtype: np.dtype) -> int:
 
 
 class Code:
-    """Writes instructions for vectors of the type of the first argument, an array."""
+    """Writes instructions for vectors of what the first argument is an array of."""
 
-    def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
+    def __init__(
+        self, context: Any, builder: Any, signature: Any, args: Any, lanes: int | None = None
+    ) -> None:
         self.context, self.builder, self.signature, self.args = context, builder, signature, args
         self.scalar = context.get_data_type(signature.args[0].dtype)
         self.size = 4 if self.scalar == ir.FloatType() else 8
-        self.lanes = VECTOR_BYTES // self.size
+        self.lanes = lanes or VECTOR_BYTES // self.size
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.index = context.get_value_type(types.intp)
 
@@ -57,8 +59,9 @@ class Code:
     def entry(self, table: Any, index: Any) -> Any:
         return self.builder.load(self.builder.gep(table, [index]))
 
-    def pointer(self, data: Any, index: Any) -> Any:
-        return self.builder.bitcast(self.builder.gep(data, [index]), self.vector.as_pointer())
+    def pointer(self, data: Any, index: Any, kind: Any = None) -> Any:
+        place = self.builder.gep(data, [index])
+        return self.builder.bitcast(place, (kind or self.vector).as_pointer())
 
     def load(self, data: Any, index: Any) -> Any:
         return self.builder.load(self.pointer(data, index), align=self.size)

@@ -54,7 +54,8 @@ from numba.extending import intrinsic
 from minicnn.backend import kernel, nchw, nhwc
 from minicnn.ops.conv2d.direct import TASKS, pack, steps_of, turned, unpack
 from minicnn.ops.conv2d.finish import finish
-from minicnn.ops.conv2d.tile import ROWS, VECTOR_BYTES, copy, fill, filled, lanes_of, product
+from minicnn.ops.conv2d.tile import ROWS, copy, fill, product
+from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows
 
 OUT, IN = 4, 6  # the sides of a tile of outputs, and of the inputs that it sees
