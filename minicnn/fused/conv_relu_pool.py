@@ -28,17 +28,7 @@ Forward is direct.py's product, but for what suits few channels.
                           stride further to the right:  [ w0 w1 w2 0 | 0 w0 w1 w2 ]
     column by column      Pixels are numbered down the columns, for the rows of a tile to lie apart.
 Backward knows which pixels have a gradient: in each channel one of a window. dz, of which three
-quarters are zeros, is not made; see patches.py.
-    dweight   Of each channel, the sum of what its winners see, times their gradients.
-    dx        Of each window, all winners at once. What they see lies in the field of the whole
-              window. With the weights in a frame of zeros
-
-                  0 w w | w w 0    the second column of the window, the first
-                  0 w w | w w 0
-                  0 0 0 | 0 0 0
-
-              each winner has weights for all of the field: it begins a row higher or lower in the
-              frame, or takes another copy of it for another column.
+quarters are zeros, is not made; patches.py adds up what the winners see.
 A zero in a vector meets pixels beside the window. It adds nothing, unless they are NaN or infinite.
 """
 
@@ -52,8 +42,8 @@ import numpy as np
 from jaxtyping import Float
 from numba import prange
 
-from minicnn.backend import IMPLS, Impl, empty, kernel, nchw, nhwc
-from minicnn.fused.patches import add_patches
+from minicnn.backend import IMPLS, Impl, kernel, nchw, nhwc
+from minicnn.fused.patches import WIDTH, Patches, add_patches, addresses, framed
 from minicnn.fused.winner import CHUNK, choose
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.ops.conv2d.direct import TASKS, _place
@@ -152,11 +142,11 @@ def backward(
     plan = _plan(conv, pool, x.shape[1], weight.shape[0], x.dtype)
     assert plan is not None
     (o, c, kh, kw), ranges = weight.shape, _ranges(x)
-    sums = np.zeros((ranges, o if param_grad else 0, kh, filled(kw * c, x.dtype)), x.dtype)
+    sums = np.zeros((ranges, o if param_grad else 0, kh, filled(kw * c, x.dtype, WIDTH)), x.dtype)
     bias_sums = np.zeros((ranges, o), x.dtype)
     dx = np.empty((x.shape[0], conv.h, conv.w, c) if input_grad else (0, 0, 0, 0), x.dtype)
-    framed = _framed(weight, conv, pool) if input_grad else np.empty(0, x.dtype)
-    _backward(ranges, nhwc(x), nhwc(dy), winner, framed, sums, bias_sums, dx, plan.patches, conv)
+    weights = framed(weight, conv, pool) if input_grad else np.empty(0, x.dtype)
+    _backward(ranges, nhwc(x), nhwc(dy), winner, weights, sums, bias_sums, dx, plan.patches, conv)
     dweight = dbias = None
     if param_grad:
         total = sums.sum(axis=0)[:, :, : kw * c].reshape(o, kh, kw, c)
@@ -197,23 +187,6 @@ class Tables(NamedTuple):
     ends: np.ndarray  # how many of them there are up to each window
 
 
-class Patches(NamedTuple):
-    """Addresses for backward, of vectors in a padded image and in weights as rows of (s, c)."""
-
-    high: int  # of the padded image
-    wide: int
-    margin: int  # numbers before it, where windows of the pool reach out of it
-    room: int  # for all
-    starts: np.ndarray  # of the first pixel of each window of the pool
-    steps: np.ndarray  # from there to each pixel of the window; 0 for nobody
-    patch: np.ndarray  # of what a pixel sees, in the image
-    rows: np.ndarray  # and in a weight
-    field: np.ndarray  # of what the pixels of a window see together, in the image
-    framed: np.ndarray  # and in a weight within its frame
-    size: int  # of such a weight of one channel
-    shifts: np.ndarray  # where it begins for each pixel of the window; 0 for nobody
-
-
 class _Plan(NamedTuple):
     tables: Tables
     patches: Patches
@@ -247,48 +220,7 @@ def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan |
         together * width,
         *_members(pool, spots),
     )
-    return _Plan(tables, _patches(g, pool, c, o, high, wide, dtype), together, width)
-
-
-def _patches(
-    g: Windows, pool: Windows, c: int, o: int, high: int, wide: int, dtype: np.dtype
-) -> Patches:
-    def vectors(rows: int, numbers: int, pitch: int) -> np.ndarray:
-        """Return where the vectors begin that hold so many numbers of each row."""
-        lines, lanes = np.arange(rows)[:, None] * pitch, np.arange(0, numbers, lanes_of(dtype))
-        return (lines + lanes).reshape(-1)
-
-    i, j = np.arange(pool.oh)[:, None], np.arange(pool.ow)
-    u, v = np.arange(pool.kh)[:, None], np.arange(pool.kw)
-    starts = (i * pool.sh - pool.top) * g.sh * wide + (j * pool.sw - pool.left) * g.sw
-    margin = max(0, -starts[0, 0] * c)
-    _, _, rows, pitch = _frame(g, pool, c, o, dtype)
-    size, above = rows * pitch, (pool.kh - 1) * g.sh
-    run, reach = g.kw * c, (g.kw + (pool.kw - 1) * g.sw) * c
-    field = vectors(g.kh + above, reach, wide * c)
-    last = max(high * wide * c, starts[-1, -1] * c + field[-1])
-    return Patches(
-        high,
-        wide,
-        margin,
-        margin + last + 2 * lanes_of(dtype),
-        starts.reshape(-1) * c,
-        np.append((u * g.sh * wide + v * g.sw) * c, 0),
-        vectors(g.kh, run, wide * c),
-        vectors(g.kh, run, filled(run, dtype)),
-        field,
-        vectors(g.kh + above, reach, pitch),
-        size,
-        np.append((above - u * g.sh) * pitch + v * o * size, 0),
-    )
-
-
-def _frame(
-    g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """Return the shape of the weight with its frame: (columns of the pool, o, rows, (s, c))."""
-    reach = (g.kw + (pool.kw - 1) * g.sw) * c
-    return pool.kw, o, g.kh + 2 * (pool.kh - 1) * g.sh, filled(reach, dtype)
+    return _Plan(tables, addresses(g, pool, c, o, high, wide, dtype), together, width)
 
 
 def _members(g: Windows, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -315,24 +247,6 @@ def _side_by_side(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
     for p in range(plan.together):
         out[:, p * g.sw : p * g.sw + kw, :, p, :o] = weight.transpose(2, 3, 1, 0)
     return out.reshape(-1)
-
-
-def _framed(weight: np.ndarray, g: Windows, pool: Windows) -> np.ndarray:
-    """Return weight as rows of (s, c) in a frame of zeros, once for each column of the pool."""
-    o, c, kh, kw = weight.shape
-    out = empty(_frame(g, pool, c, o, weight.dtype), weight.dtype)
-    out[...] = 0
-    above = (pool.kh - 1) * g.sh
-    for column, copied in enumerate(out):
-        before = column * g.sw * c
-        copied[:, above : above + kh, before : before + kw * c] = _rows(weight)
-    return out.reshape(-1)
-
-
-def _rows(weight: np.ndarray) -> np.ndarray:
-    """Return weight as (o, kh, (s, c))."""
-    o, c, kh, kw = weight.shape
-    return weight.transpose(0, 2, 3, 1).reshape(o, kh, kw * c)
 
 
 # ---------------------------------------------------------------------------------------- kernels
@@ -377,10 +291,10 @@ def _forward(ranges, x, weights, start, y, winner, tables, conv, pool):
 
 
 @kernel
-def _backward_task(r, ranges, x, dy, winner, framed, sums, bias_sums, dx, patches, conv):
+def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv):
     """One task of _backward."""
     (
-        high, wide, margin, room, starts, steps, patch, rows, field, framed_field, size, shifts,
+        high, wide, margin, room, starts, steps, patch, rows, field, framed, size, shifts,
     ) = patches  # fmt: skip
     n, c, o, nobody = x.shape[0], x.shape[3], dy.shape[3], steps.size - 1
     image, dimage = np.zeros(room, x.dtype), np.zeros(room, x.dtype)
@@ -414,7 +328,7 @@ def _backward_task(r, ranges, x, dy, winner, framed, sums, bias_sums, dx, patche
                 for i in range(dy.shape[1]):
                     p = i * dy.shape[2] + j
                     add_patches(
-                        dimage, margin + starts[p], field, factor, framed, where, framed_field,
+                        dimage, margin + starts[p], field, factor, weights, where, framed,
                         p * o, 1, o,
                     )  # fmt: skip
             for i in range(conv.h):
@@ -423,12 +337,12 @@ def _backward_task(r, ranges, x, dy, winner, framed, sums, bias_sums, dx, patche
 
 
 @kernel(parallel=True)
-def _backward(ranges, x, dy, winner, framed, sums, bias_sums, dx, patches, conv):
+def _backward(ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv):
     """Add into the sums of each range of images, and write dx (n, h, w, c), if these have a size.
 
-    ``framed`` is the weight within a frame of zeros.
+    ``weights`` have a frame of zeros: see patches.py.
     """
     for r in prange(ranges):
         _backward_task(
-            np.int64(r), ranges, x, dy, winner, framed, sums, bias_sums, dx, patches, conv
+            np.int64(r), ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv
         )

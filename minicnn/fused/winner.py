@@ -45,7 +45,8 @@ def _choose_in_vectors(context, z, e, members, taps, first, end, nobody, best, p
     signature = types.void(z, n, members, taps, n, n, n, best, place, n)
 
     def generate(context, builder, signature, args):
-        code = Code(context, builder, signature, args, lanes=CHUNK)
+        width = CHUNK * signature.args[0].dtype.bitwidth // 8
+        code = Code(context, builder, signature, args, width)
         z, members, taps, best, place = (code.data(i) for i in (0, 2, 3, 7, 8))
         e, first, end, nobody, at = (args[i] for i in (1, 4, 5, 6, 9))
         wide, bytes_ = ir.IntType(8 * code.size), ir.VectorType(ir.IntType(8), CHUNK)

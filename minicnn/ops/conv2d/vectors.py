@@ -24,26 +24,26 @@ def _vector_bytes() -> int:
 VECTOR_BYTES = _vector_bytes()
 
 
-def lanes_of(dtype: np.dtype) -> int:
-    """Return how many numbers a vector holds."""
-    return VECTOR_BYTES // dtype.itemsize
+def lanes_of(dtype: np.dtype, width: int = VECTOR_BYTES) -> int:
+    """Return how many numbers a vector of ``width`` bytes holds."""
+    return width // dtype.itemsize
 
 
-def filled(size: int, dtype: np.dtype) -> int:
+def filled(size: int, dtype: np.dtype, width: int = VECTOR_BYTES) -> int:
     """Return ``size`` rounded up to whole vectors."""
-    return -(-size // lanes_of(dtype)) * lanes_of(dtype)
+    return -(-size // lanes_of(dtype, width)) * lanes_of(dtype, width)
 
 
 class Code:
     """Writes instructions for vectors of what the first argument is an array of."""
 
     def __init__(
-        self, context: Any, builder: Any, signature: Any, args: Any, lanes: int | None = None
+        self, context: Any, builder: Any, signature: Any, args: Any, width: int = VECTOR_BYTES
     ) -> None:
         self.context, self.builder, self.signature, self.args = context, builder, signature, args
         self.scalar = context.get_data_type(signature.args[0].dtype)
         self.size = 4 if self.scalar == ir.FloatType() else 8
-        self.lanes = lanes or VECTOR_BYTES // self.size
+        self.lanes = width // self.size
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.index = context.get_value_type(types.intp)
 
