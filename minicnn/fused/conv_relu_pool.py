@@ -331,9 +331,10 @@ def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patch
                         dimage, margin + starts[p], field, factor, weights, where, framed,
                         p * o, 1, o,
                     )  # fmt: skip
+            out, run = dx[m].reshape(-1), conv.w * c
             for i in range(conv.h):
                 at = margin + ((i + conv.top) * wide + conv.left) * c
-                copy(dimage[at : at + conv.w * c], dx[m, i].reshape(-1))
+                copy(dimage[at : at + run], out[i * run : (i + 1) * run])
 
 
 @kernel(parallel=True)

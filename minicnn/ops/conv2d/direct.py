@@ -57,12 +57,13 @@ GROUP = 256  # pixels of small images that are taken as one
 def _place(x, image, top, left, wide, lo, hi):
     """Write the rows ``lo`` to ``hi`` of x (h, w, c), padded to ``wide`` pixels, into ``image``."""
     h, w, c = x.shape
+    lines, run, before = x.reshape(-1), w * c, left * c
     for i in range(lo, hi):
         row = image[i * wide * c : (i + 1) * wide * c]
         if top <= i < top + h:
-            fill(row[: left * c])
-            copy(x[i - top].reshape(-1), row[left * c : (left + w) * c])
-            fill(row[(left + w) * c :])
+            fill(row[:before])
+            copy(lines[(i - top) * run : (i - top + 1) * run], row[before : before + run])
+            fill(row[before + run :])
         else:
             fill(row)
 

@@ -63,15 +63,15 @@ def rows_of_kernel(weight: np.ndarray) -> np.ndarray:
 def add_rows(dy, columns, i0, i1, rows, dilation, channels, dx, above):
     """Add what the rows i0 to i1 of dy give to dx, a padded image without ``above`` numbers."""
     corners, spots, pitch, oh = columns
-    lanes, run = VECTOR_BYTES // dx.itemsize, rows.shape[2]
+    lanes, weight = VECTOR_BYTES // dx.itemsize, rows.reshape(-1)
+    o, run = rows.shape[1:]
     for j in range(corners.size // oh):
         for r in range(rows.shape[0]):
-            weight = rows[r].reshape(-1)
             for v in range(0, run, 2 * lanes):
                 product(
                     dx, r * dilation * pitch + v - above, corners, dy, 0, 0,
                     dy, 0, spots, j * oh + i0, j * oh + i1, channels, 0, channels.size,
-                    weight, v, run, run - v > lanes,
+                    weight, r * o * run + v, run, run - v > lanes,
                 )  # fmt: skip
 
 
@@ -82,10 +82,11 @@ def _input_gradient_task(task, bands, dy, rows, dx, columns, g):
     h, w, c = dx.shape[1:]
     lo, hi = band * h // bands + g.top, (band + 1) * h // bands + g.top  # in the padded image
     reach = (g.kh - 1) * g.dh
+    out = dx[m].reshape(-1)
     i0 = max(0, (lo - reach + g.sh - 1) // g.sh)  # the rows of dy whose windows see these rows
     i1 = min(g.oh, (hi - 1) // g.sh + 1)
     if i0 >= i1:
-        fill(dx[m].reshape(-1)[(lo - g.top) * w * c : (hi - g.top) * w * c])
+        fill(out[(lo - g.top) * w * c : (hi - g.top) * w * c])
         return
     first, last = min(lo, i0 * g.sh), max(hi, (i1 - 1) * g.sh + reach + 1)
     image = np.zeros((last - first) * columns.pitch + 2 * (VECTOR_BYTES // dx.itemsize), dx.dtype)
@@ -95,7 +96,7 @@ def _input_gradient_task(task, bands, dy, rows, dx, columns, g):
     )  # fmt: skip
     for i in range(lo, hi):
         at = (i - first) * columns.pitch + g.left * c
-        copy(image[at : at + w * c], dx[m, i - g.top].reshape(-1))
+        copy(image[at : at + w * c], out[(i - g.top) * w * c : (i - g.top + 1) * w * c])
 
 
 @kernel(parallel=True)
