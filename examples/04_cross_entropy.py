@@ -63,7 +63,7 @@ assert cost(here, [1 / 2, 1 / 4, 1 / 4, 0]) == np.inf
 # %% [markdown]
 # 1.75 bits is the least possible. Knowing nothing costs a quarter of a bit more, being wrong costs
 # seven eighths, and whoever holds snow impossible asks for ever on the first snowy day. So a
-# classifier must hold nothing impossible, and softmax never says 0 (until it is rounded; see below).
+# classifier must hold nothing impossible, and softmax never says 0 (before rounding; see below).
 # KL is no distance, by the way: in the other direction the same two towns are a quarter apart.
 
 # %%
@@ -223,7 +223,7 @@ viz.save(figure, folder / "unlearning.png")
 # %% [markdown]
 # Cross-entropy unlearns all ten lies and knows over 95 % of the images. With the same matrix, the
 # same images and the best of three rates, the squared error knows less than 80 %, and the absolute
-# difference less than half. In `unlearning.png` see how these climb: by stairs, a tenth at a time,
+# difference less than half. In `unlearning.png` see how these climb: by stairs of about a tenth,
 # and each stair is a digit. Where a lie is believed the images hardly pull; only when those of one
 # digit have crept over the hill do they help each other down. Cross-entropy has no hill.
 
@@ -263,8 +263,8 @@ assert (loss, pull) == (200, 1)
 
 # %% [markdown]
 # Many people mend the infinity with log(p + 1e-12). It gives 27.6 for this gap, and for any greater
-# one: once more the loss is flat where the network is most wrong, by a patch of ours this time. That
-# is why `cross_entropy` takes logits and no probabilities.
+# one: once more the loss is flat where the network is most wrong, by a patch of ours this time.
+# That is why `cross_entropy` takes logits and no probabilities.
 #
 # ## Second trick: do not ask for certainty
 #
@@ -311,5 +311,5 @@ viz.save(figure, folder / "smoothing.png")
 #    log(x) <= x - 1.
 # 2. With 1000 classes and the same smoothing, what is the best gap? Check by a zero of
 #    `cross_entropy.backward`: log(0.9001 / 0.0001) = 9.11.
-# 3. Make the classifier surer of its lies: unlearn from `3 * misled`. Which loss still gets there in
-#    200 steps? Check: cross-entropy above 85 % with each of the three rates, the others below 50 %.
+# 3. Make the classifier surer of its lies: unlearn from `3 * misled`. Which loss still gets there
+#    in 200 steps? Check: cross-entropy above 85 % with all three rates, the others below 50 %.
