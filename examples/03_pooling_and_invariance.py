@@ -267,17 +267,17 @@ viz.save(figure, folder / "moved_digits.png")
 # %% [markdown]
 # Digits in their place are known to all five, to over 90 %. Now follow `moved_digits.png` to the
 # right. At six pixels the two networks without convolutions know fewer than one digit in four, and
-# **the one with convolutions, pooling and a linear layer hardly more**, fewer than one in three. The
-# network that takes the mean over each map keeps more than half, that with the maximum more than
-# 80 %.
+# **the one with convolutions, pooling and a linear layer hardly more**, fewer than one in three.
+# The network that takes the mean over each map keeps more than half, that with the maximum more
+# than 80 %.
 #
 # The three have the same convolutions, whose maps move with the digit. A linear layer on top has
 # weights for each place of the map, 32,010 of the network's 48,266 parameters. It has learnt digits
 # at one place; at another its weights have never seen any. The maximum forgets the place, and does
 # better with 330 weights. **Convolution does not make a network invariant to shifts; forgetting the
 # place does.** That the mean does worse than the maximum is no contradiction to the table above:
-# there the border was far away. Here the digit comes to touch it, a part of each map is cut off, and
-# a mean misses every part, a maximum only the best.
+# there the border was far away. Here the digit comes to touch it, and a part of each map is cut
+# off: a mean misses every part, a maximum only the best.
 #
 # It is not for nothing: where the place is the answer (where is the digit?) one must not forget it.
 # And what a network cannot be by itself it can be taught: see the last exercise.
