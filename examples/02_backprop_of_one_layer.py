@@ -6,9 +6,9 @@
 # of those four from the right one. So we first derive a layer, then learn how to ask forward
 # whether backward is right, and only then write a layer of our own.
 #
-# Run it with `python examples/02_backprop_of_one_layer.py` (a quarter of a minute; `--quick` trains
-# less). It uses the digits that come with scikit-learn; `--data mnist` takes MNIST. The pictures go
-# to `runs/02_backprop_of_one_layer/`.
+# Run it with `python examples/02_backprop_of_one_layer.py` (ten seconds). It uses the digits that
+# come with scikit-learn; `--data mnist` takes MNIST, and minutes. The pictures go to
+# `runs/02_backprop_of_one_layer/`.
 
 # %%
 import argparse
@@ -23,9 +23,8 @@ from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty
 
 parser = argparse.ArgumentParser(description="Derive, check and break the gradient of a layer.")
 parser.add_argument("--data", default="digits", help="digits or mnist (default: digits)")
-parser.add_argument("--quick", action="store_true", help="two epochs only")
 options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
-epochs = 2 if options.quick else 6
+epochs = 6
 
 folder = Path("runs/02_backprop_of_one_layer")
 folder.mkdir(parents=True, exist_ok=True)
@@ -269,7 +268,7 @@ viz.save(figure, folder / "mistakes.png")
 
 # %%
 assert right == {name: name == "none" for name in mistakes}
-if options.data == "digits" and not options.quick:
+if options.data == "digits":
     hidden = ("bias forgotten", "dx ten times too small", "ReLU forgotten")
     assert accuracies["none"] > 0.9
     assert all(abs(accuracies[name] - accuracies["none"]) < 0.015 for name in hidden)
