@@ -6,9 +6,10 @@
 # below that have convolutions and pooling forgets nearly all it knows when the digit moves by six
 # pixels, one hardly notices, and none is what people say it is.
 #
-# Run it with `python examples/03_pooling_and_invariance.py` (half a minute; `--quick` trains less).
-# It uses the digits that come with scikit-learn; `--data mnist` takes MNIST, and many minutes. The
-# pictures go to `runs/03_pooling_and_invariance/`.
+# Run it with `python examples/03_pooling_and_invariance.py` (half a minute; `--quick` takes a third
+# of it, and trains too little for the network that takes means). It uses the digits that come with
+# scikit-learn; `--data mnist` takes MNIST, and many minutes. The pictures go to
+# `runs/03_pooling_and_invariance/`.
 
 # %%
 import argparse
