@@ -204,9 +204,9 @@ assert mean["4 layers frozen"][hundred] < mean["scratch"][hundred] - 0.10
 # And now the control. *Random* convolutions, frozen as they were drawn, come within five points of
 # scratch for every size of set: a network whose convolutions never learn anything does nearly as
 # well as one that learns them from so few images. So a frozen network that does well proves nothing
-# yet. What the learnt convolutions are worth is their lead over the random ones: with ten images it
-# is more than two points, on MNIST, where there was more to learn from, more than five. That, and no
-# more, is transfer.
+# yet. What the learnt convolutions are worth is their lead over the random ones. With ten images it
+# is more than two points; on MNIST, where there was more to learn from, more than five. That, and
+# no more, is transfer.
 
 # %%
 gain = mean["2 layers frozen"] - mean["2 random, frozen"]
