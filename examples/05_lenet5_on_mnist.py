@@ -129,10 +129,13 @@ for epoch in range(epochs):
     print(f"epoch {epoch + 1:2}  loss {values[1]:.4f}  validation accuracy {accuracy:.2%}")
 
 viz.save(viz.curves(metrics), folder / "curves.png")
+assert metrics["train_loss"][-1] < metrics["validation_loss"][-1]
+assert mnist or metrics["train_loss"][-1] < 0.55
 
 # %% [markdown]
-# `curves.png`: on the digits the training loss comes near its floor of 0.50 while the validation
-# loss levels off above it; the gap is what the network knows about the training images only.
+# `curves.png`: the training loss falls on, on the digits to below 0.55, near its floor, while the
+# validation loss levels off above it. The gap is what the network knows about the training images
+# only.
 #
 # ## The exam
 #
@@ -171,10 +174,11 @@ assert (said > result) if mnist else (said < result)
 # ## What it sees
 #
 # `filters.png` are the six filters of the first layer, the only ones that look at pixels. If you
-# expected edges, as in the pictures of textbooks: we did too. On the digits the filters are nearly
-# as they were drawn. Between the weights before and after training the cosine is above 0.8; after
-# it, you see mostly the chance of the seed. The layers behind learn to read what they get. The
-# textbooks' edges come from large colour images, and a million of them.
+# expected edges, as in the pictures of textbooks: so did we. On the digits the filters are nearly
+# as they were drawn. Between the weights before and after training the cosine is above 0.8, and
+# what you see is mostly the chance of the seed. The layers behind have learnt to read what they
+# get. On MNIST there is more to learn from: the cosine falls below 0.7, and here and there a stroke
+# or an edge appears. The textbooks' pictures take a million colour images.
 #
 # `filters_conv2.png` has a column for each of the 16 filters of the second layer and a row for each
 # of the six maps it reads. They mix maps, not pixels, and to the eye mean little.
@@ -189,7 +193,7 @@ assert (said > result) if mnist else (said < result)
 learnt = model.conv1.weight.data
 cosine = float((drawn * learnt).sum() / np.linalg.norm(drawn) / np.linalg.norm(learnt))
 print(f"cosine between the first filters before and after training {cosine:.2f}")
-assert mnist or cosine > 0.8
+assert cosine < 0.7 if mnist else cosine > 0.8
 viz.save(viz.filters(learnt), folder / "filters.png")
 second = model.conv2.weight.data  # (16, 6, 5, 5)
 picture = viz.filters(second.transpose(1, 0, 2, 3).reshape(96, 1, 5, 5))
