@@ -12,9 +12,9 @@
 # Run it with `python examples/06_deep_and_residual.py` (about half a minute on two free cores).
 # `--quick` trains the networks of 20 layers only (a quarter of a minute). The networks are those
 # that He et al. made for CIFAR-10. Since a lesson should not need a network of cables, the default
-# data are scikit-learn's digits, at 14x14 pixels. `--data cifar10` or `--data imagefolder:PATH`
-# takes colour images of 32x32, and some minutes. The pictures go to
-# `runs/06_deep_and_residual/`.
+# data are not CIFAR-10 but scikit-learn's digits, at 14x14 pixels. `--data cifar10`, or
+# `--data imagefolder:PATH` for a folder of such images, trains on colour and takes some minutes.
+# The pictures go to `runs/06_deep_and_residual/`.
 
 # %%
 import argparse
@@ -289,5 +289,5 @@ assert min(aligned["residual"]) > 0.5
 #    backward, too, each block hands on what it is given.)
 # 2. Leave the ReLUs out of the plain network with batch norm. By which factor does the gradient
 #    grow in each layer now? (1.03 in place of 1.18: there is hardly a mean to subtract.)
-# 3. Measure the cosine of the plain 56 layers again after the 100 steps. (About 0.9, while the loss
-#    is still high: what it has learnt so far is to be a network that can learn.)
+# 3. Measure the cosine of the plain 56 layers again after the 100 steps. (Over 0.5, while the
+#    loss is still above 1: what it has learnt so far is to be a network that can learn.)
