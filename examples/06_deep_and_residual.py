@@ -20,6 +20,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -50,24 +51,25 @@ loss_function = nn.CrossEntropyLoss()
 # A residual block computes `relu(main(x) + x)`, with main = conv, norm, relu, conv, norm. The plain
 # network is the residual one without the sums: its blocks compute `relu(main(x))`. The shortcuts
 # have no parameters (where the channels double they pad with zeros), so both networks have exactly
-# the same, and from the same seed the same values.
+# the same, and from the same seed the same values. A third, "bare", is plain without batch norm.
 
 # %%
 
 
-def network(depth: int, *, residual: bool, norm: bool = True) -> nn.Sequential:
-    """Return a network of so many layers; without ``norm``, it has no batch norm."""
+def network(depth: int, kind: Literal["residual", "plain", "bare"]) -> nn.Sequential:
     model = models.cifar_resnet(
         depth, len(train.classes), in_channels=channels, rng=np.random.default_rng(0)
     )
-    if not norm:
-        model.bn1 = nn.Sequential()  # nothing
+    if kind == "residual":
+        return model
     for stage in (model.layer1, model.layer2, model.layer3):
         for name, block in list(stage.named_children()):
             main, _, activation = block.branches()
-            kept = [layer for layer in main if norm or not isinstance(layer, nn.BatchNorm2d)]
-            if not residual:
-                setattr(stage, name, nn.Sequential(*kept, *activation))
+            if kind == "bare":
+                main = [layer for layer in main if not isinstance(layer, nn.BatchNorm2d)]
+            setattr(stage, name, nn.Sequential(*main, *activation))
+    if kind == "bare":
+        model.bn1 = nn.Sequential()  # hands on what it is given
     return model
 
 
@@ -76,8 +78,8 @@ def size(model: nn.Module) -> int:
 
 
 for depth in (20, 56):
-    assert size(network(depth, residual=True)) == size(network(depth, residual=False))
-    print(f"{depth} layers: {size(network(depth, residual=True)):,} parameters, plain or residual")
+    assert size(network(depth, "residual")) == size(network(depth, "plain"))
+    print(f"{depth} layers: {size(network(depth, 'plain')):,} parameters, plain or residual")
 
 # %% [markdown]
 # ## Experiment 1: how loud is the gradient when it comes home?
@@ -86,10 +88,10 @@ for depth in (20, 56):
 # with respect to its input. We walk down the chain by hand and write down the norm in front of each
 # of the 27 blocks, before the first step of training, in four networks of 56 layers:
 #
-# - plain, without batch norm, with PyTorch's default weights (for layers, not for networks, made);
-# - plain, without batch norm, with He et al.'s (2015) weights;
-# - plain, with batch norm: what one would have trained in 2015;
-# - residual, with batch norm.
+# - bare, with PyTorch's default weights, which nobody meant for 56 layers in a row;
+# - bare, with the weights of He et al. (2015);
+# - plain, with the same weights and batch norm: what one would have trained that year;
+# - residual, likewise with batch norm.
 
 # %%
 
@@ -115,16 +117,16 @@ def gradient_norms(model: nn.Sequential) -> list[float]:
     return norms[::-1][len(first) : -3]
 
 
-default = network(56, residual=False, norm=False)
+default = network(56, "bare")
 rng = np.random.default_rng(0)
 for parameter in default.parameters():
     if parameter.data.ndim == 4:  # the weights of a convolution
         parameter.data = nn.init.default_weight(parameter.data.shape, rng=rng)
 norms = {
-    "plain, default weights": gradient_norms(default),
-    "plain, He's weights": gradient_norms(network(56, residual=False, norm=False)),
-    "plain, batch norm": gradient_norms(network(56, residual=False)),
-    "residual, batch norm": gradient_norms(network(56, residual=True)),
+    "bare, default weights": gradient_norms(default),
+    "bare, He's weights": gradient_norms(network(56, "bare")),
+    "plain, batch norm": gradient_norms(network(56, "plain")),
+    "residual, batch norm": gradient_norms(network(56, "residual")),
 }
 picture = viz.lines(
     norms, range(1, 28), yscale="log", xlabel="block", ylabel="norm of the gradient at its input"
@@ -133,17 +135,16 @@ viz.save(picture, folder / "gradient_norms.png")
 ratio = {name: of_blocks[0] / of_blocks[-1] for name, of_blocks in norms.items()}
 for name, value in ratio.items():
     print(f"{name:24} gradient at the first block / at the last = {value:.2g}")
-assert ratio["plain, default weights"] < 1e-20 < 0.5**52  # 52 layers lie between
+assert ratio["bare, default weights"] < 1e-20 < 0.5**52  # 52 layers lie between
 assert ratio["plain, batch norm"] > 1000
-assert 0.001 < ratio["plain, He's weights"] < 1 < ratio["residual, batch norm"] < 100
+assert 0.001 < ratio["bare, He's weights"] < 1 < ratio["residual, batch norm"] < 100
 
 # %% [markdown]
 # `gradient_norms.png`, read from right to left, as the gradient travels:
 #
 # With the default weights it vanishes indeed: each layer leaves less than half of it, and it falls
-# by more than twenty powers of ten. That was the problem of the 1990s. Good weights alone solve it:
-# a variance of 2/fan, where the default's is a sixth of that, holds the norm within three powers of
-# ten over 52 layers.
+# by more than twenty powers of ten. Good weights alone solve that: a variance of 2/fan, where the
+# default's is a sixth of it, holds the norm within three powers of ten over 52 layers.
 #
 # And with batch norm, which was to make all well, it *explodes*: by a factor above a thousand.
 # Batch norm keeps every forward signal at variance 1, so how can backward grow? Let z be normal
@@ -161,6 +162,7 @@ layers = 2 * (len(blocks(default)) - 1)  # between the first block and the last
 growth = ratio["plain, batch norm"] ** (1 / layers)
 print(f"batch norm, each layer: times {growth:.2f}, in theory {np.sqrt(np.pi / (np.pi - 1)):.2f}")
 assert 1.15 < growth < 1.25
+assert abs(np.pi / (np.pi - 1) - 1.47) < 0.005
 assert abs(np.sqrt(np.pi / (np.pi - 1)) - 1.21) < 0.005
 
 # %% [markdown]
@@ -196,12 +198,13 @@ def learn(model: nn.Sequential, steps: int) -> list[float]:
     return losses
 
 
+KINDS = "plain", "residual"
 steps = 40 if options.quick else 100 if digits else 300
 curves = {}
 for depth in (20,) if options.quick else (20, 56):
-    for residual in (False, True):
-        name = f"{'residual' if residual else 'plain'}, {depth} layers"
-        curves[name] = smooth(learn(network(depth, residual=residual), steps))
+    for kind in KINDS:
+        name = f"{kind}, {depth} layers"
+        curves[name] = smooth(learn(network(depth, kind), steps))
         print(f"{name:20} training loss after {steps} steps {curves[name][-1]:.2f}")
 viz.save(
     viz.lines(curves, xlabel="step", ylabel="training loss, mean of 10 steps"),
@@ -254,10 +257,7 @@ def alignment(model: nn.Sequential) -> float:
 
 
 depths = (8, 20, 32, 44, 56)
-aligned = {
-    kind: [alignment(network(depth, residual=kind == "residual")) for depth in depths]
-    for kind in ("plain", "residual")
-}
+aligned = {kind: [alignment(network(depth, kind)) for depth in depths] for kind in KINDS}
 for kind, cosines in aligned.items():
     cells = (f"{d} layers: {c:5.2f}" for d, c in zip(depths, cosines, strict=True))
     print(f"{kind:9}", "  ".join(cells))
