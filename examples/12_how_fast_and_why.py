@@ -65,8 +65,8 @@ exact, _ = ops.conv2d.forward(
 # %% [markdown]
 # ## Loops
 #
-# The definition, once in plain Python and once compiled by Numba: the same seven lines. Python runs
-# a single row of a single channel; the whole takes 64 * 56 = 3,584 times as long.
+# The definition, once in plain Python and once compiled by Numba: the same lines. Python runs a
+# single row of a single channel; the whole takes 64 * 56 = 3,584 times as long.
 
 # %%
 
@@ -90,8 +90,8 @@ compiled = numba.njit(loops)
 # %% [markdown]
 # Now exchange the loops, so that the innermost runs along a row of the image. Each output is the
 # sum of the same products in the same order, so not one bit of the result changes. What changes is
-# that neighbouring outputs, which do not wait for each other, take turns: the compiler packs 8 or
-# 16 of them into one instruction, where before each addition had to wait for the one before it.
+# that neighbouring outputs, which need not wait for each other, take turns: the compiler packs
+# several into one instruction, where before each addition had to wait for the one before it.
 
 # %%
 
@@ -120,7 +120,8 @@ taken = seconds(
     },
     rounds=3,
 )
-taken["Python"] *= 64 * 56
+taken["Python"] *= 3584
+assert 64 * 56 == 3584
 assert np.array_equal(by_python[0, 0], by_loops[0, 0])
 assert np.array_equal(by_loops, by_rows)
 
@@ -137,6 +138,7 @@ assert np.array_equal(by_loops, by_rows)
 
 # %%
 results = {"Python": by_python, "loops, compiled": by_loops, "loops, exchanged": by_rows}
+assert weight[0].size * 56 * 56 == 9 * x.size  # the matrix
 ways = {"im2col": "textbook", "direct": "direct", "Winograd": "winograd"}
 calls = {
     name: lambda impl=impl: ops.conv2d.forward(x, weight, padding=1, impl=impl)[0]
@@ -280,7 +282,12 @@ for name, rate in reached.items():
     colour = paper.VERMILION if "Winograd" in name else paper.BLUE
     axes.plot(intensity[name], rate, "o", color=colour)
     axes.annotate(
-        name, (intensity[name], rate), (7, -9), textcoords="offset points", va="center", color=colour
+        name,
+        (intensity[name], rate),
+        (7, -9),
+        textcoords="offset points",
+        va="center",
+        color=colour,
     )
 axes.set_xlim(1 / 24, 3000)
 axes.set_ylim(min(reached.values()) / 3, 2 * max(peak, *reached.values()))

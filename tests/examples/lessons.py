@@ -62,7 +62,7 @@ def takes(lesson: Path, option: str) -> bool:
 def picture_faults(lesson: Path, folder: Path) -> list[str]:
     """Return what is wrong with the pictures that a lesson has left under ``folder``/runs."""
     place = folder / "runs" / lesson.stem
-    pictures = sorted(place.rglob("*.png"))
+    pictures = sorted(place.glob("*.png"))
     faults = [] if pictures else [f"no picture was left under {place.relative_to(folder)}"]
     faults += [f"{name} is blank or cut off" for name in map(_unfit, pictures) if name]
     text = lesson.read_text()

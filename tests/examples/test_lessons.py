@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numba
@@ -38,6 +40,17 @@ def test_the_index_names_every_lesson_and_no_other() -> None:
     named = re.findall(r"\]\(([0-9]\w*\.py)\)", INDEX.read_text())
     assert len(LESSONS) > 0
     assert set(named) == {lesson.name for lesson in LESSONS}
+
+
+def test_the_lesson_on_pytorch_says_so_where_there_is_none(tmp_path: Path) -> None:
+    hide = "import sys, runpy; sys.modules['torch'] = None; runpy.run_path(sys.argv.pop(1))"
+    done = subprocess.run(
+        [sys.executable, "-c", hide, str(EXAMPLES / "13_beyond_one_machine.py")],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == 'This lesson needs PyTorch. Use: pip install -e ".[reference]"\n'
+    assert not any(tmp_path.iterdir())
 
 
 # -------------------------------------------------------------------- that the tests can fail
