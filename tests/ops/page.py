@@ -68,19 +68,19 @@ def textbook_file(module: ModuleType) -> Path:
 
 def textbook(path: Path) -> str:
     """Return the code that ``impl="textbook"`` runs: whole functions, or branches of them."""
-    text = path.read_text()
-    found = []
-    for function in ast.parse(text).body:
+    lines, functions, branches = path.read_text().splitlines(), [], []
+    for function in ast.parse("\n".join(lines)).body:
         if not isinstance(function, ast.FunctionDef):
             continue
         if path.name == "textbook.py" or "textbook" in function.name:
-            found.append(ast.get_source_segment(text, function) or "")
+            functions.append("\n".join(lines[function.lineno - 1 : function.end_lineno]))
             continue
         for node in ast.walk(function):
             if isinstance(node, ast.If) and ast.unparse(node.test) == "impl == 'textbook'":
-                lines = text.splitlines()[node.body[0].lineno - 1 : node.body[-1].end_lineno]
-                found.append(f"# {function.name}\n" + dedent("\n".join(lines)))
-    return "\n\n".join(found)
+                branch = "\n".join(lines[node.body[0].lineno - 1 : node.body[-1].end_lineno])
+                if "_textbook(" not in branch:  # else that function says it
+                    branches.append(f"# {function.name}\n{dedent(branch)}")
+    return "\n\n\n".join(functions + (["\n\n".join(branches)] if branches else []))
 
 
 def link(path: Path) -> str:
