@@ -3,7 +3,7 @@
 #
 # Two machines share every batch: each takes half of the images, and they tell each other their
 # gradients. Do they learn the same network as one machine with the whole batch? Nearly to the last
-# bit, or not at all: it depends on a layer that you would not suspect.
+# bit, or visibly not: it depends on a layer that you would not suspect.
 #
 # Run it with `python examples/13_beyond_one_machine.py` (a minute; `--quick` learns for 2 epochs
 # instead of 15, half a minute). It needs PyTorch, `pip install -e ".[reference]"`, no second
@@ -124,7 +124,7 @@ run(*recipe, "--out", str(folder / "one"))
 run(*torchrun, *recipe, "--out", str(folder / "two"))
 
 # %% [markdown]
-# The lines that both print are the same, but for the images in a second. Two processes on one small
+# Loss and accuracy agree line by line; the images a second do not. Two processes on one small
 # machine need not be faster: they share its cores, and after each step one waits for the other.
 #
 # ## How far apart?
