@@ -172,7 +172,7 @@ def draw_lines(
 
 
 def _line(axes: Axes, number: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
-    style = _STYLES[(number + number // len(LINES)) % len(_STYLES)]
+    style = _STYLES[(number + 2 * (number // len(LINES))) % len(_STYLES)]
     axes.plot(
         x, y, color=LINES[number % len(LINES)], linestyle=style, linewidth=1.6, label=label,
         marker="." if x.size <= _MARKED else "",

@@ -123,6 +123,16 @@ def test_the_network_is_as_before_also_after_an_error():
     assert unchanged()
 
 
+def test_an_inner_with_leaves_the_outer_one_listening():
+    model = chain()
+    with watching(model, "block") as outer:
+        with watching(model, "block") as inner:
+            model(image())
+        model(image())
+        assert len(inner["block"].uses) == 1
+        assert len(outer["block"].uses) == 2
+
+
 def test_heads_and_branches_with_names_of_their_own():
     rng = np.random.default_rng(0)
     head = nn.Sequential(nn.Flatten(), nn.Linear(8, 2, rng=rng))
