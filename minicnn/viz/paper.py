@@ -1,7 +1,8 @@
 """What the pictures share: the colours, the empty figure, the file.
 
-The two colours are of Okabe & Ito (2008), Color universal design: told apart with every kind of
-colour blindness, and in print without colours by their different lightness.
+The colours are of Okabe & Ito (2008), Color universal design: told apart with every kind of colour
+blindness. Two do for most pictures, told apart in print by their different lightness; lines, of
+which there may be more, differ in their strokes too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ BLUE = "#0072B2"
 VERMILION = "#D55E00"
 INK = "#222222"
 GREY = "#767676"
+LINES = (BLUE, VERMILION, "#009E73", "#CC79A7", INK, "#E69F00", "#56B4E9")
 DOTS_PER_INCH = 150
 
 
