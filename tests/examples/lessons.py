@@ -29,7 +29,8 @@ PATIENCE = 300  # seconds; a quick lesson takes 15, a busy machine more
 def run(lesson: Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a lesson in ``folder``: quick where it can be, without display, network and data sets.
 
-    Warnings are errors. What is printed, on stdout and stderr, is ``stdout`` of the result.
+    Warnings are errors. What is printed, on stdout and stderr, is ``stdout`` of the result; the
+    exit code of one that does not end in time is 124.
     """
     inherited = {
         name: value
@@ -39,18 +40,25 @@ def run(lesson: Path, folder: Path, **environment: str) -> subprocess.CompletedP
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "ftp_proxy"), "http://127.0.0.1:9")
     home = str(Path(minicnn.__file__).parents[1])
     quick = ["--quick"] if takes(lesson, "--quick") else []
-    return subprocess.run(
-        [sys.executable, "-W", "error", str(lesson), *quick],
-        cwd=folder,
-        env={
-            **inherited,
-            **nowhere,
-            "MINICNN_DATA": str(folder / "no data"),
-            "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")]),
-            **environment,
-        },
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-W", "error", str(lesson), *quick]
+    try:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env={
+                **inherited,
+                **nowhere,
+                "MINICNN_DATA": str(folder / "no data"),
+                "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")]),
+                **environment,
+            },
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        so_far = error.stdout or b""
+        text = so_far.decode(errors="replace") if isinstance(so_far, bytes) else so_far
+        return subprocess.CompletedProcess(command, 124, f"{text}\nno end after {PATIENCE} s")
 
 
 def takes(lesson: Path, option: str) -> bool:

@@ -11,6 +11,7 @@ import numba
 import pytest
 
 from tests.arrays import compiled
+from tests.examples import lessons
 from tests.examples.lessons import EXAMPLES, LESSONS, form_faults, picture_faults, run, takes
 
 INDEX = EXAMPLES / "README.md"
@@ -110,6 +111,14 @@ def test_quick_is_asked_for_where_there_is_such_an_option(
     path = lesson(f"import sys\n{code}print(sys.argv[1:])")
     assert takes(path, "--quick") == quick
     assert run(path, tmp_path).stdout.strip() == ("['--quick']" if quick else "[]")
+
+
+def test_a_lesson_that_does_not_end_shows_how_far_it_came(
+    lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lessons, "PATIENCE", 3)
+    done = run(lesson("import time\nprint('so far', flush=True)\ntime.sleep(60)"), tmp_path)
+    assert (done.returncode, done.stdout) == (124, "so far\n\nno end after 3 s")
 
 
 PICTURE = """\
