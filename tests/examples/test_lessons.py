@@ -145,12 +145,14 @@ SAVE = 'save(figure, folder / "line.png")\n'
         (PICTURE + "figure.text(0.9, 0.5, 'too long a word')\n" + SAVE,
          ["line.png is blank or cut off"]),
         (PICTURE + SAVE + "# see two.png\n", ["the text names two.png, which is not left"]),
+        (PICTURE + SAVE.replace('"line.png"', '"li" "ne.png".strip()') + "# see l*.png, ne.png\n",
+         ["the text names ne.png, which is not left"]),
         (PICTURE + SAVE + "# see two.png\noption = '--quick'\n", []),
         (PICTURE + SAVE.replace('"line.png"', '"li" "ne.png"'),
          ["the text names ne.png, which is not left", "the text does not name line.png"]),
         (PICTURE + SAVE + 'Path("notes.txt").touch()\n', ["notes.txt is left beside runs"]),
     ],
-    ids=["fit", "none", "blank", "cut off", "missing", "quick", "unnamed", "beside"],
+    ids=["fit", "none", "blank", "cut off", "missing", "many", "quick", "unnamed", "beside"],
 )  # fmt: skip
 def test_faults_of_pictures_are_named(lesson, tmp_path: Path, code: str, faults) -> None:
     path = lesson(code)
