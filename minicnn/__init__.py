@@ -1,13 +1,13 @@
 """minicnn: convolutional networks from scratch in NumPy and Numba, every gradient by hand.
 
 ``minicnn.ops`` is the arithmetic, ``minicnn.nn`` the layers, ``minicnn.models`` the networks,
-``minicnn.optim`` the optimisers, ``minicnn.data`` the images, ``minicnn.train`` the loop, and
-``minicnn.fuse`` makes a network faster.
+``minicnn.optim`` the optimisers, ``minicnn.data`` the images, ``minicnn.train`` the loop,
+``minicnn.insight`` looks into a network, and ``minicnn.fuse`` makes it faster.
 """
 
-from minicnn import models, nn, ops
+from minicnn import insight, models, nn, ops
 from minicnn.fused import fuse
 from minicnn.shapes import ShapeError
 from minicnn.version import __version__
 
-__all__ = ["ShapeError", "__version__", "fuse", "models", "nn", "ops"]
+__all__ = ["ShapeError", "__version__", "fuse", "insight", "models", "nn", "ops"]

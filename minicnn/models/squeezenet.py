@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import nn
+from minicnn import insight, nn
 from minicnn.models.weights import with_weights
 from minicnn.nn.module import Window
 from minicnn.nn.sequential import (
@@ -69,6 +69,11 @@ class Fire(nn.Concat):
 
     def window(self, shape: tuple[int, ...]) -> Window | None:
         return super().window(chain_shape(self.stem(), shape))  # the stem is 1x1
+
+
+@insight.rule.register
+def _what_it_sees(fire: Fire, field: insight.Field, through: insight.Through) -> insight.Field:
+    return insight.side_by_side(fire.branches(), through(fire.stem(), field), through)
 
 
 @with_weights

@@ -91,20 +91,20 @@ def matrix(
     if values.ndim != 2 or not values.size:
         raise ValueError(f"matrix: 2 axes, none of them empty, are needed, got {values.shape}.")
     finite("matrix", "values", values)
-    for name, names, count in (("rows", rows, len(values)), ("columns", columns, values.shape[1])):
-        if names is not None and len(names) != count:
-            raise ValueError(f"matrix: {len(names)} names of {name} for {count} of them.")
+    for axis, given, count in (("rows", rows, len(values)), ("columns", columns, values.shape[1])):
+        if given is not None and len(given) != count:
+            raise ValueError(f"matrix: {len(given)} names of {axis} for {count} of them.")
     values = values.astype(np.float64)
     r, c = values.shape
     cell = float(np.clip(8.0 / max(r, c), 0.02, 0.55))
     written = [[form.format(v) for v in row] for row in values] if cell >= 0.16 else []
     longest = max((len(text) for row in written for text in row), default=0)
     letter = min(9.0, 72 * 0.9 * cell / (0.62 * longest)) if longest else 0.0
-    names = max((len(name) for name in rows or [""]), default=0) * 0.085
+    beside = max((len(name) for name in rows or [""]), default=0) * 0.085
     across = max((len(name) for name in columns or [""]), default=0) * 0.085
     upright = across > cell
     figure = empty(
-        max(c * cell + names + 0.9, 3.2, 0.09 * len(title)),
+        max(c * cell + beside + 0.9, 3.2, 0.09 * len(title)),
         max(r * cell, 0.6) + 0.9 + (across if upright else 0),
     )
     axes = figure.subplots()
@@ -172,7 +172,7 @@ def draw_lines(
 
 
 def _line(axes: Axes, number: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
-    style = _STYLES[(number + number // len(LINES)) % len(_STYLES)]
+    style = _STYLES[(number + 2 * (number // len(LINES))) % len(_STYLES)]
     axes.plot(
         x, y, color=LINES[number % len(LINES)], linestyle=style, linewidth=1.6, label=label,
         marker="." if x.size <= _MARKED else "",
@@ -183,7 +183,9 @@ def _tidy(axes: Axes, count: int) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if count > 1 or axes.get_lines()[0].get_label():
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)} if count > 4 else {}
-        legend = axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=3, **beside)
+        legend = axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=3)
+        if count > 4:  # beside the lines, where it hides none
+            legend.set_loc("upper left")
+            legend.set_bbox_to_anchor((1.02, 1.0))
         for text in legend.get_texts():
             text.set_parse_math(False)

@@ -1,0 +1,187 @@
+"""Looking at what passes between the layers, in both directions, and adding to it.
+
+    with watching(model, "layer3", "layer1.0.conv1") as seen:
+        y, cache = model.forward(x, training=False)
+        model.backward(dy, cache)
+    seen["layer3"].y       # what layer3 gave
+    seen["layer3"].dy      # the gradient with respect to that
+
+Layers keep nothing of a pass, so somebody has to listen. For as long as the ``with`` lasts, the
+named modules run a forward and a backward that call their own and write down what goes by; then
+they are as before, also after an error. What is written down are the arrays of the pass, no copies.
+
+A gradient can be added where it passes. With none from above, the gradient of an inner unit with
+respect to the input is the same backward as ever:
+
+    y, cache = model.forward(x, training=False)
+    seen["layer3"].inject(one_hot)
+    dx = model.backward(np.zeros_like(y), cache)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from minicnn.fused import Fused, Inference
+from minicnn.nn import Module
+from minicnn.shapes import ShapeError
+
+
+class NotSeen(RuntimeError):
+    """Nothing, or more than one thing, was seen of a layer; the message says why."""
+
+
+class Use:
+    """One run of a layer: its output and, after backward, the gradient with respect to that."""
+
+    def __init__(self, name: str, y: np.ndarray) -> None:
+        self.y = y
+        self._name = name
+        self._dy: np.ndarray | None = None
+        self._more: np.ndarray | None = None
+
+    @property
+    def dy(self) -> np.ndarray:
+        """The gradient that came in from above, with what was injected."""
+        if self._dy is None:
+            raise NotSeen(
+                f"watching: no gradient has come to {self._name}. Run the network's backward "
+                "within the with; what lies below frozen layers needs input_grad=True."
+            )
+        return self._dy
+
+    def inject(self, dy: np.ndarray) -> None:
+        """Add ``dy``, of the shape of ``y``, to the gradient that the next backward brings here."""
+        if np.shape(dy) != self.y.shape:
+            raise ShapeError(
+                f"watching: what is injected into {self._name} must have the shape of its output, "
+                f"{self.y.shape}, got {np.shape(dy)}."
+            )
+        dy = np.asarray(dy, dtype=self.y.dtype)
+        self._more = dy if self._more is None else self._more + dy
+
+    def _receive(self, dy: np.ndarray) -> np.ndarray:
+        self._dy, self._more = dy if self._more is None else dy + self._more, None
+        return self._dy
+
+
+class Watched:
+    """What was seen of a layer. ``y``, ``dy`` and ``inject`` are those of its only use."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.uses: list[Use] = []  # in the order of forward, since the with began
+
+    def _only(self) -> Use:
+        if not self.uses:
+            raise NotSeen(
+                f"watching: {self.name} has not run. Run the network's forward within the with; "
+                "heads beside the chain run in training only."
+            )
+        if len(self.uses) > 1:
+            raise NotSeen(
+                f"watching: {self.name} has run {len(self.uses)} times since the with began. Take "
+                f"one of .uses[0] to .uses[{len(self.uses) - 1}], or begin a new with."
+            )
+        return self.uses[0]
+
+    @property
+    def y(self) -> np.ndarray:
+        return self._only().y
+
+    @property
+    def dy(self) -> np.ndarray:
+        return self._only().dy
+
+    def inject(self, dy: np.ndarray) -> None:
+        self._only().inject(dy)
+
+
+@contextmanager
+def watching(model: Module, *names: str) -> Iterator[dict[str, Watched]]:
+    """Listen to the modules of these names, as ``model.named_modules()`` lists them.
+
+    Yields what is seen, by name. A layer that is used twice is heard twice, in ``uses``. Raises
+    ValueError for an unknown name, or a network that ``minicnn.fuse`` has made.
+    """
+    refuse_fused("watching", model)
+    modules = {name: find(model, name) for name in names}
+    seen = {name: Watched(name) for name in names}
+    before: list[tuple[Module, dict[str, Any]]] = []
+    try:
+        for name, module in modules.items():
+            own = vars(module)
+            before.append((module, {k: own[k] for k in ("forward", "backward") if k in own}))
+            own.update(forward=_forward(module, seen[name]), backward=_backward(module))
+        yield seen
+    finally:
+        for module, own in reversed(before):
+            for method in ("forward", "backward"):
+                vars(module).pop(method, None)
+            vars(module).update(own)
+
+
+def find(model: Module, name: str) -> Module:
+    """Return the module of that name; the error for an unknown one names similar ones."""
+    modules = dict(model.named_modules())
+    if name not in modules:
+        near = difflib.get_close_matches(name, filter(None, modules), n=3, cutoff=0.4)
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        known = ", ".join(n for n, _ in model.named_children())
+        raise ValueError(
+            f"{type(model).__name__} has no module {name!r}.{hint} Its children are {known}; "
+            "named_modules() lists all."
+        )
+    return modules[name]
+
+
+@contextmanager
+def frozen(model: Module) -> Iterator[None]:
+    """Keep backward from adding into the parameters' gradients, as long as the with lasts."""
+    before = [(param, param.trainable) for param in model.parameters()]
+    try:
+        model.freeze()
+        yield
+    finally:
+        for param, trainable in before:
+            param.trainable = trainable
+
+
+def refuse_fused(what: str, model: Module) -> None:
+    """Raise where layers are merged: what lies between them is not computed."""
+    merged = (Fused, Inference)
+    if isinstance(model, merged) or any(
+        isinstance(module, merged) or getattr(module, "_fused", None)
+        for _, module in model.named_modules()
+    ):
+        raise ValueError(
+            f"{what}: this network is fused, and what lies between its layers is not computed. "
+            "Look at the network that was given to minicnn.fuse: its parameters are the same."
+        )
+
+
+def _forward(module: Module, watched: Watched) -> Any:
+    run = module.forward
+
+    def forward(x: np.ndarray, *, training: bool) -> tuple[np.ndarray, Any]:
+        y, cache = run(x, training=training)
+        use = Use(watched.name, y)
+        watched.uses.append(use)
+        return y, (use, cache)
+
+    return forward
+
+
+def _backward(module: Module) -> Any:
+    run = module.backward
+
+    def backward(dy: np.ndarray, cache: Any, *, input_grad: bool = True) -> np.ndarray | None:
+        use, own = cache
+        return run(use._receive(dy), own, input_grad=input_grad)
+
+    return backward
