@@ -25,7 +25,7 @@ from minicnn.run_folder import TrainError, make
 from minicnn.shapes import integer
 from reference.presets import HEADS, MANNER, PRECISIONS, PRESETS, Recipe, recipe_for
 from reference.train.log import Log
-from reference.train.machine import DEVICES, Machine, join, restarted
+from reference.train.machine import DEVICES, Machine, join, may_restart
 from reference.train.run import Run, Step
 
 PROGRAM = "python -m reference.train"
@@ -189,8 +189,12 @@ def _begun(args: argparse.Namespace, machine: Machine) -> Run:
     folder = args.out or Path("runs", folder_name(recipe.model, recipe.data) + "-reference")
     if args.go_on and args.out is None:
         raise TrainError("--continue goes on in the folder of --out. Give it too.")
-    goes_on = args.out is not None and (args.go_on or restarted())
-    if goes_on and machine.once(lambda: (folder / "config.json").exists()):
+    if may_restart() and not args.go_on:
+        raise TrainError(
+            "torchrun would start this run again from its beginning (--max-restarts). Give --out "
+            "RUN --continue: with them it begins in the folder RUN, and goes on there."
+        )
+    if args.go_on and machine.once((folder / "config.json").exists):
         return _taken_up(args, machine, folder, recipe)
     if args.out is not None and machine.once((folder / "last.safetensors").exists):
         raise TrainError(

@@ -69,7 +69,7 @@ class Run:
         check_machine(recipe, machine)
         self.recipe, self.folder, self.machine, self.data_dir = recipe, folder, machine, data_dir
         self.save_every = save_every
-        self.parts = machine.main_first(
+        self.parts = machine.first_here(
             lambda: data.load(
                 recipe.data,
                 data_dir,
