@@ -143,6 +143,25 @@ def test_a_mean_of_the_weights_is_what_is_kept(tmp_path: Path, tiny) -> None:
     np.testing.assert_allclose(best["conv.weight"], expected.numpy(), rtol=1e-5)
 
 
+def test_a_mean_counts_batches_as_the_network_does(tmp_path: Path, tiny) -> None:
+    run = run_of(tmp_path / "run", epochs=1, epoch_steps=4, ema=0.75)
+    run.fit()
+    assert run.used.bn.num_batches_tracked == run.model.bn.num_batches_tracked == 4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
+def test_smoothing_spreads_a_share_of_the_target_over_all_classes(tmp_path, tiny, share) -> None:
+    run = run_of(tmp_path / "run", label_smoothing=share)
+    logits = torch.randn(6, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([3, 0, 9, 9, 1, 4])
+    probability = torch.exp(logits) / torch.exp(logits).sum(dim=1, keepdim=True)
+    wanted = torch.full((6, 10), share / 10, dtype=torch.float64)
+    wanted[torch.arange(6), target] += 1 - share
+    expected = -(wanted * torch.log(probability)).sum() / 6
+    _, loss = run.loss(logits, target)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
+
+
 def test_a_batch_in_parts_is_the_same_step(tmp_path: Path) -> None:
     runs = [
         run_of(tmp_path / str(parts), model="lenet5", accumulate=parts, ema=None, lr=0.01)
