@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from minicnn import checkpoint, run_folder
-from minicnn.evaluation import TOP_K, Scores
+from minicnn.evaluation import Scores
 from minicnn.interruption import Interrupted, stop_signals
 from minicnn.run_folder import TrainError
 from minicnn.version import __version__
@@ -171,6 +171,8 @@ class Run:
     def load_last(self) -> None:
         path = self.folder / "last.safetensors"
         state.put(self, path, *self.machine.once(lambda: checkpoint.load(path)))
+        if self.history and self.batch == 0:
+            self._write_epoch()
 
     # ---- training
 
@@ -309,28 +311,27 @@ class Run:
 
     def _end_epoch(self) -> None:
         scores = self.evaluate("validation")
-        self.history.append(
-            {
-                "epoch": self.epoch + 1,
-                "train_loss": self.loss_sum / self.seen,
-                "train_accuracy": self.correct / self.seen,
-                "validation_loss": scores.loss,
-                "validation_accuracy": scores.accuracy,
-                f"validation_top{TOP_K}": scores.top_k,
-                "learning_rate": self.schedule(self.step_number - 1),
-                "images_per_second": self.seen / self.seconds,
-                "seconds": self.seconds,
-            }
-        )
+        row = run_folder.metrics(
+            self.epoch + 1, (self.loss_sum, self.correct, self.seen), scores,
+            self.schedule(self.step_number - 1), self.seconds,
+        )  # fmt: skip
+        self.history.append(row)
         self.epoch, self.batch = self.epoch + 1, 0
         self.loss_sum, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
+        self.save_last()
+        self._write_epoch()
+
+    def _write_epoch(self) -> None:
+        """Write what follows from ``last.safetensors`` at the end of an epoch.
+
+        Resuming there writes it again, should the run have been killed in between.
+        """
         if not self.machine.main:
             return
         if self.best is self.history[-1]:
             weights = state.arrays(self.used.state_dict())
             checkpoint.save(self.folder / "model.safetensors", weights, {"epoch": self.epoch})
         run_folder.write_metrics(self.folder, self.history)
-        self.save_last()
 
     # ---- what it is worth
 

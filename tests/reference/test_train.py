@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from minicnn import checkpoint
+from minicnn.evaluation import Scores
 from minicnn.interruption import Interrupted
 from reference import exchange
 from reference.data import Pictures
@@ -124,6 +125,40 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_bits(tmp_path, tiny, optimi
     assert again.step_number == stop + 1  # the signal is heard at the next step
     again.fit()
     assert kills.same(whole.folder, again.folder) == []
+
+
+@pytest.mark.parametrize("killed_at", range(1, 7))
+def test_a_kill_between_two_files_leaves_the_best_weights(
+    tmp_path, tiny, monkeypatch, killed_at
+) -> None:
+    """The second epoch is the best the first time; done again, as a GPU might, it is the worst."""
+    run = run_of(tmp_path / "run", epochs=3)
+    worth, written, write = [0.5, 0.9, 0.3], [], checkpoint.write_whole
+
+    def write_and_die(path: Path, content: bytes) -> None:
+        if len(written) == killed_at:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write(path, content)
+
+    def evaluate(run: Run, part: str) -> Scores:
+        return Scores(1.0, worth[run.epoch], 1.0, np.zeros(len(run.parts.test), np.int64))
+
+    monkeypatch.setattr("reference.train.run.evaluate", evaluate)
+    monkeypatch.setattr(checkpoint, "write_whole", write_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        run.fit()
+    monkeypatch.setattr(checkpoint, "write_whole", write)
+    worth[1] = 0.1
+    again = Run(recipe(epochs=3), run.folder, CPU, workers=0, resumed=True)
+    if (run.folder / "last.safetensors").exists():
+        again.load_last()
+    again.fit()
+    _, note = checkpoint.load(run.folder / "model.safetensors")
+    assert note["epoch"] == again.best["epoch"]
+    with (run.folder / "metrics.csv").open() as file:
+        kept = [float(line["validation_accuracy"]) for line in csv.DictReader(file)]
+    assert kept == [row["validation_accuracy"] for row in again.history]
 
 
 def test_the_bits_do_not_depend_on_how_many_processes_read_ahead(tmp_path: Path, tiny) -> None:
