@@ -11,7 +11,7 @@ import torchvision
 from minicnn.models import IMAGENET
 from minicnn.models import MODELS as OURS
 from minicnn.recipes import Plan, changed
-from minicnn.shapes import check_choice, integer
+from minicnn.shapes import check_choice, did_you_mean, integer
 from reference.models import MODELS
 
 PRECISIONS = ("float32", "bf16", "fp16")
@@ -84,8 +84,9 @@ class Recipe(Plan):
 def check_name(name: str) -> None:
     """Raise ValueError unless there is a model or a preset of that name."""
     if name not in (*PRESETS, *MODELS, *torchvisions()):
+        near = did_you_mean(name, (*PRESETS, *MODELS, *torchvisions()))
         raise ValueError(
-            f"There is no model or preset {name!r}. Presets: {', '.join(PRESETS)}. "
+            f"There is no model or preset {name!r}.{near} Presets: {', '.join(PRESETS)}. "
             f"Models: {', '.join(MODELS)}, and torchvision's."
         )
 

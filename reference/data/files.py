@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.data import DataError
+from minicnn.data import DataError, read_image
 from minicnn.data.images import SUFFIXES, list_tree
 from minicnn.data.tree import open_tree
 
@@ -126,6 +126,14 @@ def _opened(name: str, path: Path) -> Iterator[csv.DictReader]:
             yield csv.DictReader(file)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{name}: {path} is no manifest ({error}).") from error
+
+
+def read(path: Path, channels: int) -> np.ndarray:
+    """Return an image (h, w, c) of any size. Raises DataError that begins with its path."""
+    try:
+        return read_image(path, None, channels)
+    except DataError as error:
+        raise DataError(str(error).removeprefix("read_image: ")) from error
 
 
 def counts(files: Files) -> Sequence[int]:

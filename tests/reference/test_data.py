@@ -34,7 +34,7 @@ def test_split_leaves_the_source_and_divides_every_class(animals, tmp_path, caps
     assert main(["split", str(animals), str(tmp_path / target), "--test", "0.2"]) == 0
     assert snapshot(animals) == before
     out = capsys.readouterr().out
-    assert f"left out: read_image: {animals / 'gatto/000.png'} is not a PNG or JPEG" in out
+    assert f"left out: {animals / 'gatto/000.png'} is not a PNG or JPEG" in out
     parts = list_files("x", tmp_path / target)
     assert parts["train"].classes == parts["test"].classes == ("cat", "cow", "dog")
     assert np.bincount(parts["test"].labels).tolist() == [2, 2, 2]
@@ -171,7 +171,7 @@ def test_statistics_are_exact_and_read_once(animals: Path, capsys, monkeypatch) 
     def refuse(*_):
         raise AssertionError("an image is read again")
 
-    monkeypatch.setattr("reference.data.examine.read_image", refuse)
+    monkeypatch.setattr("reference.data.files.read_image", refuse)
     assert load(name, None, channels=3, crop=8).normalization == parts.normalization
     path = parts.train.images[0]
     path.write_bytes(path.read_bytes() + b"more")

@@ -19,7 +19,7 @@ from minicnn import checkpoint
 from minicnn.run_folder import TrainError
 from reference.data import load
 from reference.presets import recipe_for
-from reference.train.checks import check_parts
+from reference.train.checks import check_machine, check_parts
 from reference.train.machine import Machine, _meet, join
 
 OPTIONS = ("lenet5", "--data", "digits", "--batch-size", "64", "--device", "cpu", "--quiet")
@@ -80,6 +80,13 @@ def test_fewer_images_than_a_batch_for_each_process() -> None:
         "digits: a batch of 2000 (500 in each of 4 processes) is larger than the 1318 training "
         "images. Use --batch-size 1316 or less."
     )
+
+
+def test_a_batch_that_the_processes_cannot_share() -> None:
+    with pytest.raises(TrainError, match=r"into 6 equal parts, 3 for each of 2 processes\."):
+        check_machine(
+            recipe_for("lenet5", "digits", accumulate=3), Machine(torch.device("cpu"), 0, 2)
+        )
 
 
 def test_killed_again_and_again_a_run_ends_with_the_same_bits(tmp_path: Path) -> None:
