@@ -351,6 +351,13 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     model, config = train.load_model(args.folder)
     name = config.recipe.data if args.data is None else whole_name(args.data)
+    cut = config.content["data"].get("cut")
+    if cut and name == config.recipe.data:
+        raise train.TrainError(
+            f"{args.folder}: its images were {cut}, which minicnn does not do. Give images that "
+            "are cut so by --data, or compare what both say of the run's own by: python -m "
+            "reference.exchange RUN --check"
+        )
     own = config.recipe.validation if name == config.recipe.data else None
     splits = data.load(name, args.data_dir or config.data_dir, validation=own)
     dataset = getattr(splits, args.split)

@@ -311,6 +311,12 @@ def read_config(folder: Path) -> Config:
     """Return what config.json says. Raises CheckpointError where it is missing or damaged."""
     path = folder / "config.json"
     content = checkpoint.read_json(path)
+    if isinstance(content, dict) and "torch" in content:
+        raise CheckpointError(
+            f"{folder} is a run of reference.train. Make one of minicnn of it by: python -m "
+            f"reference.exchange {folder} (which makes {folder / 'minicnn'}), or go on with it by: "
+            f"python -m reference.train --resume {folder}"
+        )
     try:
         of_data = content["data"]
         channels, height, width = map(int, of_data["image"])

@@ -76,9 +76,34 @@ class Recipe(Plan):
         check_name(self.model)
 
     @property
+    def network(self) -> str:
+        """What is trained, in words."""
+        return self.model + (f" with the head {self.head}" if self.head == "mlp-bn" else "")
+
+    @property
+    def in_minicnn(self) -> bool:
+        """Whether minicnn has such a network."""
+        return self.model in OURS and self.head != "mlp-bn"
+
+    @property
+    def cut(self) -> str | None:
+        """How images are cut to one size for tests, in words; None where they stay as they are."""
+        if self.size is None:
+            return None
+        return (
+            f"resized to {shorter_side(self.size)} pixels along their shorter side and cut to the "
+            f"{self.size} x {self.size} in the middle"
+        )
+
+    @property
     def image(self) -> tuple[int, int, int]:
         """The image (channels, height, width) that the model is made for."""
         return image_of(self.model)
+
+
+def shorter_side(size: int) -> int:
+    """Return the pixels of an image's shorter side, of which a test takes the middle ``size``."""
+    return round(size * 256 / 224)
 
 
 def check_name(name: str) -> None:

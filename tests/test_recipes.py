@@ -84,7 +84,8 @@ def test_onecycle_spans_the_run():
         (
             {"schedule": "multistep", "milestones": (3, 10)},
             "milestone 10 lies outside of the "
-            "run, whose epochs of full rate are 0 to 10. Use more epochs, other milestones, or anoth",
+            "run, whose epochs of full rate are 0 to 10. Use more epochs, other "
+            "milestones, or another schedule, as constant.",
         ),
         (
             {"schedule": "multistep", "milestones": (2,), "warmup_epochs": 2},

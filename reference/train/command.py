@@ -176,8 +176,12 @@ def _train(args: argparse.Namespace, machine: Machine) -> None:
             f"test accuracy {scores.accuracy:.2%} (top-{TOP_K} {scores.top_k:.2%}, loss "
             f"{scores.loss:.4f}) on {len(run.parts.test):,} images, with the weights of epoch "
             f"{int(run.best['epoch'])}; {seconds:.1f} s of training\n"
-            f"run folder {run.folder}; to evaluate it in minicnn: "
-            f"python -m reference.exchange {run.folder}"
+            f"run folder {run.folder}; "
+            + (
+                f"for minicnn: python -m reference.exchange {run.folder} --check"
+                if run.recipe.in_minicnn
+                else f"minicnn has no {run.recipe.network}"
+            )
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from minicnn import checkpoint
 from minicnn.evaluation import Scores
@@ -27,6 +28,7 @@ from reference.train.machine import Machine
 from reference.train.run import Run
 from tests.arrays import whole_networks
 from tests.reference import kills
+from tests.reference.conftest import write_images
 
 CPU = Machine(torch.device("cpu"))
 SHORT = ("--data", "digits", "--epochs", "2", "--epoch-steps", "4", "--batch-size", "32")
@@ -83,8 +85,46 @@ def test_minicnn_evaluates_the_run_to_the_same_classes(tmp_path: Path, train, ca
     assert f"accuracy {accuracy:.2%}" in capsys.readouterr().out
 
 
+@whole_networks
+def test_a_run_of_cut_images_is_compared_on_them_and_not_on_others(
+    tmp_path: Path, train, capsys
+) -> None:
+    """Though the images are of one size, minicnn would see others than those that were cut."""
+    from minicnn.cli import main as minicnn
+
+    folder, run = write_images(tmp_path / "images", {"a": 12, "b": 12}, more=0), tmp_path / "run"
+    data = ("--data", f"imagefolder:{folder}", "--size", "28", "--batch-size", "8")
+    assert "for minicnn: python -m reference.exchange" in train("lenet5", *data, *SHORT[2:4])[1]
+    assert exchange.main([str(run), "--check"]) == 0
+    out = capsys.readouterr().out
+    assert "resized to 32 pixels along their shorter side and cut to the 28 x 28 in the" in out
+    assert "5 of 5 test images are taken for the same class" in out
+    assert minicnn(["evaluate", f"{run}/minicnn"]) == 2
+    assert "and cut to the 28 x 28 in the middle, which minicnn" in capsys.readouterr().err
+    assert minicnn(["evaluate", f"{run}/minicnn", "--data", f"imagefolder:{folder}"]) == 2
+    (tmp_path / "cut").mkdir()
+    for path in folder.rglob("*.png"):
+        target = tmp_path / "cut" / path.relative_to(folder)
+        target.parent.mkdir(exist_ok=True)
+        Image.open(path).convert("L").resize((28, 28)).save(target)
+    capsys.readouterr()
+    assert minicnn(["evaluate", f"{run}/minicnn", "--data", f"imagefolder:{tmp_path / 'cut'}"]) == 0
+
+
+def test_a_run_of_the_reference_is_told_from_one_of_minicnn(tmp_path, tiny, train, capsys) -> None:
+    from minicnn.cli import main as minicnn
+
+    assert train("tiny", *SHORT)[0] == 0
+    run = str(tmp_path / "run")
+    for command in (["evaluate", run], ["predict", run, "x.png"], ["train", "--resume", run]):
+        assert minicnn(command) == 2
+        assert f"python -m reference.exchange {run} " in capsys.readouterr().err
+
+
 def test_a_run_that_minicnn_has_not_is_said_to_be_so(tmp_path: Path, tiny, train, capsys) -> None:
-    assert train("tiny", *SHORT, "--head", "mlp-bn")[0] == 0
+    _, out, _ = train("tiny", *SHORT, "--head", "mlp-bn")
+    assert "minicnn has no tiny with the head mlp-bn\n" in out
+    assert "reference.exchange" not in out
     assert exchange.main([str(tmp_path / "run")]) == 2
     assert "minicnn has no tiny with the head mlp-bn" in capsys.readouterr().err
     assert exchange.main([str(tmp_path)]) == 2
