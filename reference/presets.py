@@ -66,6 +66,11 @@ class Recipe(Plan):
                     "recipe: freeze keeps layers as they are, and without weights they have "
                     "learned nothing. Give weights too."
                 )
+            if self.aux_weight is not None:
+                raise ValueError(
+                    "recipe: aux_weight has no effect where freeze keeps all but the last layer "
+                    "from learning. Leave one of them out."
+                )
         if self.aux_weight is not None and self.model not in AUXILIARY:
             raise ValueError(
                 f"recipe: aux_weight has a meaning with {', '.join(AUXILIARY)}, but the model is "
@@ -176,6 +181,8 @@ def recipe_for(name: str, data: str | None = None, **options: Any) -> Recipe:
             f"{name}: on which data? Give --data imagefolder:PATH, a folder of class folders"
             + ("." if name in PRESETS else ", or the name of a set, as mnist or cifar10.")
         )
+    if options.get("freeze") is not None:
+        defaults.pop("aux_weight", None)
     kind, _, path = defaults["data"].partition(":")
     if name not in PRESETS:
         image = image_of(name)

@@ -24,6 +24,7 @@ from minicnn.interruption import Interrupted
 from minicnn.run_folder import TrainError, make
 from minicnn.shapes import integer
 from reference.presets import HEADS, MANNER, PRECISIONS, PRESETS, Recipe, recipe_for
+from reference.train import weights
 from reference.train.log import Log
 from reference.train.machine import DEVICES, Machine, join, may_restart
 from reference.train.run import Run, Step
@@ -256,7 +257,7 @@ def _taken_up(args: argparse.Namespace, machine: Machine, folder: Path, recipe: 
     if machine.once((folder / "last.safetensors").exists):
         run.load_last()
     elif recipe.weights is not None:  # stopped before the first checkpoint: it begins anew
-        run.load_weights()
+        weights.begin(run)
     machine.once(lambda: _sweep(folder))
     return run
 
@@ -307,6 +308,8 @@ def _print_head(run: Run) -> None:
         + (", compiled" if recipe.compile else "")
         + f"; {run.part} images at a time"
     )
+    if run.begun:
+        print(f"begins with {recipe.weights}: {run.begun}")
     for text in parts.skipped:
         print(f"left out: {text}")
     if run.done:

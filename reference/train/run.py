@@ -33,7 +33,7 @@ from minicnn.version import __version__
 from reference import data
 from reference.data.batches import Batch, seed_of
 from reference.presets import Recipe
-from reference.train import learning, memory, network, state
+from reference.train import learning, memory, network, state, weights
 from reference.train.checks import check_machine, check_parts
 from reference.train.evaluation import evaluate
 from reference.train.machine import Machine, cores
@@ -83,8 +83,9 @@ class Run:
         network.check_image(recipe, classes, self.parts.image)
 
         self.model = network.build(recipe, classes)
-        if recipe.weights is not None and not resumed:
-            self.load_weights()
+        self.begun = ""  # with which weights, in words
+        if recipe.weights is not None:
+            (weights.go_on if resumed else weights.begin)(self)
         if recipe.freeze is not None:
             network.freeze_features(self.model, recipe)
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -162,11 +163,6 @@ class Run:
         """Write ``last.safetensors``: whole, or not at all."""
         if self.machine.main:
             checkpoint.save(self.folder / "last.safetensors", *state.of(self))
-
-    def load_weights(self) -> None:
-        """Begin with the weights that the recipe names."""
-        tensors = self.machine.once(lambda: network.read_weights(self.recipe))
-        network.load_weights(self.model, self.recipe, tensors)
 
     def load_last(self) -> None:
         path = self.folder / "last.safetensors"
@@ -329,8 +325,8 @@ class Run:
         if not self.machine.main:
             return
         if self.best is self.history[-1]:
-            weights = state.arrays(self.used.state_dict())
-            checkpoint.save(self.folder / "model.safetensors", weights, {"epoch": self.epoch})
+            best = state.arrays(self.used.state_dict())
+            checkpoint.save(self.folder / "model.safetensors", best, {"epoch": self.epoch})
         run_folder.write_metrics(self.folder, self.history)
 
     # ---- what it is worth
@@ -354,9 +350,9 @@ class Run:
     def load_best(self) -> None:
         path = self.folder / "model.safetensors"
         tensors, _ = self.machine.once(lambda: checkpoint.load(path))
-        state.fill(self.model, path, tensors)
+        state.fill(self.model, self.recipe.network, path, tensors)
         if self.mean is not None:
-            state.fill(self.mean.module, path, tensors)
+            state.fill(self.mean.module, self.recipe.network, path, tensors)
 
     # ---- helpers
 

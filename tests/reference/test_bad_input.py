@@ -120,7 +120,10 @@ def test_a_checkpoint_of_another_network_or_head(tmp_path: Path, tiny, train) ->
     last = tmp_path / "run/last.safetensors"
     last.write_bytes((tmp_path / "mlp/last.safetensors").read_bytes())
     code, _, err = train("--resume", tmp_path / "run")
-    assert (code, "holds the weights of another model or head" in err) == (2, True)
+    assert (code, "holds a run of tiny with the head mlp-bn, this one" in err) == (
+        2,
+        True,
+    )
     last.write_bytes(last.read_bytes()[:1000])
     code, _, err = train("--resume", tmp_path / "run")
     assert (code, "cut off or damaged" in err) == (2, True)
