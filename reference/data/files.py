@@ -129,7 +129,7 @@ def _opened(name: str, path: Path) -> Iterator[csv.DictReader]:
 
 
 def read(path: Path, channels: int) -> np.ndarray:
-    """Return an image (h, w, c) of any size. Raises DataError that begins with its path."""
+    """Return an image (h, w, c) of any size. Raises DataError that names it."""
     try:
         return read_image(path, None, channels)
     except DataError as error:

@@ -151,10 +151,12 @@ def load(model: nn.Module, recipe: Recipe, weights: Weights) -> str:
         if weights.network is not None:
             whose = f"these are weights of {weights.network}, the run is of {recipe.network}"
         few = list(wrong.values())
-        of_classes = all(name in head or name.startswith(_AUXILIARY) for name in wrong)
+        advice = ""
+        if all(name in head or name.startswith(_AUXILIARY) for name in wrong):
+            advice = " For other classes give it a new head by --head linear."
         raise TrainError(
             f"{recipe.weights}: {whose}. {'; '.join(few[:5])}{'; ...' if len(few) > 5 else ''}."
-            + (" For other classes give it a new head by --head linear." * of_classes)
+            f"{advice}"
         )
     with torch.no_grad():
         for name, tensor in own.items():
