@@ -91,7 +91,7 @@ class Plan:
             )
         if self.step_epochs is not None and self.step_epochs >= self.epochs - warmup:
             raise ValueError(
-                f"recipe: the first drop, {self.step_epochs} epochs after the warm-up, lies behind "
+                f"recipe: the first drop, after epoch {warmup + self.step_epochs}, lies behind "
                 f"the end, epoch {self.epochs}. Use more epochs, a smaller step_epochs, or another "
                 "schedule, as constant."
             )

@@ -93,7 +93,7 @@ def test_onecycle_spans_the_run():
         ),
         (
             {"schedule": "step", "step_epochs": 10},
-            "10 epochs after the warm-up, lies "
+            "the first drop, after epoch 10, lies "
             "behind the end, epoch 10. Use more epochs, a smaller step_epochs, or another schedule",
         ),
         ({"schedule": "step", "milestones": (1,)}, "milestones has a meaning with the schedule m"),
