@@ -192,6 +192,11 @@ class Run:
             traceback.clear_frames(error.__traceback__)  # they hold on to what fills the memory
             raise TrainError(f"{memory.advice(self)} {self._kept()}") from error
         except RuntimeError as error:
+            if "DataLoader worker" in str(error) and "Terminated" in str(error):
+                raise TrainError(
+                    "a process that reads images ahead was told to stop, as torchrun tells all "
+                    f"when one has died. {self._kept()}"
+                ) from error
             if "DataLoader worker" in str(error):
                 raise TrainError(
                     "a process that reads images ahead has died; often the system killed it for "

@@ -113,6 +113,13 @@ def test_a_reader_that_dies_is_named_and_the_checkpoint_is_whole(
         run.fit()
     assert checkpoint.load(run.folder / "last.safetensors")[1]["epoch"] == 1
 
+    def told(*_):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
+
+    monkeypatch.setattr(run, "_epoch", told)
+    with pytest.raises(TrainError, match=r"was told to stop, .* checkpoint is whole\. Go on with"):
+        run.fit()
+
 
 def test_a_checkpoint_of_another_network_or_head(tmp_path: Path, tiny, train) -> None:
     assert train("tiny", *SHORT)[0] == 0
