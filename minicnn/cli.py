@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--split", choices=("train", "validation", "test"), default="test", help="which part"
     )
-    _add_data_dir(evaluate)
+    add_data_dir(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
     predict = commands.add_parser(
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_gradcheck(commands)
     doctor = commands.add_parser("doctor", help="what is installed, found and compiled")
-    _add_data_dir(doctor)
+    add_data_dir(doctor)
     doctor.add_argument(
         "--warm", action="store_true", help="compile all kernels first, so that no run has to wait"
     )
@@ -112,7 +112,8 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
-def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the option of where data sets lie."""
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -138,7 +139,7 @@ def _add_train(commands: Any) -> None:
         help="digits (the default, no download), mnist, fashion-mnist, kmnist, cifar10, "
         "imagefolder:PATH (of a folder or a zip)",
     )
-    _add_data_dir(parser)
+    add_data_dir(parser)
     parser.add_argument(
         "--out", type=Path, metavar="RUN", help="a new folder for the run (else under runs/)"
     )
@@ -351,6 +352,13 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     model, config = train.load_model(args.folder)
     name = config.recipe.data if args.data is None else whole_name(args.data)
+    cut = config.content["data"].get("cut")
+    if cut and name == config.recipe.data:
+        raise train.TrainError(
+            f"{args.folder}: its images were {cut}, which minicnn does not do. Give images that "
+            "are cut so by --data, or compare what both say of the run's own by: python -m "
+            "reference.exchange RUN --check"
+        )
     own = config.recipe.validation if name == config.recipe.data else None
     splits = data.load(name, args.data_dir or config.data_dir, validation=own)
     dataset = getattr(splits, args.split)

@@ -61,9 +61,10 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "warmup_epochs", "step_epochs", "patience"):
+        least = {"epochs": 1, "batch_size": 1, "warmup_epochs": 0, "step_epochs": 1, "patience": 1}
+        for name in least:
             if getattr(self, name) is not None:
-                integer("recipe", name, getattr(self, name), 1)
+                integer("recipe", name, getattr(self, name), least[name])
         integer("recipe", "seed", self.seed, 0)
         self.check_model()
         check_choice("recipe", "optimizer", self.optimizer, OPTIMIZERS)
@@ -84,17 +85,22 @@ class Plan:
                 )
         warmup = self.warmup_epochs or 0
         if warmup >= self.epochs:
-            raise ValueError(f"recipe: {warmup} epochs of warm-up leave nothing of {self.epochs}.")
+            raise ValueError(
+                f"recipe: {warmup} epochs of warm-up leave nothing of {self.epochs}. Use more "
+                "epochs, or fewer warmup_epochs; 0 is none."
+            )
         if self.step_epochs is not None and self.step_epochs >= self.epochs - warmup:
             raise ValueError(
-                f"recipe: the first drop, {self.step_epochs} epochs after the warm-up, lies behind "
-                f"the end of {self.epochs} epochs. Use a smaller step_epochs."
+                f"recipe: the first drop, after epoch {warmup + self.step_epochs}, lies behind "
+                f"the end, epoch {self.epochs}. Use more epochs, a smaller step_epochs, or another "
+                "schedule, as constant."
             )
         for milestone in self.milestones or ():
             if not warmup < milestone < self.epochs:
                 raise ValueError(
                     f"recipe: milestone {milestone} lies outside of the run, whose epochs of full "
-                    f"rate are {warmup} to {self.epochs}."
+                    f"rate are {warmup} to {self.epochs}. Use more epochs, other milestones, or "
+                    "another schedule, as constant."
                 )
 
     def check_model(self) -> None:

@@ -61,6 +61,28 @@ def _loss(row: dict[str, float]) -> float:
     return math.inf if math.isnan(loss) else loss
 
 
+def metrics(
+    epoch: int,
+    train: tuple[float, int, int],
+    validation: Scores,
+    rate: float,
+    seconds: float,
+) -> dict[str, float]:
+    """Return the row of an epoch; ``train`` is (sum of losses, right answers, images)."""
+    loss_sum, correct, images = train
+    return {
+        "epoch": epoch,
+        "train_loss": loss_sum / images,
+        "train_accuracy": correct / images,
+        "validation_loss": validation.loss,
+        "validation_accuracy": validation.accuracy,
+        f"validation_top{TOP_K}": validation.top_k,
+        "learning_rate": rate,
+        "images_per_second": images / seconds,
+        "seconds": seconds,
+    }
+
+
 def write_metrics(folder: Path, history: History) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -79,6 +80,12 @@ def check_choice(op: str, name: str, value: str, choices: Sequence[str]) -> None
     """Raise unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{op}: {name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean lenet5?" with those of ``known`` that ``name`` is close to, else ""."""
+    near = get_close_matches(name.lower(), known, n=3)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def integer(op: str, name: str, value: object, least: int) -> int:

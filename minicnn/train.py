@@ -24,7 +24,7 @@ import numpy as np
 from minicnn import checkpoint, data, models, run_folder
 from minicnn.backend import single_threaded_blas
 from minicnn.checkpoint import CheckpointError
-from minicnn.evaluation import TOP_K, Scores, evaluate, first_nonfinite
+from minicnn.evaluation import Scores, evaluate, first_nonfinite
 from minicnn.fused import fuse
 from minicnn.interruption import Interrupted, stop_signals
 from minicnn.nn import Module, StateDictError, init
@@ -234,19 +234,11 @@ class Run:
             self.normalization,
             impl=self.recipe.impl,
         )
-        self.history.append(
-            {
-                "epoch": self.epoch + 1,
-                "train_loss": self.loss_sum / self.seen,
-                "train_accuracy": self.correct / self.seen,
-                "validation_loss": scores.loss,
-                "validation_accuracy": scores.accuracy,
-                f"validation_top{TOP_K}": scores.top_k,
-                "learning_rate": self.schedule(self._step_number - 1),
-                "images_per_second": self.seen / self.seconds,
-                "seconds": self.seconds,
-            }
-        )
+        row = run_folder.metrics(
+            self.epoch + 1, (self.loss_sum, self.correct, self.seen), scores,
+            self.schedule(self._step_number - 1), self.seconds,
+        )  # fmt: skip
+        self.history.append(row)
         self.epoch, self.batch = self.epoch + 1, 0
         self.loss_sum, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
         if self.best is self.history[-1]:
@@ -319,6 +311,12 @@ def read_config(folder: Path) -> Config:
     """Return what config.json says. Raises CheckpointError where it is missing or damaged."""
     path = folder / "config.json"
     content = checkpoint.read_json(path)
+    if isinstance(content, dict) and "torch" in content:
+        raise CheckpointError(
+            f"{folder} is a run of reference.train. Make one of minicnn of it by: python -m "
+            f"reference.exchange {folder} (which makes {folder / 'minicnn'}), or go on with it by: "
+            f"python -m reference.train --resume {folder}"
+        )
     try:
         of_data = content["data"]
         channels, height, width = map(int, of_data["image"])

@@ -191,12 +191,16 @@ def _run_to_minicnn(source: Path, target: Path, check: bool) -> int:
     from reference.train import to_minicnn
 
     try:
-        tensors = to_minicnn.write(source, target)
+        tensors, cut = to_minicnn.write(source, target)
         numbers = sum(tensor.numel() for tensor in tensors.values())
-        print(
-            f"{target}: {len(tensors)} tensors, {numbers:,} numbers; to evaluate: "
-            f"minicnn evaluate {target}"
-        )
+        print(f"{target}: {len(tensors)} tensors, {numbers:,} numbers")
+        if cut:
+            print(
+                f"the images of this run are {cut}, which minicnn does not do: give it such images "
+                f"by minicnn evaluate {target} --data, or compare both here by --check"
+            )
+        else:
+            print(f"to evaluate it: minicnn evaluate {target}")
         if not check:
             return 0
         both = to_minicnn.compare(source, target)

@@ -11,7 +11,7 @@ import torchvision
 from minicnn.models import IMAGENET
 from minicnn.models import MODELS as OURS
 from minicnn.recipes import Plan, changed
-from minicnn.shapes import check_choice, integer
+from minicnn.shapes import check_choice, did_you_mean, integer
 from reference.models import MODELS
 
 PRECISIONS = ("float32", "bf16", "fp16")
@@ -66,6 +66,11 @@ class Recipe(Plan):
                     "recipe: freeze keeps layers as they are, and without weights they have "
                     "learned nothing. Give weights too."
                 )
+            if self.aux_weight is not None:
+                raise ValueError(
+                    "recipe: aux_weight has no effect where freeze keeps all but the last layer "
+                    "from learning. Leave one of them out."
+                )
         if self.aux_weight is not None and self.model not in AUXILIARY:
             raise ValueError(
                 f"recipe: aux_weight has a meaning with {', '.join(AUXILIARY)}, but the model is "
@@ -76,16 +81,42 @@ class Recipe(Plan):
         check_name(self.model)
 
     @property
+    def network(self) -> str:
+        """What is trained, in words."""
+        return self.model + (f" with the head {self.head}" if self.head == "mlp-bn" else "")
+
+    @property
+    def in_minicnn(self) -> bool:
+        """Whether minicnn has such a network."""
+        return self.model in OURS and self.head != "mlp-bn"
+
+    @property
+    def cut(self) -> str | None:
+        """How images are cut to one size for tests, in words; None where they stay as they are."""
+        if self.size is None:
+            return None
+        return (
+            f"resized to {shorter_side(self.size)} pixels along their shorter side and cut to the "
+            f"{self.size} x {self.size} in the middle"
+        )
+
+    @property
     def image(self) -> tuple[int, int, int]:
         """The image (channels, height, width) that the model is made for."""
         return image_of(self.model)
 
 
+def shorter_side(size: int) -> int:
+    """Return the pixels of an image's shorter side, of which a test takes the middle ``size``."""
+    return round(size * 256 / 224)
+
+
 def check_name(name: str) -> None:
     """Raise ValueError unless there is a model or a preset of that name."""
     if name not in (*PRESETS, *MODELS, *torchvisions()):
+        near = did_you_mean(name, (*PRESETS, *MODELS, *torchvisions()))
         raise ValueError(
-            f"There is no model or preset {name!r}. Presets: {', '.join(PRESETS)}. "
+            f"There is no model or preset {name!r}.{near} Presets: {', '.join(PRESETS)}. "
             f"Models: {', '.join(MODELS)}, and torchvision's."
         )
 
@@ -150,6 +181,8 @@ def recipe_for(name: str, data: str | None = None, **options: Any) -> Recipe:
             f"{name}: on which data? Give --data imagefolder:PATH, a folder of class folders"
             + ("." if name in PRESETS else ", or the name of a set, as mnist or cifar10.")
         )
+    if options.get("freeze") is not None:
+        defaults.pop("aux_weight", None)
     kind, _, path = defaults["data"].partition(":")
     if name not in PRESETS:
         image = image_of(name)

@@ -224,7 +224,8 @@ def fails(capsys):
 
 def test_an_unknown_model_lists_the_known(fails):
     text = fails("train", "lenet6")
-    assert "There is no model 'lenet6'. Known: lenet5, lenet5-1998, cnn3, convnet, " in text
+    assert "There is no model 'lenet6'. Did you mean lenet5 or " in text
+    assert "? Known: lenet5, lenet5-1998, cnn3, convnet, " in text
     assert "which model? Known: lenet5" in fails("train")
     assert "There is no model 'lenet6'" in fails("summary", "lenet6")
 

@@ -81,12 +81,21 @@ def test_onecycle_spans_the_run():
             "momentum has a meaning with the schedule constant or step or multistep or cosine, but "
             "the schedule is onecycle",
         ),
-        ({"schedule": "multistep", "milestones": (3, 10)}, "milestone 10 lies outside of the run"),
+        (
+            {"schedule": "multistep", "milestones": (3, 10)},
+            "milestone 10 lies outside of the "
+            "run, whose epochs of full rate are 0 to 10. Use more epochs, other "
+            "milestones, or another schedule, as constant.",
+        ),
         (
             {"schedule": "multistep", "milestones": (2,), "warmup_epochs": 2},
             "milestone 2 lies outside of the run, whose epochs of full rate are 2 to 10",
         ),
-        ({"schedule": "step", "step_epochs": 10}, "the first drop, 10 epochs after the warm-up"),
+        (
+            {"schedule": "step", "step_epochs": 10},
+            "the first drop, after epoch 10, lies "
+            "behind the end, epoch 10. Use more epochs, a smaller step_epochs, or another schedule",
+        ),
         ({"schedule": "step", "milestones": (1,)}, "milestones has a meaning with the schedule m"),
         ({"optimizer": "lion"}, "optimizer must be one of sgd, adam, adamw, got 'lion'"),
         ({"schedule": "zigzag"}, "schedule must be one of"),
@@ -98,8 +107,10 @@ def test_onecycle_spans_the_run():
         ({"label_smoothing": 2.0}, "label_smoothing must be from 0 to 1"),
         (
             {"schedule": "cosine", "epochs": 2, "warmup_epochs": 2},
-            "2 epochs of warm-up leave nothing of 2",
+            "2 epochs of warm-up leave nothing of 2. Use more epochs, or fewer warmup_epochs; 0 is "
+            "none.",
         ),
+        ({"warmup_epochs": -1, "schedule": "cosine"}, "warmup_epochs must be at least 0, got -1"),
     ],
 )
 def test_what_is_wrong_or_would_be_ignored_is_refused(options, message):

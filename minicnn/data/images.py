@@ -28,6 +28,10 @@ THREADS = min(os.cpu_count() or 1, 8)
 BLOCK = 64  # images that a thread decodes at a time
 
 
+class MixedSizes(DataError):
+    """Images of a folder that are not of one size."""
+
+
 def read_image(
     path: str | Path, size: tuple[int, int] | None, channels: int
 ) -> UInt8[np.ndarray, "h w c"]:
@@ -128,6 +132,11 @@ def _class_files(name: str, tree: Tree, folder: str) -> dict[str, list[str]]:
     files = {}
     for of_class in classes:
         images = [file for file in tree.entries(of_class)[1] if file.lower().endswith(SUFFIXES)]
+        if not images and of_class == "train" and tree.entries(of_class)[0]:
+            raise DataError(
+                f"{name}: {tree.path / folder} has a folder train, and none named test or val. Add "
+                f"one, or give {tree.path / of_class} alone: a part of it is then set apart."
+            )
         if not images:
             raise DataError(
                 f"{name}: class folder {tree.path / of_class} has no image "
@@ -156,7 +165,7 @@ def _read_all(name: str, tree: Tree, files: list[str], first: str) -> np.ndarray
         in_order = chain.from_iterable(pool.map(read, blocks))
         for i, (file, image) in enumerate(zip(files, in_order, strict=True)):
             if image.shape[:2] != (h, w):
-                raise DataError(
+                raise MixedSizes(
                     f"{name}: {tree.path / file} is {image.shape[0]}x{image.shape[1]} pixels "
                     f"(height x width) but {tree.path / first} is {h}x{w}. All images must have "
                     "one size; crop or resize them to it."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minicnn.data import cifar, digits, images, mnist
 from minicnn.data.dataset import DataError, Dataset, Splits, set_apart
-from minicnn.shapes import integer
+from minicnn.shapes import did_you_mean, integer
 
 NAMES = ("digits", *mnist.FAMILIES, "cifar10", "imagefolder:PATH")
 
@@ -59,7 +59,10 @@ def load(
     elif kind == "imagefolder" and path:
         train, held, test = images.load_folder(name, Path(path).expanduser())
     else:
-        raise DataError(f"There is no data set {name!r}. Known are {', '.join(NAMES)}.")
+        near = did_you_mean(kind, NAMES)
+        if name and Path(name).expanduser().exists():
+            near = f" Did you mean imagefolder:{name}?"
+        raise DataError(f"There is no data set {name!r}.{near} Known are {', '.join(NAMES)}.")
     if test is None:
         train, test = set_apart(train, TEST_FRACTION, TEST_SEED, "test")
     if held is None:

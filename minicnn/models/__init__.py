@@ -43,6 +43,7 @@ from minicnn.models.vgg import (
 )
 from minicnn.models.weights import load_weights
 from minicnn.nn import Module
+from minicnn.shapes import did_you_mean
 
 __all__ = [
     "MODELS",
@@ -126,7 +127,8 @@ MODELS: dict[str, Model] = {
 def find(name: str) -> Model:
     """Return how to build the network of that name; an unknown name lists the known ones."""
     if name not in MODELS:
-        raise ValueError(f"There is no model {name!r}. Known: {', '.join(MODELS)}.")
+        near = did_you_mean(name, MODELS)
+        raise ValueError(f"There is no model {name!r}.{near} Known: {', '.join(MODELS)}.")
     return MODELS[name]
 
 

@@ -6,11 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from minicnn.shapes import did_you_mean
 from reference.bench import environment, measure, memory, report
 from reference.bench.machine import Peak
 from reference.bench.machine import measure as measure_peak
@@ -227,9 +227,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 
 def _unknown(pattern: str) -> str:
-    near = get_close_matches(pattern, WORKLOADS, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"there is no workload {pattern!r}.{hint} --list shows all."
+    return f"there is no workload {pattern!r}.{did_you_mean(pattern, WORKLOADS)} --list shows all."
 
 
 def _list(names: Sequence[str]) -> None:

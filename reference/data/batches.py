@@ -17,12 +17,10 @@ from torchvision.transforms import v2
 
 from minicnn.data import Normalization
 from reference.data.parts import Part
-from reference.presets import Recipe
+from reference.presets import Recipe, shorter_side
 
 Key = tuple[int, int]  # (epoch, image)
 Batch = tuple[torch.Tensor, torch.Tensor]  # images as bytes (n, c, h, w), labels
-
-_SHORTER = 256 / 224  # of the shorter side to the centre that is cut from it, in tests
 
 
 def seed_of(*numbers: int) -> int:
@@ -77,8 +75,8 @@ def _moves(recipe: Recipe, size: tuple[int, int]) -> Any:
 def _centre(recipe: Recipe) -> Any:
     if not recipe.size:
         return None
-    shorter = round(recipe.size * _SHORTER)
-    return v2.Compose([v2.Resize(shorter, antialias=True), v2.CenterCrop(recipe.size)])
+    resize = v2.Resize(shorter_side(recipe.size), antialias=True)
+    return v2.Compose([resize, v2.CenterCrop(recipe.size)])
 
 
 class Batches(Sampler[list[Key]]):

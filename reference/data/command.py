@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from minicnn.cli import whole_name
+from minicnn.cli import add_data_dir, whole_name
 from minicnn.data import DataError
 from reference.data.examine import examine
 from reference.data.files import counts, list_files
@@ -31,7 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m reference.data", description="Tools for folders of images."
+        prog="python -m reference.data",
+        description="Tools for folders of images.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Examples:\n"
+        "  python -m reference.data split raw-img animals --test 0.2    links, in a new folder\n"
+        "  python -m reference.data split raw-img animals.csv           a manifest\n"
+        "  python -m reference.data report animals\n"
+        "  python -m reference.data stats animals",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     about = "divide class folders into train and test, by links or a manifest; the source stays"
@@ -47,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     about = "mean and standard deviation of the training images, exact over all pixels"
     stats = commands.add_parser("stats", help=about, description=about)
     stats.add_argument("data", metavar="DATA", help="mnist, ..., a folder, or a manifest (.csv)")
-    stats.add_argument("--data-dir", type=Path, metavar="DIR", help="where data sets lie or go")
+    add_data_dir(stats)
     stats.add_argument("--channels", type=int, choices=(1, 3), default=3, help="of files (3)")
     stats.add_argument("--validation", type=float, help="part set apart from training (1/12)")
     stats.set_defaults(run=_stats)

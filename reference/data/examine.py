@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn import files
-from minicnn.data import DataError, read_image
+from minicnn.data import DataError
+from minicnn.files import write_whole
+from reference.data.files import read
 
 _AHEAD = 256  # images that wait for their turn
 
@@ -42,7 +43,7 @@ def examine(name: str, paths: Sequence[Path], channels: int) -> Examined:
     content = {"occur": found.occur.tolist(), "unreadable": found.unreadable}
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        files.write_whole(place, json.dumps(content).encode())
+        write_whole(place, json.dumps(content).encode())
     except OSError:
         pass  # a cache that cannot be written costs time alone
     return found
@@ -64,9 +65,9 @@ def _read_all(name: str, paths: Sequence[Path], channels: int) -> Examined:
 def _each(paths: Sequence[Path], channels: int) -> Iterator[np.ndarray | str]:
     """Yield the counts of each image in order, or why it cannot be read."""
 
-    def read(path: Path) -> np.ndarray | str:
+    def count(path: Path) -> np.ndarray | str:
         try:
-            image = read_image(path, None, channels)
+            image = read(path, channels)
         except DataError as error:
             return str(error)
         return np.stack(
@@ -76,7 +77,7 @@ def _each(paths: Sequence[Path], channels: int) -> Iterator[np.ndarray | str]:
     coming = iter(paths)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:  # Pillow decodes without the GIL
         while block := list(islice(coming, _AHEAD)):
-            yield from pool.map(read, block)
+            yield from pool.map(count, block)
 
 
 def _cache() -> Path:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.data import DataError
-from minicnn.data.images import list_tree
+from minicnn.data import DataError, read_image
+from minicnn.data.images import SUFFIXES, list_tree
 from minicnn.data.tree import open_tree
 
 COLUMNS = ("path", "class", "part")
@@ -70,7 +70,10 @@ def _flat(of_class, where) -> Files:
 
 
 class Manifest:
-    """A manifest as a tree of folders: ``train/cat/00000007.jpg`` stands for its eighth image."""
+    """A manifest as a tree of folders: ``train/cat/00000007.png`` stands for its eighth image.
+
+    So it does whatever the name of the file is: what a manifest names is meant to be an image.
+    """
 
     def __init__(self, name: str, path: Path) -> None:
         self.path = path
@@ -82,7 +85,7 @@ class Manifest:
             file = Path(line["path"])
             part = "" if undivided else line["part"]
             folder = f"{part}/{line['class']}".removeprefix("/")
-            key = f"{folder}/{number:08d}{file.suffix}"
+            key = f"{folder}/{number:08d}{SUFFIXES[0]}"
             if part:
                 self._inside[""][0].add(part)
             self._inside[part][0].add(folder)
@@ -123,6 +126,14 @@ def _opened(name: str, path: Path) -> Iterator[csv.DictReader]:
             yield csv.DictReader(file)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{name}: {path} is no manifest ({error}).") from error
+
+
+def read(path: Path, channels: int) -> np.ndarray:
+    """Return an image (h, w, c) of any size. Raises DataError that names it."""
+    try:
+        return read_image(path, None, channels)
+    except DataError as error:
+        raise DataError(str(error).removeprefix("read_image: ")) from error
 
 
 def counts(files: Files) -> Sequence[int]:

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from minicnn import data
-from minicnn.data import DataError, Dataset, Normalization, read_image
+from minicnn.data import DataError, Dataset, Normalization
 from minicnn.data.dataset import draw_apart, normalization_of_counts
+from minicnn.data.images import MixedSizes
 from minicnn.data.sources import TEST_FRACTION, TEST_SEED, VALIDATION_FRACTION
 from reference.data.examine import examine
-from reference.data.files import Files, counts, list_files
+from reference.data.files import Files, counts, list_files, read
 
 
 class Part(NamedTuple):
@@ -34,7 +35,7 @@ class Part(NamedTuple):
         """Return image ``i`` (c, h, w) as bytes. Raises DataError where it cannot be read."""
         if isinstance(self.images, torch.Tensor):
             return self.images[i]
-        return torch.from_numpy(read_image(self.images[i], None, self.channels)).permute(2, 0, 1)
+        return torch.from_numpy(read(self.images[i], self.channels)).permute(2, 0, 1)
 
 
 class Parts(NamedTuple):
@@ -60,9 +61,17 @@ def load(
     Raises DataError where the data cannot be had or do not fit together.
     """
     kind, _, path = name.partition(":")
+    if crop is None and kind == "imagefolder" and path.lower().endswith(".csv"):
+        raise DataError(
+            f"{name}: what a manifest names is cut to one size. Give it by --size PIXELS."
+        )
     if crop is not None and kind == "imagefolder" and not path.endswith(".zip"):
         return _of_files(name, Path(path).expanduser(), channels, crop, validation)
-    splits = data.load(name, data_dir, validation=validation)
+    try:
+        splits = data.load(name, data_dir, validation=validation)
+    except MixedSizes as error:
+        unpacked = "Unpacked, they" if path.endswith(".zip") else "Here they"
+        raise DataError(f"{error} {unpacked} can be cut to one size by --size PIXELS.") from error
     _, h, w, own = splits.train.images.shape
     return Parts(
         _in_memory(splits.train),
@@ -134,7 +143,7 @@ def _check_classes(name: str, part: str, listed: Files, readable: Files) -> None
         if before and not left:
             raise DataError(
                 f"{name}: none of the {before} images of class {of_class} in the {part} part can "
-                "be read. See which by: python -m reference.data report PATH"
+                f"be read. See which by: python -m reference.data report {name.partition(':')[2]}"
             )
     if not len(readable.paths):
         raise DataError(f"{name}: there is no image in the {part} part. Add some.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def split(source: Path, target: Path, test: float, seed: int) -> tuple[dict[str,
         raise ValueError(f"split: the part for testing must be between 0 and 1, got {test}.")
     if target.exists():
         raise DataError(f"{target}: is there already. Choose another name, or remove it.")
-    if target.absolute().is_relative_to(source.absolute()):
+    if target.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{target}: lies inside of {source}, which is left as it is.")
     parts = list_files(name, source)
     if set(parts) != {"train"}:
@@ -64,22 +65,25 @@ def split(source: Path, target: Path, test: float, seed: int) -> tuple[dict[str,
 def _each(parts: dict[str, Files]) -> Iterator[tuple[Path, str, str]]:
     for part, files in parts.items():
         for path, label in zip(files.paths, files.labels, strict=True):
-            yield path.absolute(), files.classes[label], part
+            yield path, files.classes[label], part
 
 
 def _manifest(parts: dict[str, Files]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(_each(parts))
+    writer.writerows((path.resolve(), *about) for path, *about in _each(parts))
     return text.getvalue()
 
 
 def _link(parts: dict[str, Files], target: Path) -> None:
     """Make all links in a folder beside ``target``, which then takes its name."""
     half = target.with_name(f".{target.name}.{os.getpid()}.part")
-    for path, of_class, part in _each(parts):
-        folder = half / part / of_class
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / path.name).symlink_to(path)
-    half.rename(target)
+    try:
+        for path, of_class, part in _each(parts):
+            folder = half / part / of_class
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / path.name).symlink_to(path.resolve())  # to the image, not to another link
+        half.rename(target)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)

@@ -17,9 +17,12 @@ def check_machine(recipe: Recipe, machine: Machine) -> None:
     shares = machine.size * recipe.accumulate
     if recipe.batch_size % shares:
         more = -(-recipe.batch_size // shares) * shares
+        ways = f"{shares} equal parts"
+        if machine.size > 1:
+            ways += f", {recipe.accumulate} for each of {machine.size} processes"
         raise TrainError(
-            f"a batch of {recipe.batch_size} cannot be divided over {machine.size} processes with "
-            f"{recipe.accumulate} parts each. Use for example --batch-size {more}."
+            f"a batch of {recipe.batch_size} cannot be divided into {ways}. Use for example "
+            f"--batch-size {more}."
         )
 
 

@@ -17,15 +17,16 @@ import torch
 
 from minicnn import checkpoint
 from minicnn.checkpoint import CheckpointError
-from minicnn.cli import add_plan_options, epoch_line, folder_name, whole_name
+from minicnn.cli import Help, add_data_dir, add_plan_options, epoch_line, folder_name, whole_name
 from minicnn.data import DataError
 from minicnn.evaluation import TOP_K
 from minicnn.interruption import Interrupted
 from minicnn.run_folder import TrainError, make
 from minicnn.shapes import integer
 from reference.presets import HEADS, MANNER, PRECISIONS, PRESETS, Recipe, recipe_for
+from reference.train import weights
 from reference.train.log import Log
-from reference.train.machine import DEVICES, Machine, join, restarted
+from reference.train.machine import DEVICES, Machine, join, may_restart
 from reference.train.run import Run, Step
 
 PROGRAM = "python -m reference.train"
@@ -59,12 +60,26 @@ def _of_worker(message: str) -> str:
 # ---------------------------------------------------------------------------------------- options
 
 
+class _Help(Help, argparse.RawDescriptionHelpFormatter):
+    pass
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Train a network with PyTorch and leave a folder as minicnn does.",
-        epilog="Options that are not given come from the preset; reference/presets.py shows them. "
-        "Under torchrun the run is spread over all its processes.",
+        formatter_class=_Help,
+        epilog="Options that are not given come from the preset (reference/presets.py). A network "
+        "without\none has the defaults in brackets, and "
+        f"{Recipe.epochs} epochs, batches of {Recipe.batch_size}, {Recipe.optimizer} at "
+        f"{Recipe.lr:g}, {Recipe.schedule}.\n"
+        "Under torchrun the run is spread over all its processes.\n\n"
+        "Examples:\n"
+        f"  {PROGRAM} lenet5-mnist\n"
+        f"  {PROGRAM} resnet18-animals10 --data imagefolder:animals --epochs 10\n"
+        f"  {PROGRAM} resnet18 --data imagefolder:animals \\\n"
+        "      --weights IMAGENET1K_V1 --freeze features --head linear\n"
+        f"  {PROGRAM} --resume runs/lenet5-mnist-reference",
     )
     parser.add_argument(
         "model", nargs="?", metavar="MODEL",
@@ -75,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         help="mnist, fashion-mnist, kmnist, cifar10, digits, or imagefolder:PATH of a folder, zip "
         "or manifest",
     )  # fmt: skip
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where data sets lie or go")
+    add_data_dir(parser)
     run = parser.add_argument_group("the run")
     run.add_argument("--out", type=Path, metavar="RUN", help="a new folder (else under runs/)")
     run.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run instead")
@@ -83,11 +98,16 @@ def _parser() -> argparse.ArgumentParser:
         "--continue", action="store_true", dest="go_on",
         help="go on with the run in --out if there is one, as after a restart of torchrun",
     )  # fmt: skip
-    run.add_argument("--device", choices=DEVICES, default="auto", help="a GPU if there is one")
-    run.add_argument("--workers", type=int, metavar="N", help="processes that read images ahead")
+    run.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where to compute; auto: on a GPU if any"
+    )
+    run.add_argument(
+        "--workers", type=int, metavar="N",
+        help="processes that read images ahead (one a core, at most 8, if images are moved)",
+    )  # fmt: skip
     run.add_argument(
         "--save-every", type=int, default=1000, metavar="STEPS",
-        help="checkpoint after so many steps, and after each epoch (1000)",
+        help="checkpoint after so many steps, and after each epoch",
     )  # fmt: skip
     run.add_argument("--log-steps", action="store_true", help="write steps.csv, a line a step")
     run.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too")
@@ -101,15 +121,22 @@ def _add_recipe_options(group: Any) -> None:
     def add(name: str, kind: Any, help: str, **more: Any) -> None:
         group.add_argument(name, type=kind, help=help, default=argparse.SUPPRESS, **more)
 
-    add("--size", int, "random resized crop of so many pixels", metavar="PIXELS")
-    add("--aux-weight", float, "of the loss of each auxiliary head (0.3)")
-    add("--precision", str, "automatic mixed precision", choices=PRECISIONS)
-    add("--accumulate", int, "take a batch in so many parts", metavar="PARTS")
-    add("--clip-norm", float, "longest gradient")
-    add("--ema", float, "use a mean of the weights that keeps this share a step (0.999)")
-    add("--weights", str, "begin with these: a file, a run, torchvision's name")
+    add(
+        "--size", int, "learn from random crops of so many pixels, test on the middle (224 for "
+        "imagefolder:PATH and networks of that size, else images are taken as they are)",
+        metavar="PIXELS",
+    )  # fmt: skip
+    add("--aux-weight", float, "of the loss of each auxiliary head, for example 0.3 (no heads)")
+    add("--precision", str, "float32, or automatic mixed precision (float32)", choices=PRECISIONS)
+    add("--accumulate", int, "take a batch in so many parts (1)", metavar="PARTS")
+    add("--clip-norm", float, "longest gradient (any)")
+    add("--ema", float, "use a mean of the weights that keeps this share a step, as 0.999 (none)")
+    add("--weights", str, "begin with these: a file, a run, torchvision's name (drawn at random)")
     add("--freeze", str, "with weights: train the last layer alone", choices=("features",))
-    add("--head", str, "a new last layer", choices=HEADS)
+    add(
+        "--head", str, "a new last layer; mlp-bn is that of the weights if they have one that fits",
+        choices=HEADS,
+    )  # fmt: skip
     add("--epoch-steps", int, "end an epoch after so many steps", metavar="STEPS")
     for flag, text in [
         ("--sync-bn", "batch norm over the images of all processes (GPUs)"),
@@ -176,8 +203,12 @@ def _train(args: argparse.Namespace, machine: Machine) -> None:
             f"test accuracy {scores.accuracy:.2%} (top-{TOP_K} {scores.top_k:.2%}, loss "
             f"{scores.loss:.4f}) on {len(run.parts.test):,} images, with the weights of epoch "
             f"{int(run.best['epoch'])}; {seconds:.1f} s of training\n"
-            f"run folder {run.folder}; to evaluate it in minicnn: "
-            f"python -m reference.exchange {run.folder}"
+            f"run folder {run.folder}; "
+            + (
+                f"for minicnn: python -m reference.exchange {run.folder} --check"
+                if run.recipe.in_minicnn
+                else f"minicnn has no {run.recipe.network}"
+            )
         )
 
 
@@ -189,8 +220,12 @@ def _begun(args: argparse.Namespace, machine: Machine) -> Run:
     folder = args.out or Path("runs", folder_name(recipe.model, recipe.data) + "-reference")
     if args.go_on and args.out is None:
         raise TrainError("--continue goes on in the folder of --out. Give it too.")
-    goes_on = args.out is not None and (args.go_on or restarted())
-    if goes_on and machine.once(lambda: (folder / "config.json").exists()):
+    if may_restart() and not args.go_on:
+        raise TrainError(
+            "torchrun would start this run again from its beginning (--max-restarts). Give --out "
+            "RUN --continue: with them it begins in the folder RUN, and goes on there."
+        )
+    if args.go_on and machine.once((folder / "config.json").exists):
         return _taken_up(args, machine, folder, recipe)
     if args.out is not None and machine.once((folder / "last.safetensors").exists):
         raise TrainError(
@@ -248,7 +283,7 @@ def _taken_up(args: argparse.Namespace, machine: Machine, folder: Path, recipe: 
     if machine.once((folder / "last.safetensors").exists):
         run.load_last()
     elif recipe.weights is not None:  # stopped before the first checkpoint: it begins anew
-        run.load_weights()
+        weights.begin(run)
     machine.once(lambda: _sweep(folder))
     return run
 
@@ -299,6 +334,11 @@ def _print_head(run: Run) -> None:
         + (", compiled" if recipe.compile else "")
         + f"; {run.part} images at a time"
     )
+    if recipe.cut:
+        size = f"{recipe.size} x {recipe.size}"
+        print(f"learns from random crops of {size} pixels, is tested on images {recipe.cut}")
+    if run.begun:
+        print(f"begins with {recipe.weights}: {run.begun}")
     for text in parts.skipped:
         print(f"left out: {text}")
     if run.done:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -24,10 +26,22 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def mean_of(model: nn.Module, decay: float | None) -> AveragedModel | None:
-    """Return what keeps the exponential mean of the weights, if one is wanted."""
+    """Return what keeps the exponential mean of weights and buffers, if one is wanted.
+
+    Counts, as batch norm keeps of its batches, have no mean: they are copied.
+    """
     if decay is None:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    average = get_ema_multi_avg_fn(decay)
+
+    def update(means: Any, now: Any, steps: Any) -> None:  # lists of tensors of one dtype
+        if means[0].is_floating_point():
+            average(means, now, steps)
+        else:
+            for mean, tensor in zip(means, now, strict=True):
+                mean.copy_(tensor)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -> None:

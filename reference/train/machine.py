@@ -7,11 +7,13 @@ writes all files. Else there is one.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -21,7 +23,7 @@ from minicnn.run_folder import TrainError
 T = TypeVar("T")
 
 DEVICES = ("auto", "cpu", "cuda")
-_PATIENCE = timedelta(hours=2)  # the others wait while the main one reads all images
+_PATIENCE = timedelta(hours=2)  # the others wait while the first one reads all images
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Machine:
     device: torch.device
     rank: int = 0
     size: int = 1
-    local_size: int = 1  # processes on this machine
+    local_rank: int = 0  # among the processes on this machine
+    local_size: int = 1
 
     @property
     def main(self) -> bool:
@@ -54,11 +57,23 @@ class Machine:
             raise outcome[1]
         return outcome[0]
 
-    def main_first(self, function: Callable[[], T]) -> T:
-        """Call ``function`` in every process, in the others when the main one is through."""
-        mine: list[T] = []
-        self.once(lambda: mine.append(function()))
-        return mine[0] if mine else function()
+    def first_here(self, function: Callable[[], T]) -> T:
+        """Call ``function`` in every process, in the first of each machine before its others.
+
+        So what it fetches or reads at length is there for them. If it raises in one of the first,
+        all get that error.
+        """
+        values: list[T] = []
+        failed: Exception | None = None
+        if self.local_rank == 0:
+            try:
+                values.append(function())
+            except Exception as error:
+                failed = error
+        for of_another in self.gather(failed):
+            if of_another is not None:
+                raise of_another
+        return values[0] if values else function()
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the sum over all processes; ``tensor`` may be changed."""
@@ -105,18 +120,47 @@ def join(demanded: str = "auto") -> Iterator[Machine]:
     if "WORLD_SIZE" not in os.environ:  # torchrun sets it
         yield Machine(device)
         return
-    # torchrun may keep its store when it starts all again, with the addresses of the dead in it.
-    store, rank, size = next(dist.rendezvous("env://", timeout=_PATIENCE))
-    dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore(f"attempt {_restarts()}", store),
-        rank=rank,
-        world_size=size,
-        timeout=_PATIENCE,
-        device_id=device if device.type == "cuda" else None,
-    )
-    yield Machine(device, rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    try:
+        store, rank, size = _meet()
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=store,
+            rank=rank,
+            world_size=size,
+            timeout=_PATIENCE,
+            device_id=device if device.type == "cuda" else None,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise TrainError(
+            f"the processes of this run cannot be joined ({str(error).splitlines()[0]}). Start all "
+            "of them by torchrun, with machines that reach one another by their names."
+        ) from error
+    yield Machine(device, rank, size, local, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     dist.destroy_process_group()  # not after an error: the others may never come to it
+
+
+def _meet() -> tuple[dist.Store, int, int]:
+    """Return a store for this start of the processes alone, and this one's rank of how many.
+
+    torchrun may keep its store when it starts all again, with the addresses of the dead in it, and
+    the agents of several machines may count their starts differently. So the first process gives
+    the start a name, and tells it to each other one that asks, until that one has heard it. What
+    the dead had asked is answered too, and harms nobody.
+    """
+    store, rank, size = next(dist.rendezvous("env://", timeout=_PATIENCE))
+    own = uuid4().hex
+    if rank == 0:
+        name = own
+        for other in range(1, size):
+            while not store.check([f"{name} {other}"]):
+                asked = store.get(f"asks {other}").decode()
+                store.set(f"answer {asked}", name)
+                time.sleep(0.02)
+    else:
+        store.set(f"asks {rank}", own)
+        name = store.get(f"answer {own}").decode()
+        store.set(f"{name} {rank}", "heard")
+    return dist.PrefixStore(name, store), rank, size
 
 
 def _device(demanded: str, local: int) -> torch.device:
@@ -139,13 +183,9 @@ def _device(demanded: str, local: int) -> torch.device:
     return device
 
 
-def restarted() -> bool:
-    """Return whether torchrun has started this process again after one had died."""
-    return _restarts() > 0
-
-
-def _restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+def may_restart() -> bool:
+    """Return whether torchrun starts all processes again after one has died."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
 
 
 def cores() -> int:

@@ -1,27 +1,21 @@
-"""The network of a run: built, initialised, and for transfer learning loaded, frozen and re-headed.
+"""The network of a run: built, initialised, and for transfer learning frozen and re-headed.
 
 The head is the last linear layer (of SqueezeNet the last convolution), which gives the logits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
-import torchvision
 from torch import nn
 
 from minicnn.run_folder import TrainError
-from reference import exchange
 from reference.models import MODELS, of_torchvision
 from reference.presets import Recipe
 
 _HIDDEN = 500  # of the head mlp-bn
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
-_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
 def build(recipe: Recipe, classes: int) -> nn.Module:
@@ -129,77 +123,8 @@ def begin_training(model: nn.Module) -> None:
             module.eval()
 
 
-def load_weights(model: nn.Module, recipe: Recipe, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Copy tensors by name into the network; a new head keeps its own.
-
-    Raises TrainError that names each one that is missing, unexpected or mis-shaped.
-    """
-    own = model.state_dict()
-    kept = head_parameters(model, recipe) if recipe.head else set()
-    old_head = f"{_old_head(recipe)}." if recipe.head else None
-    wrong = []
-    for name, tensor in own.items():
-        given = tensors.get(name)
-        if name in kept or (given is None and name.endswith("num_batches_tracked")):
-            continue
-        if given is None:
-            wrong.append(f"missing: {name}")
-        elif given.shape != tensor.shape:
-            wrong.append(f"mis-shaped: {name} is {tuple(given.shape)}, not {tuple(tensor.shape)}")
-    for name in tensors:
-        of_head = old_head is not None and name.startswith(old_head)
-        if name not in own and not of_head and not name.startswith(_AUXILIARY):
-            wrong.append(f"unexpected: {name}")
-    if wrong:
-        raise TrainError(
-            f"{recipe.weights}: these are not weights of {recipe.model} with this head. "
-            f"{'; '.join(wrong[:5])}{'; ...' if len(wrong) > 5 else ''}. For other classes than "
-            "those it was trained on, give it a new head by --head linear."
-        )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            if name not in kept and name in tensors:
-                tensor.copy_(tensors[name])
-
-
-def _old_head(recipe: Recipe) -> str:
+def new_head_name(recipe: Recipe) -> str:
+    """Return the name of the layer that a new head takes the place of."""
     with torch.device("meta"):
         make = MODELS.get(recipe.model) or of_torchvision(recipe.model)
         return head_name(make(2))
-
-
-def read_weights(recipe: Recipe) -> dict[str, torch.Tensor]:
-    """Return what ``recipe.weights`` names: a file, a run's folder, or torchvision's weights."""
-    name = str(recipe.weights)
-    path = Path(name).expanduser()
-    try:
-        if path.is_dir():
-            return exchange.read(path / "model.safetensors")
-        if path.exists() or path.suffix in (*exchange.PYTORCH, *exchange.SAFETENSORS):
-            return exchange.read(path)
-    except exchange.ExchangeError as error:
-        raise TrainError(str(error)) from error
-    try:
-        if "." in name:
-            weights = torchvision.models.get_weight(name)
-        else:
-            weights = torchvision.models.get_model_weights(recipe.model)[name]
-    except (KeyError, ValueError) as error:
-        raise TrainError(
-            f"{name} is no file, and torchvision has no weights of that name for {recipe.model}. "
-            f"Give the path of a file{_known_weights(recipe.model)}."
-        ) from error
-    try:
-        return dict(weights.get_state_dict(progress=False, check_hash=True))
-    except (URLError, OSError, RuntimeError) as error:
-        raise TrainError(
-            f"{weights}: cannot be downloaded ({error}). Fetch {weights.url} where there is a "
-            "network, and give the path of the file."
-        ) from error
-
-
-def _known_weights(model: str) -> str:
-    try:
-        return f", or one of {', '.join(torchvision.models.get_model_weights(model).__members__)}"
-    except ValueError:
-        return ""

@@ -26,14 +26,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from minicnn import checkpoint, run_folder
-from minicnn.evaluation import TOP_K, Scores
+from minicnn.evaluation import Scores
 from minicnn.interruption import Interrupted, stop_signals
 from minicnn.run_folder import TrainError
 from minicnn.version import __version__
 from reference import data
 from reference.data.batches import Batch, seed_of
 from reference.presets import Recipe
-from reference.train import learning, memory, network, state
+from reference.train import learning, memory, network, state, weights
 from reference.train.checks import check_machine, check_parts
 from reference.train.evaluation import evaluate
 from reference.train.machine import Machine, cores
@@ -69,7 +69,7 @@ class Run:
         check_machine(recipe, machine)
         self.recipe, self.folder, self.machine, self.data_dir = recipe, folder, machine, data_dir
         self.save_every = save_every
-        self.parts = machine.main_first(
+        self.parts = machine.first_here(
             lambda: data.load(
                 recipe.data,
                 data_dir,
@@ -83,8 +83,9 @@ class Run:
         network.check_image(recipe, classes, self.parts.image)
 
         self.model = network.build(recipe, classes)
-        if recipe.weights is not None and not resumed:
-            self.load_weights()
+        self.begun = ""  # with which weights, in words
+        if recipe.weights is not None:
+            (weights.go_on if resumed else weights.begin)(self)
         if recipe.freeze is not None:
             network.freeze_features(self.model, recipe)
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -163,14 +164,11 @@ class Run:
         if self.machine.main:
             checkpoint.save(self.folder / "last.safetensors", *state.of(self))
 
-    def load_weights(self) -> None:
-        """Begin with the weights that the recipe names."""
-        tensors = self.machine.once(lambda: network.read_weights(self.recipe))
-        network.load_weights(self.model, self.recipe, tensors)
-
     def load_last(self) -> None:
         path = self.folder / "last.safetensors"
         state.put(self, path, *self.machine.once(lambda: checkpoint.load(path)))
+        if self.history and self.batch == 0:
+            self._write_epoch()
 
     # ---- training
 
@@ -194,6 +192,11 @@ class Run:
             traceback.clear_frames(error.__traceback__)  # they hold on to what fills the memory
             raise TrainError(f"{memory.advice(self)} {self._kept()}") from error
         except RuntimeError as error:
+            if "DataLoader worker" in str(error) and "Terminated" in str(error):
+                raise TrainError(
+                    "a process that reads images ahead was told to stop, as torchrun tells all "
+                    f"when one has died. {self._kept()}"
+                ) from error
             if "DataLoader worker" in str(error):
                 raise TrainError(
                     "a process that reads images ahead has died; often the system killed it for "
@@ -309,28 +312,27 @@ class Run:
 
     def _end_epoch(self) -> None:
         scores = self.evaluate("validation")
-        self.history.append(
-            {
-                "epoch": self.epoch + 1,
-                "train_loss": self.loss_sum / self.seen,
-                "train_accuracy": self.correct / self.seen,
-                "validation_loss": scores.loss,
-                "validation_accuracy": scores.accuracy,
-                f"validation_top{TOP_K}": scores.top_k,
-                "learning_rate": self.schedule(self.step_number - 1),
-                "images_per_second": self.seen / self.seconds,
-                "seconds": self.seconds,
-            }
-        )
+        row = run_folder.metrics(
+            self.epoch + 1, (self.loss_sum, self.correct, self.seen), scores,
+            self.schedule(self.step_number - 1), self.seconds,
+        )  # fmt: skip
+        self.history.append(row)
         self.epoch, self.batch = self.epoch + 1, 0
         self.loss_sum, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
+        self.save_last()
+        self._write_epoch()
+
+    def _write_epoch(self) -> None:
+        """Write what follows from ``last.safetensors`` at the end of an epoch.
+
+        Resuming there writes it again, should the run have been killed in between.
+        """
         if not self.machine.main:
             return
         if self.best is self.history[-1]:
-            weights = state.arrays(self.used.state_dict())
-            checkpoint.save(self.folder / "model.safetensors", weights, {"epoch": self.epoch})
+            best = state.arrays(self.used.state_dict())
+            checkpoint.save(self.folder / "model.safetensors", best, {"epoch": self.epoch})
         run_folder.write_metrics(self.folder, self.history)
-        self.save_last()
 
     # ---- what it is worth
 
@@ -353,9 +355,9 @@ class Run:
     def load_best(self) -> None:
         path = self.folder / "model.safetensors"
         tensors, _ = self.machine.once(lambda: checkpoint.load(path))
-        state.fill(self.model, path, tensors)
+        state.fill(self.model, self.recipe.network, path, tensors)
         if self.mean is not None:
-            state.fill(self.mean.module, path, tensors)
+            state.fill(self.mean.module, self.recipe.network, path, tensors)
 
     # ---- helpers
 

@@ -38,19 +38,25 @@ def of(run: Run) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         kept = {name: value for name, value in kept.items() if value is not None}
         tensors |= {f"optimizer.{number}.{name}": array for name, array in arrays(kept).items()}
     note = {name: getattr(run, name) for name in _STANDS}
-    return tensors, note | {"scaler": run.scaler.state_dict()}
+    return tensors, note | {"network": run.recipe.network, "scaler": run.scaler.state_dict()}
 
 
 def put(run: Run, path: Path, tensors: Mapping[str, np.ndarray], note: Any) -> None:
     """Put a run where it stood. Raises CheckpointError for the state of another one."""
+    whose, own = (note or {}).get("network", run.recipe.network), run.recipe.network
+    if whose != own:
+        raise CheckpointError(
+            f"{path}: holds a run of {whose}, this one is of {own}. Put the file of this run back, "
+            "or start a new run."
+        )
     parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "mean": {}, "optimizer": {}}
     try:
         for name, array in tensors.items():
             part, _, key = name.partition(".")
             parts[part][key] = array
-        fill(run.model, path, parts["model"])
+        fill(run.model, own, path, parts["model"])
         if run.mean is not None:
-            fill(run.mean, path, parts["mean"])
+            fill(run.mean, own, path, parts["mean"])
         kept: dict[int, dict[str, torch.Tensor]] = {}
         for name, array in parts["optimizer"].items():
             number, _, key = name.partition(".")
@@ -64,13 +70,13 @@ def put(run: Run, path: Path, tensors: Mapping[str, np.ndarray], note: Any) -> N
         raise CheckpointError(f"{path}: does not belong to this run. {error}") from error
 
 
-def fill(model: nn.Module, path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Copy arrays by name into a network; raises CheckpointError where they do not fit."""
+def fill(model: nn.Module, name: str, path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Copy arrays into the network ``name``; raises CheckpointError where they do not fit."""
     try:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
     except RuntimeError as error:
         what = " ".join(str(error).split()[:60])
         raise CheckpointError(
-            f"{path}: holds the weights of another model or head. {what} Put the file of this run "
-            "back, or start a new run."
+            f"{path}: does not hold weights of {name}. {what} Put the file of this run back, or "
+            "start a new run."
         ) from error

@@ -27,8 +27,11 @@ class Comparison(NamedTuple):
     accuracies: tuple[float, float]  # of PyTorch, of minicnn
 
 
-def write(source: Path, target: Path) -> dict[str, torch.Tensor]:
-    """Write the run ``source`` to the folder ``target`` for minicnn; return its weights.
+def write(source: Path, target: Path) -> tuple[dict[str, torch.Tensor], str | None]:
+    """Write the run ``source`` to the folder ``target`` for minicnn.
+
+    Return its weights, and how PyTorch cuts the images that it tests: minicnn cannot do that, so
+    it has to be given such images.
 
     Raises CheckpointError where minicnn has not got such a network.
     """
@@ -38,23 +41,26 @@ def write(source: Path, target: Path) -> dict[str, torch.Tensor]:
             f"{source}: minicnn has no {recipe.model}. Networks that both have: "
             f"{', '.join(models.MODELS)}."
         )
-    if recipe.head == "mlp-bn":
+    if not recipe.in_minicnn:
         raise CheckpointError(
-            f"{source}: minicnn has no {recipe.model} with the head mlp-bn. Train with --head "
-            "linear."
+            f"{source}: minicnn has no {recipe.network}. Train with --head linear."
         )
     tensors = exchange.read(source / "model.safetensors")
     shared = [field.name for field in dataclasses.fields(recipes.Plan)]
     ours = recipes.Recipe(**{name: getattr(recipe, name) for name in shared})
     made = make(target, numbered=False)
-    kept = {name: content[name] for name in ("minicnn", "data_dir", "data")}
+    of_data = content["data"] | ({"cut": recipe.cut} if recipe.cut else {})
+    kept = {"minicnn": content["minicnn"], "data_dir": content["data_dir"], "data": of_data}
     checkpoint.write_json(made / "config.json", {"recipe": ours.as_json(), **kept})
     exchange.write(made / "model.safetensors", tensors)
-    return tensors
+    return tensors, recipe.cut
 
 
 def compare(source: Path, target: Path) -> Comparison:
-    """Let both sides classify the test images, PyTorch by ``source`` and minicnn by ``target``."""
+    """Let both sides classify the test images, PyTorch by ``source`` and minicnn by ``target``.
+
+    Both get the same pixels, cut as PyTorch does.
+    """
     recipe, content = read_config(source)
     here = dataclasses.replace(  # in full precision, as minicnn computes, and by one process
         recipe, compile=False, precision="float32", sync_bn=False, accumulate=1

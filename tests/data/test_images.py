@@ -153,6 +153,14 @@ def test_an_image_of_another_size_is_named(pets, save_image):
     )
 
 
+def test_a_folder_train_without_one_to_test(pets, tmp_path):
+    (tmp_path / "all").mkdir()
+    pets.rename(tmp_path / "all/train")
+    with pytest.raises(DataError, match=r"has a folder train, and none named test or val\. Add"):
+        load(f"imagefolder:{tmp_path / 'all'}")
+    assert load(f"imagefolder:{tmp_path / 'all/train'}").train.classes == ("cat", "dog")
+
+
 def test_after_an_error_no_more_is_read(tmp_path, save_image, monkeypatch):
     monkeypatch.setattr(images, "THREADS", 1)
     monkeypatch.setattr(images, "BLOCK", 1)

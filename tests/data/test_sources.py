@@ -44,12 +44,18 @@ def test_digits_are_divided_by_the_seed_and_the_test_part_stays():
     assert len(load("digits", validation=0.5).validation) == 719
 
 
-@pytest.mark.parametrize("name", ["nist", "imagefolder", "imagefolder:", ""])
-def test_an_unknown_name_lists_the_known(name):
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("MNIST", " Did you mean mnist or kmnist?"), ("cats", ""), ("", ""),
+     ("imagefolder", " Did you mean imagefolder:PATH?"), ("cifar", " Did you mean cifar10?"),
+     ("imagefolder:", " Did you mean imagefolder:PATH?"),
+     ("/", " Did you mean imagefolder:/?")],
+)  # fmt: skip
+def test_an_unknown_name_lists_the_known(name, near):
     with pytest.raises(DataError) as error:
         load(name)
     assert str(error.value) == (
-        f"There is no data set {name!r}. "
+        f"There is no data set {name!r}.{near} "
         "Known are digits, mnist, fashion-mnist, kmnist, cifar10, imagefolder:PATH."
     )
 

@@ -74,6 +74,9 @@ def test_without_rng_they_are_drawn_anew(build) -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011, the text is compared below
         models.create("lenet6")
-    assert str(error.value) == (f"There is no model 'lenet6'. Known: {', '.join(MODELS)}.")
+    assert str(error.value) == (
+        "There is no model 'lenet6'. Did you mean lenet5 or alexnet or resnet56? "
+        f"Known: {', '.join(MODELS)}."
+    )
     with pytest.raises(ValueError, match=r"^lenet5: variant must be one of tutorial, 1998, got"):
         lenet5(variant="1989")

@@ -78,13 +78,20 @@ def train(tmp_path: Path, capsys):
     return run
 
 
-def write_images(folder: Path, classes: dict[str, int], size: tuple[int, int] = (12, 10)) -> Path:
-    """Write so many PNG files of each class, of other sizes and of a colour of the class's own."""
+def write_images(
+    folder: Path, classes: dict[str, int], size: tuple[int, int] = (12, 10), *, more: int = 1
+) -> Path:
+    """Write so many PNG files of each class, of a colour of the class's own.
+
+    They are of ``size``, and with ``more`` of sizes a little larger too.
+    """
     rng = np.random.default_rng(0)
     for number, (name, count) in enumerate(classes.items()):
         (folder / name).mkdir(parents=True)
         for i in range(count):
-            pixels = rng.integers(0, 60, (size[0] + i % 3, size[1] + i % 2, 3), np.uint8)
+            pixels = rng.integers(
+                0, 60, (size[0] + more * (i % 3), size[1] + more * (i % 2), 3), np.uint8
+            )
             pixels[..., number % 3] += 60 * (number + 1) % 196
             Image.fromarray(pixels).save(folder / name / f"{i:03d}.png")
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,20 @@ from tests.reference.test_train import CPU, SHORT, run_of
 
 WRONG = [
     (["no-such"], "There is no model or preset 'no-such'. Presets: lenet5-mnist, "),
+    (["lenet5-minst"], "'lenet5-minst'. Did you mean lenet5-mnist or "),
+    (["ResNet81", "--data", "digits"], "'ResNet81'. Did you mean resnet"),
+    (["lenet5", "--data", "mnits"], "There is no data set 'mnits'. Did you mean mnist"),
+    (["resnet20", "--data", "."], "There is no data set '.'. Did you mean imagefolder:.?"),
+    (["resnet50-imagenet", "--data", "digits", "--epochs", "1"], "warmup_epochs; 0 is none."),
+    (["resnet20-cifar10", "--epochs", "1"], "another schedule, as constant."),
+    (["vgg16-animals10", "--data", "digits", "--epochs", "1"], "another schedule, as constant."),
     (["vgg16-animals10"], "vgg16-animals10: on which data? Give --data imagefolder:PATH"),
     (["lenet5", "--data", "nowhere"], "There is no data set 'nowhere'"),
     (["resnet20-cifar10", "--data", "digits"], "it takes 3 channels, the images have 1"),
     (["lenet5", "--data", "digits", "--batch-size", "2000"],
      "digits: a batch of 2000 is larger than the 1318 training images. Use --batch-size 1318"),
     (["lenet5", "--data", "digits", "--accumulate", "3"],
-     "a batch of 64 cannot be divided over 1 processes with 3 parts each. Use for example "
-     "--batch-size 66."),
+     "a batch of 64 cannot be divided into 3 equal parts. Use for example --batch-size 66."),
     (["lenet5", "--data", "digits", "--precision", "fp16"], "fp16 needs a GPU. Use --precision"),
     (["lenet5", "--data", "digits", "--sync-bn"], "on GPUs only. Leave it out."),
     (["lenet5", "--data", "digits", "--aux-weight", "0.3"], "aux_weight has a meaning with googl"),
@@ -106,6 +113,13 @@ def test_a_reader_that_dies_is_named_and_the_checkpoint_is_whole(
         run.fit()
     assert checkpoint.load(run.folder / "last.safetensors")[1]["epoch"] == 1
 
+    def told(*_):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
+
+    monkeypatch.setattr(run, "_epoch", told)
+    with pytest.raises(TrainError, match=r"was told to stop, .* checkpoint is whole\. Go on with"):
+        run.fit()
+
 
 def test_a_checkpoint_of_another_network_or_head(tmp_path: Path, tiny, train) -> None:
     assert train("tiny", *SHORT)[0] == 0
@@ -113,7 +127,10 @@ def test_a_checkpoint_of_another_network_or_head(tmp_path: Path, tiny, train) ->
     last = tmp_path / "run/last.safetensors"
     last.write_bytes((tmp_path / "mlp/last.safetensors").read_bytes())
     code, _, err = train("--resume", tmp_path / "run")
-    assert (code, "holds the weights of another model or head" in err) == (2, True)
+    assert (code, "holds a run of tiny with the head mlp-bn, this one" in err) == (
+        2,
+        True,
+    )
     last.write_bytes(last.read_bytes()[:1000])
     code, _, err = train("--resume", tmp_path / "run")
     assert (code, "cut off or damaged" in err) == (2, True)
@@ -167,6 +184,21 @@ def test_a_class_in_test_that_training_has_not(tmp_path: Path, train) -> None:
         path.rename(tmp_path / "images/train/c" / path.name)
     code, _, err = train(*arguments)
     assert (code, "images of class b in the train part can be read" in err) == (2, True)
+    assert f"reference.data report {tmp_path / 'images'}\n" in err
+
+
+def test_images_of_other_sizes_are_cut_by_size(tmp_path: Path, train) -> None:
+    folder = write_images(tmp_path / "images", {"a": 8, "b": 8})
+    (tmp_path / "split.csv").write_text("path,class,part\n")
+    for path, message in [(folder, "Here they can be cut to one size by --size PIXELS."),
+                          (tmp_path / "split.csv", "Give it by --size PIXELS.")]:  # fmt: skip
+        code, _, err = train("resnet20", "--data", f"imagefolder:{path}")
+        assert (code, message in err) == (2, True), err
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as packed:
+        for path in folder.rglob("*.png"):
+            packed.write(path, path.relative_to(folder))
+    code, _, err = train("resnet20", "--data", f"imagefolder:{tmp_path / 'images.zip'}")
+    assert (code, "Unpacked, they can be cut to one size by --size PIXELS." in err) == (2, True)
 
 
 def test_grey_and_colour_files_become_what_the_network_takes(tmp_path: Path, tiny, train) -> None:

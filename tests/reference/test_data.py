@@ -34,7 +34,7 @@ def test_split_leaves_the_source_and_divides_every_class(animals, tmp_path, caps
     assert main(["split", str(animals), str(tmp_path / target), "--test", "0.2"]) == 0
     assert snapshot(animals) == before
     out = capsys.readouterr().out
-    assert f"left out: read_image: {animals / 'gatto/000.png'} is not a PNG or JPEG" in out
+    assert f"left out: {animals / 'gatto/000.png'} is not a PNG or JPEG" in out
     parts = list_files("x", tmp_path / target)
     assert parts["train"].classes == parts["test"].classes == ("cat", "cow", "dog")
     assert np.bincount(parts["test"].labels).tolist() == [2, 2, 2]
@@ -44,6 +44,41 @@ def test_split_leaves_the_source_and_divides_every_class(animals, tmp_path, caps
     for files in parts.values():
         for path, label in zip(files.paths, files.labels, strict=True):
             assert path.resolve().parent.name == italian[files.classes[label]]
+
+
+@pytest.mark.parametrize("target", ["out", "out.csv"])
+def test_a_folder_of_links_is_divided_by_what_they_lead_to(animals, tmp_path, target) -> None:
+    """As in a cache that keeps files under names of their own, and links to them."""
+    for i, path in enumerate(sorted(animals.rglob("*.png"))):
+        (tmp_path / f"blob{i}").write_bytes(path.read_bytes())
+        path.unlink()
+        path.symlink_to(f"../../blob{i}")
+    assert main(["split", str(animals), str(tmp_path / target)]) == 0
+    animals.rename(tmp_path / "gone")
+    parts = load(f"imagefolder:{tmp_path / target}", None, channels=3, crop=8)
+    assert sum(len(part) for part in parts[:3]) == 30
+    assert parts.skipped == []
+
+
+def test_a_link_into_the_source_lies_inside_of_it(animals, tmp_path, capsys) -> None:
+    (tmp_path / "link").symlink_to(animals)
+    assert main(["split", str(animals), str(tmp_path / "link/out")]) == 2
+    assert "lies inside of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [OSError("no room"), KeyboardInterrupt()])
+def test_a_split_that_breaks_off_leaves_nothing(animals, tmp_path, monkeypatch, error) -> None:
+    link, made = Path.symlink_to, []
+
+    def breaks_off(self, *arguments):
+        if len(made) == 5:
+            raise error
+        made.append(self)
+        link(self, *arguments)
+
+    monkeypatch.setattr(Path, "symlink_to", breaks_off)
+    assert main(["split", str(animals), str(tmp_path / "out")]) in (2, 130)
+    assert [path.name for path in tmp_path.iterdir()] == [animals.name]
 
 
 def test_other_names_are_not_translated(tmp_path: Path) -> None:
@@ -136,7 +171,7 @@ def test_statistics_are_exact_and_read_once(animals: Path, capsys, monkeypatch) 
     def refuse(*_):
         raise AssertionError("an image is read again")
 
-    monkeypatch.setattr("reference.data.examine.read_image", refuse)
+    monkeypatch.setattr("reference.data.files.read_image", refuse)
     assert load(name, None, channels=3, crop=8).normalization == parts.normalization
     path = parts.train.images[0]
     path.write_bytes(path.read_bytes() + b"more")

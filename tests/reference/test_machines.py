@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import os
+import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from minicnn import checkpoint
 from minicnn.run_folder import TrainError
 from reference.data import load
 from reference.presets import recipe_for
-from reference.train.checks import check_parts
-from reference.train.machine import Machine
+from reference.train.checks import check_machine, check_parts
+from reference.train.machine import Machine, _meet, join
 
 OPTIONS = ("lenet5", "--data", "digits", "--batch-size", "64", "--device", "cpu", "--quiet")
 
@@ -37,18 +41,29 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_two_processes_of_which_one_dies_learn_as_one(tmp_path: Path, train) -> None:
-    """100 steps under torchrun; one process is killed, and both go on from the checkpoint."""
+    """100 steps, each process under a torchrun of its own as on two machines.
+
+    One process is killed, and both go on from the checkpoint.
+    """
     one, two = tmp_path / "one", tmp_path / "two"
     options = (*OPTIONS, "--epochs", "5", "--log-steps")
     assert train(*options[:5], "--epochs", "5", "--log-steps", out=one)[0] == 0
-    done = run(
-        "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1",
-        "--monitor-interval", "0.1", "-m", "tests.reference.dying", *options,
-        "--save-every", "10", "--out", str(two), DYING_RANK="1", DYING_STEP="57",
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    arguments = (
+        "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "1",
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--monitor-interval",
+        "0.1", "-m", "tests.reference.dying", *options, "--save-every", "10", "--out", str(two),
+        "--continue",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "; 2 processes; float32; 32 images at a time" in done.stdout
-    assert "going on in epoch 3 after batch 10" in done.stdout
+    dying = {"DYING_RANK": "1", "DYING_STEP": "57", "DYING_ONCE": str(tmp_path / "died")}
+    with ThreadPoolExecutor() as pool:
+        machines = list(pool.map(lambda _: run(*arguments, **dying), range(2)))
+    assert [done.returncode for done in machines] == [0, 0], machines[0].stderr + machines[1].stderr
+    said = "".join(done.stdout for done in machines)
+    assert "; 2 processes; float32; 32 images at a time" in said
+    assert "going on in epoch 3 after batch 10" in said
     expected, got = losses(one), losses(two)
     assert len(expected) == len(got) == 100
     assert max(abs(a - b) for a, b in zip(expected, got, strict=True)) < 1e-4
@@ -65,6 +80,13 @@ def test_fewer_images_than_a_batch_for_each_process() -> None:
         "digits: a batch of 2000 (500 in each of 4 processes) is larger than the 1318 training "
         "images. Use --batch-size 1316 or less."
     )
+
+
+def test_a_batch_that_the_processes_cannot_share() -> None:
+    with pytest.raises(TrainError, match=r"into 6 equal parts, 3 for each of 2 processes\."):
+        check_machine(
+            recipe_for("lenet5", "digits", accumulate=3), Machine(torch.device("cpu"), 0, 2)
+        )
 
 
 def test_killed_again_and_again_a_run_ends_with_the_same_bits(tmp_path: Path) -> None:
@@ -84,3 +106,56 @@ def test_a_lost_peer_is_told_from_other_errors() -> None:
     assert machine.lost(error)
     assert not machine.lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not Machine(torch.device("cpu")).lost(error)
+
+
+def test_each_start_has_a_store_of_its_own(monkeypatch) -> None:
+    """The store that torchrun keeps is full of what the dead have asked and answered."""
+    kept = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    mine = threading.local()
+    monkeypatch.setattr(dist, "rendezvous", lambda *_, **__: iter([(mine.store, mine.rank, 3)]))
+
+    def start(rank: int) -> tuple[bool, int]:
+        mine.store, mine.rank = dist.TCPStore("localhost", kept.port), rank
+        store, rank, size = _meet()
+        old = store.check([f"from {other}" for other in range(size)])
+        store.set(f"from {rank}", "here")
+        store.wait([f"from {other}" for other in range(size)])
+        return old, rank
+
+    kept.set("asks 1", "the dead")
+    for _ in range(2):
+        with ThreadPoolExecutor() as pool:
+            assert list(pool.map(start, (1, 0, 2))) == [(False, 1), (False, 0), (False, 2)]
+
+
+def test_processes_that_cannot_be_joined(monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(TrainError, match=r"cannot be joined \(.*RANK expected.*by torchrun"):
+        join("cpu").__enter__()
+
+
+@pytest.mark.parametrize("local_rank", [0, 1])
+def test_the_first_process_of_each_machine_reads_before_the_others(monkeypatch, local_rank) -> None:
+    done: list[str] = []
+    others: list[Exception | None] = [None]
+
+    def gather(self, value):
+        done.append("all wait")
+        return [*others, value]
+
+    monkeypatch.setattr(Machine, "gather", gather)
+    machine = Machine(torch.device("cpu"), 2 + local_rank, 4, local_rank, 2)
+    assert machine.first_here(lambda: done.append("reads") or 7) == 7
+    assert done == (["reads", "all wait"] if local_rank == 0 else ["all wait", "reads"])
+    others.append(TrainError("elsewhere"))
+    with pytest.raises(TrainError, match="elsewhere"):
+        machine.first_here(lambda: 7)
+
+
+def test_what_torchrun_may_start_again_is_told_to_go_on(train, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    code, _, err = train(*OPTIONS[:5], "--epochs", "1")
+    assert (code, "Give --out RUN --continue" in err) == (2, True)
+    assert train(*OPTIONS[:5], "--epochs", "1", "--continue")[0] == 0
+    assert train("--resume", tmp_path / "run")[0] == 0

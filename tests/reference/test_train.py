@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from minicnn import checkpoint
+from minicnn.evaluation import Scores
 from minicnn.interruption import Interrupted
 from reference import exchange
 from reference.data import Pictures
@@ -26,6 +28,7 @@ from reference.train.machine import Machine
 from reference.train.run import Run
 from tests.arrays import whole_networks
 from tests.reference import kills
+from tests.reference.conftest import write_images
 
 CPU = Machine(torch.device("cpu"))
 SHORT = ("--data", "digits", "--epochs", "2", "--epoch-steps", "4", "--batch-size", "32")
@@ -82,8 +85,46 @@ def test_minicnn_evaluates_the_run_to_the_same_classes(tmp_path: Path, train, ca
     assert f"accuracy {accuracy:.2%}" in capsys.readouterr().out
 
 
+@whole_networks
+def test_a_run_of_cut_images_is_compared_on_them_and_not_on_others(
+    tmp_path: Path, train, capsys
+) -> None:
+    """Though the images are of one size, minicnn would see others than those that were cut."""
+    from minicnn.cli import main as minicnn
+
+    folder, run = write_images(tmp_path / "images", {"a": 12, "b": 12}, more=0), tmp_path / "run"
+    data = ("--data", f"imagefolder:{folder}", "--size", "28", "--batch-size", "8")
+    assert "for minicnn: python -m reference.exchange" in train("lenet5", *data, *SHORT[2:4])[1]
+    assert exchange.main([str(run), "--check"]) == 0
+    out = capsys.readouterr().out
+    assert "resized to 32 pixels along their shorter side and cut to the 28 x 28 in the" in out
+    assert "5 of 5 test images are taken for the same class" in out
+    assert minicnn(["evaluate", f"{run}/minicnn"]) == 2
+    assert "and cut to the 28 x 28 in the middle, which minicnn" in capsys.readouterr().err
+    assert minicnn(["evaluate", f"{run}/minicnn", "--data", f"imagefolder:{folder}"]) == 2
+    (tmp_path / "cut").mkdir()
+    for path in folder.rglob("*.png"):
+        target = tmp_path / "cut" / path.relative_to(folder)
+        target.parent.mkdir(exist_ok=True)
+        Image.open(path).convert("L").resize((28, 28)).save(target)
+    capsys.readouterr()
+    assert minicnn(["evaluate", f"{run}/minicnn", "--data", f"imagefolder:{tmp_path / 'cut'}"]) == 0
+
+
+def test_a_run_of_the_reference_is_told_from_one_of_minicnn(tmp_path, tiny, train, capsys) -> None:
+    from minicnn.cli import main as minicnn
+
+    assert train("tiny", *SHORT)[0] == 0
+    run = str(tmp_path / "run")
+    for command in (["evaluate", run], ["predict", run, "x.png"], ["train", "--resume", run]):
+        assert minicnn(command) == 2
+        assert f"python -m reference.exchange {run} " in capsys.readouterr().err
+
+
 def test_a_run_that_minicnn_has_not_is_said_to_be_so(tmp_path: Path, tiny, train, capsys) -> None:
-    assert train("tiny", *SHORT, "--head", "mlp-bn")[0] == 0
+    _, out, _ = train("tiny", *SHORT, "--head", "mlp-bn")
+    assert "minicnn has no tiny with the head mlp-bn\n" in out
+    assert "reference.exchange" not in out
     assert exchange.main([str(tmp_path / "run")]) == 2
     assert "minicnn has no tiny with the head mlp-bn" in capsys.readouterr().err
     assert exchange.main([str(tmp_path)]) == 2
@@ -126,6 +167,40 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_bits(tmp_path, tiny, optimi
     assert kills.same(whole.folder, again.folder) == []
 
 
+@pytest.mark.parametrize("killed_at", range(1, 7))
+def test_a_kill_between_two_files_leaves_the_best_weights(
+    tmp_path, tiny, monkeypatch, killed_at
+) -> None:
+    """The second epoch is the best the first time; done again, as a GPU might, it is the worst."""
+    run = run_of(tmp_path / "run", epochs=3)
+    worth, written, write = [0.5, 0.9, 0.3], [], checkpoint.write_whole
+
+    def write_and_die(path: Path, content: bytes) -> None:
+        if len(written) == killed_at:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write(path, content)
+
+    def evaluate(run: Run, part: str) -> Scores:
+        return Scores(1.0, worth[run.epoch], 1.0, np.zeros(len(run.parts.test), np.int64))
+
+    monkeypatch.setattr("reference.train.run.evaluate", evaluate)
+    monkeypatch.setattr(checkpoint, "write_whole", write_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        run.fit()
+    monkeypatch.setattr(checkpoint, "write_whole", write)
+    worth[1] = 0.1
+    again = Run(recipe(epochs=3), run.folder, CPU, workers=0, resumed=True)
+    if (run.folder / "last.safetensors").exists():
+        again.load_last()
+    again.fit()
+    _, note = checkpoint.load(run.folder / "model.safetensors")
+    assert note["epoch"] == again.best["epoch"]
+    with (run.folder / "metrics.csv").open() as file:
+        kept = [float(line["validation_accuracy"]) for line in csv.DictReader(file)]
+    assert kept == [row["validation_accuracy"] for row in again.history]
+
+
 def test_the_bits_do_not_depend_on_how_many_processes_read_ahead(tmp_path: Path, tiny) -> None:
     runs = [run_of(tmp_path / str(workers)) for workers in (0, 2)]
     runs[1].workers = 2
@@ -141,6 +216,25 @@ def test_a_mean_of_the_weights_is_what_is_kept(tmp_path: Path, tiny) -> None:
     expected = 0.75 * weights[0] + 0.25 * weights[1]
     best, _ = checkpoint.load(run.folder / "model.safetensors")
     np.testing.assert_allclose(best["conv.weight"], expected.numpy(), rtol=1e-5)
+
+
+def test_a_mean_counts_batches_as_the_network_does(tmp_path: Path, tiny) -> None:
+    run = run_of(tmp_path / "run", epochs=1, epoch_steps=4, ema=0.75)
+    run.fit()
+    assert run.used.bn.num_batches_tracked == run.model.bn.num_batches_tracked == 4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
+def test_smoothing_spreads_a_share_of_the_target_over_all_classes(tmp_path, tiny, share) -> None:
+    run = run_of(tmp_path / "run", label_smoothing=share)
+    logits = torch.randn(6, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([3, 0, 9, 9, 1, 4])
+    probability = torch.exp(logits) / torch.exp(logits).sum(dim=1, keepdim=True)
+    wanted = torch.full((6, 10), share / 10, dtype=torch.float64)
+    wanted[torch.arange(6), target] += 1 - share
+    expected = -(wanted * torch.log(probability)).sum() / 6
+    _, loss = run.loss(logits, target)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
 
 
 def test_a_batch_in_parts_is_the_same_step(tmp_path: Path) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from minicnn import checkpoint
+from minicnn.data import Normalization
 from minicnn.run_folder import TrainError
 from reference import exchange
+from reference.data import load as load_data
+from reference.data import normalized
 from reference.models import MODELS
-from reference.presets import Recipe
+from reference.presets import Recipe, recipe_for
 from reference.train import network
+from reference.train import weights as weights_of
 from reference.train.command import main
 from reference.train.machine import Machine
 from reference.train.run import Run
@@ -86,8 +92,9 @@ def test_the_folder_of_a_run_gives_its_best_weights(tmp_path: Path, weights: Pat
     folder.mkdir()
     exchange.exchange(weights, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({}))
-    read = network.read_weights(recipe("tiny", weights=str(folder)))
-    assert torch.equal(read["fc.bias"], exchange.read(weights)["fc.bias"])
+    read = weights_of.read(recipe("tiny", weights=str(folder)))
+    assert torch.equal(read.tensors["fc.bias"], exchange.read(weights)["fc.bias"])
+    assert read[1:] == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +112,13 @@ def test_the_head_is_the_layer_that_gives_the_logits(model: str, head: str) -> N
 
 WRONG = [
     ({}, "mis-shaped: fc.weight is (3, 4), not (10, 4); mis-shaped: fc.bias is (3,), not (10,). "
-     "For other classes than those it was trained on, give it a new head by --head linear."),
-    ({"model": "lenet5"}, "these are not weights of lenet5 with this head. missing: conv1.weight"),
+     "For other classes give it a new head by --head linear."),
+    ({"model": "lenet5"}, "these are not weights of lenet5. missing: conv1.weight"),
+    ({"head": "mlp-bn", "model": "lenet5"}, "not weights of lenet5 with the head mlp-bn. missing"),
     ({"weights": "/no/such.pth"}, "/no/such.pth: cannot be read (No such file or directory)"),
     ({"weights": "NOTHING"}, "NOTHING is no file, and torchvision has no weights of that name for "
      "tiny. Give the path of a file."),
-    ({"model": "resnet18", "weights": "V9"}, "Give the path of a file, or one of IMAGENET1K_V1, "),
+    ({"model": "resnet18", "weights": "V9"}, "Give the path of a file, or one of IMAGENET1K_V1."),
 ]  # fmt: skip
 
 
@@ -119,8 +127,120 @@ def test_weights_that_do_not_fit(weights: Path, options, message) -> None:
     chosen = recipe(**{"model": "tiny", "weights": str(weights), **options})
     model = network.build(chosen, 10)
     with pytest.raises(TrainError) as error:
-        network.load_weights(model, chosen, network.read_weights(chosen))
+        weights_of.load(model, chosen, weights_of.read(chosen))
     assert message in str(error.value)
+    of_head = chosen.model == "tiny" and chosen.weights == str(weights)
+    assert ("give it a new head" in str(error.value)) == of_head
+
+
+def test_weights_of_another_network_are_named(tmp_path: Path, weights: Path) -> None:
+    folder = begun(tmp_path / "run", weights, head="mlp-bn").folder
+    for given in (folder, folder / "model.safetensors"):
+        chosen = recipe("lenet5", weights=str(given))
+        with pytest.raises(TrainError, match="of tiny with the head mlp-bn, the run is of lenet5"):
+            weights_of.load(network.build(chosen, 10), chosen, weights_of.read(chosen))
+
+
+# ------------------------------------------------------------------- what the weights have seen
+
+
+def begun(folder: Path, weights: Path, **options) -> Run:
+    """A short run that began with weights, and is done."""
+    folder.mkdir()
+    run = Run(recipe("tiny", weights=str(weights), epochs=1, epoch_steps=2, **options), folder, CPU)
+    checkpoint.write_json(folder / "config.json", run.config())
+    run.fit()
+    return run
+
+
+def test_images_are_normalised_as_those_of_the_run_were(tmp_path: Path, weights, capsys) -> None:
+    """Also when the run goes on, where the weights may be gone."""
+    first = begun(tmp_path / "first", weights, head="linear")
+    own = load_data("digits", None, channels=1).normalization
+    assert first.parts.normalization == own
+    assert "with a new head; images are normalised by" in first.begun
+    assert first.begun.endswith("those of the training images")
+    config = tmp_path / "first/config.json"
+    content = json.loads(config.read_text())
+    content["data"] |= {"mean": [0.25], "std": [2.0]}
+    config.write_text(json.dumps(content))
+    second = begun(tmp_path / "second", tmp_path / "first")
+    assert second.parts.normalization == Normalization((0.25,), (2.0,))
+    assert second.begun == (
+        "with their own head; images are normalised by mean 0.25 and std 2, as the weights demand"
+    )
+    shutil.rmtree(tmp_path / "first")
+    assert main(["--resume", str(tmp_path / "second"), "--quiet"]) == 0
+    assert "all epochs are done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["IMAGENET1K_V1", "ResNet18_Weights.DEFAULT", "file"])
+def test_torchvisions_weights_demand_imagenets_normalisation(tmp_path, monkeypatch, name) -> None:
+    given = MODELS["resnet18"]().state_dict()
+    monkeypatch.setattr(
+        torchvision.models.ResNet18_Weights, "get_state_dict", lambda self, **_: given
+    )
+    if name == "file":
+        name = str(tmp_path / "resnet18-f37072fd.pth")
+        exchange.write(Path(name), given)
+    read = weights_of.read(recipe("resnet18", weights=name))
+    assert read.network == "ResNet18_Weights.IMAGENET1K_V1"
+    assert read.normalization == Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_googlenets_weights_get_what_torchvision_turns_its_images_into(monkeypatch) -> None:
+    weights = torchvision.models.GoogLeNet_Weights
+    monkeypatch.setattr(weights, "get_state_dict", lambda self, **_: {})
+    read = weights_of.read(recipe("googlenet", weights="IMAGENET1K_V1"))
+    images = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
+    x = weights.IMAGENET1K_V1.transforms(crop_size=4, resize_size=4)(images)
+    with torch.device("meta"):
+        theirs = torchvision.models.googlenet(init_weights=False, transform_input=True)
+    mine = normalized(images, read.normalization, torch.device("cpu"), False)
+    square = x.shape[-1]
+    left = round((5 - square) / 2)
+    torch.testing.assert_close(mine[..., left : left + square], theirs._transform_input(x))
+
+
+# --------------------------------------------------------------------------------- other heads
+
+
+def test_training_goes_on_with_a_head_that_the_weights_have(tmp_path: Path, weights: Path) -> None:
+    first = begun(tmp_path / "first", weights, head="mlp-bn", freeze="features")
+    best, _ = checkpoint.load(tmp_path / "first/model.safetensors")
+    chosen = recipe("tiny", weights=str(first.folder), head="mlp-bn")
+    given = weights_of.read(chosen)
+    model = network.build(chosen, 10)
+    assert weights_of.load(model, chosen, given) == "with their own head"
+    assert all((best[n] == a.numpy()).all() for n, a in model.state_dict().items())
+    model = network.build(chosen, 7)
+    assert weights_of.load(model, chosen, given) == "with a new head"
+    assert (best["conv.weight"] == model.conv.weight.detach().numpy()).all()
+    new = recipe("tiny", weights=str(first.folder), head="linear")
+    assert weights_of.load(network.build(new, 10), new, given) == "with a new head"
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp-bn", None])
+@pytest.mark.parametrize("theirs", [True, False])
+def test_auxiliary_heads_are_new_with_the_head(head: str | None, theirs: bool) -> None:
+    """Of torchvision's weights, for 1000 classes and without a trained auxiliary head."""
+    given = torchvision.models.googlenet(init_weights=False, aux_logits=theirs).state_dict()
+    chosen = recipe("googlenet", weights="x.pth", head=head, aux_weight=0.3)
+    model = network.build(chosen, 7 if head else 1000)
+    first = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    weights_of.load(model, chosen, weights_of.Weights(given))
+    for name, tensor in model.state_dict().items():
+        is_new = (name.startswith("aux") and not (theirs and head is None)) or (
+            name.startswith("fc.") and head is not None
+        )
+        assert torch.equal(tensor, first[name] if is_new else given[name]), name
+
+
+def test_frozen_features_have_no_auxiliary_heads() -> None:
+    few = {"weights": "IMAGENET1K_V1", "freeze": "features", "head": "linear"}
+    assert recipe_for("googlenet-imagenet", "digits", **few).aux_weight is None
+    with pytest.raises(ValueError, match="aux_weight has no effect where freeze"):
+        recipe_for("googlenet-imagenet", "digits", aux_weight=0.3, **few)
 
 
 def test_weights_that_cannot_be_downloaded(monkeypatch) -> None:
@@ -133,7 +253,7 @@ def test_weights_that_cannot_be_downloaded(monkeypatch) -> None:
 
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", offline)
     with pytest.raises(TrainError, match=r"cannot be downloaded \(.*no network.*Fetch https://"):
-        network.read_weights(recipe("resnet18", weights="IMAGENET1K_V1"))
+        weights_of.read(recipe("resnet18", weights="IMAGENET1K_V1"))
 
 
 def test_a_convolution_takes_no_mlp() -> None:
