@@ -175,7 +175,7 @@ def deep(depth: int, channels: int, seed: int) -> nn.Sequential:
 
 
 depths = (5, 10, 20) if options.quick else (5, 10, 20, 40)
-networks = 10 if options.quick else 16
+networks = 8 if options.quick else 16
 pictures, fits = [], []
 for depth in depths:
     side = 2 * depth + 1
