@@ -5,7 +5,7 @@
 # it, through strides, pools and branches? That follows from the layers alone. And how much does
 # each pixel in it matter? That is a gradient: of one unit with respect to the image.
 #
-# Run it with `python examples/08_receptive_field.py` (a minute; `--quick` takes a quarter). The
+# Run it with `python examples/08_receptive_field.py` (some ten seconds; `--quick` takes half). The
 # pictures go to `runs/08_receptive_field/`. Nothing is downloaded: the photograph comes with
 # scikit-learn.
 

@@ -5,7 +5,7 @@
 # says how a score changes with each pixel, and on the way how it changes with each place of each
 # layer. From these come maps of what moved a decision, and images that a filter would like best.
 #
-# Run it with `python examples/10_what_it_looks_at.py` (half a minute; `--quick` takes a third). It
+# Run it with `python examples/10_what_it_looks_at.py` (some ten seconds; `--quick` takes half). It
 # uses the digits that come with scikit-learn; `--data mnist` takes MNIST. The pictures go to
 # `runs/10_what_it_looks_at/`.
 

@@ -5,9 +5,9 @@
 # network is not trained for it, nor at all here: its weights stay, and the pixels are the
 # parameters. Their gradient comes from the same backward as ever, carried down to the input.
 #
-# Run it with `python examples/11_style_transfer.py` (a minute; `--quick` takes a fifth). Nothing is
-# downloaded: both photographs come with scikit-learn. The paper's network is VGG-19 with weights
-# from ImageNet; where you have VGG-16's,
+# Run it with `python examples/11_style_transfer.py` (some ten seconds; `--quick` takes half).
+# Nothing is downloaded: both photographs come with scikit-learn. The paper's network is VGG-19 with
+# weights from ImageNet; where you have VGG-16's,
 #
 #     python -m reference.exchange vgg16-397923af.pth vgg16.safetensors
 #     python examples/11_style_transfer.py --weights vgg16.safetensors
@@ -79,7 +79,7 @@ def small_network() -> nn.Sequential:
     whole = nn.Sequential(model, head)
     fast = minicnn.fuse(whole)  # the same parameters, fewer passes over the memory
     loss_function, optimizer = nn.CrossEntropyLoss(), optim.Adam(whole.parameters(), lr=3e-3)
-    steps, side, hits = (80 if options.quick else 250), 32, 0.0
+    steps, side, hits = (100 if options.quick else 800), 32, 0.0
     for _ in range(steps):
         classes = rng.integers(0, 8, 32)
         x = np.empty((32, 3, side, side), np.float32)
