@@ -119,7 +119,7 @@ class Sheet:
         ]
         for (left, top), text in zip(self.places, self.titles, strict=True):
             self.axes.text(
-                left + wide / 2, top - 0.03, text, ha="center", va="bottom", fontsize=LETTER,
+                left + wide / 2, top - 0.06, text, ha="center", va="baseline", fontsize=LETTER,
                 color=INK, parse_math=False, linespacing=1.1,
             )  # fmt: skip
 
