@@ -2,7 +2,7 @@
 # # Style transfer: pixels that learn
 #
 # Gatys, Ecker & Bethge (2016): keep what a photograph shows, and paint it like another picture. The
-# network is not trained for it, nor at all here: its weights stay, and the pixels are the
+# network is not trained for it: while it paints, its weights stay, and the pixels are the
 # parameters. Their gradient comes from the same backward as ever, carried down to the input.
 #
 # Run it with `python examples/11_style_transfer.py` (some ten seconds; `--quick` takes half).
