@@ -112,7 +112,7 @@ def _textbook(x: np.ndarray, g: Windows) -> tuple[np.ndarray, np.ndarray]:
     return y, np.where(wins.any(axis=-1), winner, g.kh * g.kw)
 
 
-FEW = 16  # channels: fewer do not fill the processor's vectors
+FEW = 32  # channels: fewer are compared faster with a whole row gathered
 
 
 @kernel(parallel=True)
@@ -123,33 +123,33 @@ def _forward(x, y, winner, g):
     is compared at once.
     """
     c = x.shape[3]
-    for n in prange(x.shape[0]):
+    for task in prange(x.shape[0] * g.oh):
+        n, i = task // g.oh, task % g.oh
         gathered = np.empty(g.ow * c, x.dtype)
-        for i in range(g.oh):
-            best, place = y[n, i].reshape(-1), winner[n, i].reshape(-1)
-            _begin(best, place, i, g, c)
-            for r in range(g.kh):
-                p = i * g.sh + r * g.dh - g.top
-                if not 0 <= p < g.h:
-                    continue
-                line = x[n, p].reshape(-1)
-                for s in range(g.kw):
-                    q = s * g.dw - g.left
-                    j0 = max(0, (g.sw - 1 - q) // g.sw)  # outputs whose tap lies in the image
-                    j1 = min(g.ow, (g.w - 1 - q) // g.sw + 1)
-                    tap = place.dtype.type(r * g.kw + s)
-                    for j in range(j0, j1):
-                        out, at = j * c, (j * g.sw + q) * c
-                        if c < FEW:
-                            for k in range(c):
-                                gathered[out + k] = line[at + k]
-                        else:
-                            _challenge(
-                                line[at : at + c], best[out : out + c], place[out : out + c], tap
-                            )
-                    if c < FEW and j0 < j1:
-                        row = slice(j0 * c, j1 * c)
-                        _challenge(gathered[row], best[row], place[row], tap)
+        best, place = y[n, i].reshape(-1), winner[n, i].reshape(-1)
+        _begin(best, place, i, g, c)
+        for r in range(g.kh):
+            p = i * g.sh + r * g.dh - g.top
+            if not 0 <= p < g.h:
+                continue
+            line = x[n, p].reshape(-1)
+            for s in range(g.kw):
+                q = s * g.dw - g.left
+                j0 = max(0, (g.sw - 1 - q) // g.sw)  # outputs whose tap lies in the image
+                j1 = min(g.ow, (g.w - 1 - q) // g.sw + 1)
+                tap = place.dtype.type(r * g.kw + s)
+                for j in range(j0, j1):
+                    out, at = j * c, (j * g.sw + q) * c
+                    if c < FEW:
+                        for k in range(c):
+                            gathered[out + k] = line[at + k]
+                    else:
+                        _challenge(
+                            line[at : at + c], best[out : out + c], place[out : out + c], tap
+                        )
+                if c < FEW and j0 < j1:
+                    row = slice(j0 * c, j1 * c)
+                    _challenge(gathered[row], best[row], place[row], tap)
 
 
 @kernel
