@@ -20,7 +20,8 @@ Implementations
     textbook  the three operations, one after the other.
     fast      image by image, with z of one image in a buffer. Between forward and backward only a
               byte of each output is kept: the place of its winner. Images that are too large for a
-              buffer, and kernels for Winograd's algorithm, take the three operations.
+              buffer, many channels, kernels for Winograd's algorithm, and pools whose windows
+              overlap so much that patches do not pay take the three operations.
 
 Forward is direct.py's product, but for what suits few channels.
     pixels side by side   Vectors of 16 numbers hold the 8 channels of two pixels. The two see the
@@ -29,7 +30,8 @@ Forward is direct.py's product, but for what suits few channels.
     column by column      Pixels are numbered down the columns, for the rows of a tile to lie apart.
 Backward knows which pixels have a gradient: in each channel one of a window. dz, of which three
 quarters are zeros, is not made; patches.py adds up what the winners see.
-A zero in a vector meets pixels beside the window. It adds nothing, unless they are NaN or infinite.
+A zero in a vector meets pixels beside the window, and in backward a gradient that is not its own.
+It adds nothing, unless these are NaN or infinite: then pixels and channels nearby are NaN too.
 """
 
 from __future__ import annotations
@@ -42,8 +44,8 @@ import numpy as np
 from jaxtyping import Float
 from numba import prange
 
-from minicnn.backend import IMPLS, Impl, kernel, nchw, nhwc
-from minicnn.fused.patches import WIDTH, Patches, add_patches, addresses, framed
+from minicnn.backend import kernel, nchw, nhwc
+from minicnn.fused.patches import WIDTH, Patches, add_patches, addresses, framed, suits
 from minicnn.fused.winner import CHUNK, choose
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.ops.conv2d.direct import TASKS, _place
@@ -53,6 +55,7 @@ from minicnn.shapes import check_choice, check_gradient
 from minicnn.windows import Windows, conv_windows, pool_windows
 
 ROOM = 2**19  # bytes of z that a buffer takes at most
+CHANNELS = 16  # of x at most: with more, patches are longer than what they spare is worth
 
 
 class Cache(NamedTuple):
@@ -83,20 +86,24 @@ def forward(
     pool_stride: int | Sequence[int] | None = None,
     pool_padding: int | Sequence[int] = 0,
     ceil_mode: bool = False,
-    impl: Impl = "fast",
+    impl: conv2d.Impl = "fast",
 ) -> tuple[Float[np.ndarray, "n o ph pw"], Cache | Steps]:
-    """Return ``(y, cache)``; options and errors are those of conv2d and max_pool2d."""
-    check_choice("conv_relu_pool", "impl", impl, IMPLS)
+    """Return ``(y, cache)``; options and errors are those of conv2d and max_pool2d.
+
+    Where conv2d is told its algorithm, ``impl="direct"`` or ``"winograd"``, the three operations
+    run one after the other.
+    """
+    check_choice("conv_relu_pool", "impl", impl, conv2d.IMPLS)
     pool_options = pool_size, pool_stride, pool_padding, 1, ceil_mode
     plan = None
-    if impl == "fast" and _few_channels(x, weight, bias):
+    if impl == "fast" and _suits(x, weight, bias):
         conv = conv_windows("conv2d", x.shape[2:], weight.shape[2:], stride, padding)
         pool = pool_windows("max_pool2d", (conv.oh, conv.ow), *pool_options)
         plan = _plan(conv, pool, x.shape[1], weight.shape[0], x.dtype)
     if plan is None:
         z, conv_cache = conv2d.forward(x, weight, bias, stride, padding, impl=impl)
-        best, pool_cache = max_pool2d.forward(z, *pool_options, impl=impl)
-        y, relu_cache = relu.forward(best, impl=impl)
+        best, pool_cache = max_pool2d.forward(z, *pool_options, impl=conv2d.plain(impl))
+        y, relu_cache = relu.forward(best, impl=conv2d.plain(impl))
         return y, Steps(conv_cache, pool_cache, relu_cache)
     o = weight.shape[0]
     y = np.empty((x.shape[0], pool.oh, pool.ow, o), x.dtype)
@@ -115,7 +122,7 @@ def backward(
     *,
     input_grad: bool = True,
     param_grad: bool = True,
-    impl: Impl = "fast",
+    impl: conv2d.Impl = "fast",
 ) -> tuple[
     Float[np.ndarray, "n c h w"] | None,
     Float[np.ndarray, "o c kh kw"] | None,
@@ -125,9 +132,10 @@ def backward(
 
     ``input_grad=False`` spares dx, ``param_grad=False`` spares the other two: they are None then.
     """
-    check_choice("conv_relu_pool", "impl", impl, IMPLS)
+    check_choice("conv_relu_pool", "impl", impl, conv2d.IMPLS)
     if isinstance(cache, Steps):
-        g = max_pool2d.backward(relu.backward(dy, cache.relu, impl=impl), cache.pool, impl=impl)
+        g = relu.backward(dy, cache.relu, impl=conv2d.plain(impl))
+        g = max_pool2d.backward(g, cache.pool, impl=conv2d.plain(impl))
         return conv2d.backward(
             g, cache.conv, input_grad=input_grad, param_grad=param_grad, impl=impl
         )  # fmt: skip
@@ -155,14 +163,14 @@ def backward(
     return nchw(dx) if input_grad else None, dweight, dbias
 
 
-def _few_channels(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> bool:
-    """Whether all is as it should be, for conv2d to complain else, and direct.py its algorithm."""
+def _suits(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> bool:
+    """Whether all is as it should be, for conv2d to complain else, and channels are few."""
     arrays = [x, weight] if bias is None else [x, weight, bias]
     return (
         all(isinstance(a, np.ndarray) and a.dtype == x.dtype for a in arrays)
         and x.dtype in (np.float32, np.float64)
         and x.ndim == weight.ndim == 4
-        and 0 < x.shape[1] == weight.shape[1]
+        and 0 < x.shape[1] == weight.shape[1] <= CHANNELS
         and min(weight.shape) > 0
         and (bias is None or bias.shape == weight.shape[:1])
         and (weight.shape[2:] != (3, 3) or min(weight.shape[:2]) < 16)
@@ -177,7 +185,7 @@ class Tables(NamedTuple):
 
     high: int  # of the padded image
     wide: int
-    room: int  # for its numbers, and for what the last vectors reach behind them
+    room: int  # for its numbers
     pixels: np.ndarray  # in the image, of the first of the pixels that are taken together
     taps: np.ndarray  # of the kernel, from there
     width: int  # numbers of z in a pixel
@@ -196,7 +204,7 @@ class _Plan(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan | None:
-    """Return the tables, or None where z of an image is too large for a buffer."""
+    """Return the tables, or None where z is too large for a buffer, or windows for patches."""
     lanes = lanes_of(dtype)
     together = 2 if o <= lanes // 2 and lanes // 2 >= CHUNK else 1
     width = lanes // together if together > 1 else filled(o, dtype)
@@ -204,7 +212,8 @@ def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan |
     cols = g.kw + (together - 1) * g.sw
     high = max(g.top + g.h + g.bottom, (g.oh - 1) * g.sh + g.kh)
     wide = max(g.left + g.w + g.right, (groups * together - 1) * g.sw + g.kw)
-    if groups * together * g.oh * width * dtype.itemsize > ROOM or pool.kh * pool.kw > 255:
+    too_large = groups * together * g.oh * width * dtype.itemsize > ROOM
+    if too_large or pool.kh * pool.kw > 255 or not suits(g, pool, wide):
         return None
     i, j = np.arange(g.oh), np.arange(g.ow)[:, None]
     first = np.arange(groups)[:, None] * together
@@ -213,7 +222,7 @@ def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan |
     tables = Tables(
         high,
         wide,
-        high * wide * c + 2 * lanes,
+        high * wide * c,
         ((i * g.sh * wide + first * g.sw) * c).reshape(-1),
         ((r * wide + s) * c + np.arange(c)).reshape(-1),
         width,

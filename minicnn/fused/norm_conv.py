@@ -92,7 +92,7 @@ def forward(
     z: np.ndarray = x
     norm = None
     if before:
-        z, norm = batch_norm_relu.finish(*before, impl=_plain(impl))
+        z, norm = batch_norm_relu.finish(*before, impl=conv2d.plain(impl))
     y, conv = conv2d.forward(z, weight, bias, stride, padding, dilation, groups, impl=impl)
     return y, None, Cache(x, before, weight, bias is not None, (norm, conv))
 
@@ -122,7 +122,7 @@ def backward(
             sums_before = After(norm, sums[1] * norm.inverse_std, sums[0])
         return Gradients(dx, found, dbias, sums_before)
     norm_relu, conv = steps
-    dy = _norm_gradient(g, after, _plain(impl))
+    dy = _norm_gradient(g, after, conv2d.plain(impl))
     dz, dweight, dbias = conv2d.backward(
         dy, conv, input_grad=input_grad, param_grad=param_grad, impl=impl
     )
@@ -130,12 +130,8 @@ def backward(
         return Gradients(None, dweight, dbias, None)
     if norm_relu is None:
         return Gradients(dz if residual is None else add(dz, residual), dweight, dbias, None)
-    masked = batch_norm_relu.mask(dz, norm_relu.norm, norm_relu.y, impl=_plain(impl))
+    masked = batch_norm_relu.mask(dz, norm_relu.norm, norm_relu.y, impl=conv2d.plain(impl))
     return Gradients(masked[0], dweight, dbias, After(norm_relu.norm, *masked[1:]))
-
-
-def _plain(impl: conv2d.Impl) -> Impl:
-    return "textbook" if impl == "textbook" else "fast"
 
 
 def _norm_gradient(g: np.ndarray, after: After, impl: Impl) -> np.ndarray:

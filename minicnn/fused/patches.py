@@ -61,6 +61,17 @@ class Patches(NamedTuple):
     shifts: np.ndarray  # where it begins for each pixel of the window; 0 for nobody
 
 
+def suits(g: Windows, pool: Windows, wide: int) -> bool:
+    """Whether patches spare work, in images of so many pixels in a row, and fields fit into these.
+
+    The work is that of dx: for each window of the pool its field, else for each pixel its patch.
+    In a field that is wider than a row, the end of a row and the next would be the same numbers,
+    and a tile would write one over the other.
+    """
+    rows, columns = g.kh + (pool.kh - 1) * g.sh, g.kw + (pool.kw - 1) * g.sw
+    return columns <= wide and pool.oh * pool.ow * rows * columns <= g.oh * g.ow * g.kh * g.kw
+
+
 def addresses(
     g: Windows, pool: Windows, c: int, o: int, high: int, wide: int, dtype: np.dtype
 ) -> Patches:
@@ -125,12 +136,17 @@ def _rows(weight: np.ndarray) -> np.ndarray:
 def _add_in_python(
     out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count, *, most
 ):
-    """Add to the pieces from ``first``, at most ``most`` of them, and none behind ``last``."""
-    lanes = lanes_of(out.dtype, WIDTH)
-    for t in range(first, min(first + most, last + 1)):
-        sums = out[o0 + out_pieces[t] :][:lanes]
-        for k in range(k0, k0 + count * step, step):
-            sums += factor[k] * b[where[k] + pieces[t] :][:lanes]
+    """Add to the pieces from ``first``, at most ``most`` of them, and none behind ``last``.
+
+    All are read before any is written.
+    """
+    lanes, taken = lanes_of(out.dtype, WIDTH), range(first, min(first + most, last + 1))
+    sums = [out[o0 + out_pieces[t] :][:lanes].copy() for t in taken]
+    for k in range(k0, k0 + count * step, step):
+        for t, total in zip(taken, sums, strict=True):
+            total += factor[k] * b[where[k] + pieces[t] :][:lanes]
+    for t, total in zip(taken, sums, strict=True):
+        out[o0 + out_pieces[t] :][:lanes] = total
 
 
 def _make(most: int):
@@ -145,7 +161,7 @@ def _make(most: int):
             code = Code(context, builder, signature, args, WIDTH)
             out, out_pieces, factor, b, where, pieces = (code.data(i) for i in (0, 2, 3, 4, 5, 6))
             o0, first, last, k0, step, count = (args[i] for i in (1, 7, 8, 9, 10, 11))
-            # Pieces behind the last are the last again: all are read before any is written.
+            # Pieces behind the last are the last again.
             taken = [builder.add(first, code.index(t)) for t in range(most)]
             taken = [builder.select(builder.icmp_signed("<", t, last), t, last) for t in taken]
             at = [builder.add(o0, code.entry(out_pieces, t)) for t in taken]

@@ -47,11 +47,15 @@ def pairs(least: int, most: int) -> st.SearchStrategy[tuple[int, int]]:
 def cases(draw: st.DrawFn) -> Case:
     (kh, kw), (ph, pw) = draw(pairs(1, 3)), draw(pairs(1, 3))
     stride, padding = draw(pairs(1, 3)), draw(pairs(0, 2))
-    # Sizes for which one window of the pool at least fits, and some pixels more.
-    h = (ph - 1) * stride[0] + kh + draw(st.integers(0, 6))
-    w = (pw - 1) * stride[1] + kw + draw(st.integers(0, 6))
-    c, o = draw(st.integers(1, 4)), draw(st.sampled_from([1, 2, 4, 5, 6, 8, 9, 16, 17, 33]))
     pool_padding = draw(st.integers(0, ph // 2)), draw(st.integers(0, pw // 2))
+    # Sizes for which, padding included, one window of the pool at least fits, and some pixels more.
+    h, w = (
+        max(1, (max(1, pool - 2 * around) - 1) * step + kernel - 2 * pad) + draw(st.integers(0, 6))
+        for pool, around, step, kernel, pad in zip(
+            (ph, pw), pool_padding, stride, (kh, kw), padding, strict=True
+        )
+    )
+    c, o = draw(st.integers(1, 4)), draw(st.sampled_from([1, 2, 4, 5, 6, 8, 9, 16, 17, 33]))
     pool = (ph, pw), draw(pairs(1, 3)), pool_padding, draw(st.booleans())
     return Case((draw(st.integers(0, 9)), c, h, w), (o, c, kh, kw), stride, padding, pool)
 
@@ -62,7 +66,10 @@ def whole_numbers(shape: tuple[int, ...], seed: int, dtype: type) -> np.ndarray:
 
 
 LENET = Case((5, 1, 12, 13), (6, 1, 5, 5))
-BOTH = Case((3, 6, 9, 8), (33, 6, 3, 3), (1, 2), (1, 0), ((3, 2), (2, 1), (1, 1), True))
+# A window of the pool sees more columns than the image has.
+WIDER = Case((3, 1, 2, 4), (9, 1, 2, 4), (2, 2), (2, 0), ((2, 3), (5, 1), (0, 1), False))
+BOTH = Case((3, 6, 9, 8), (33, 6, 3, 3), (1, 2), (1, 0), ((2, 2), (2, 3), (1, 1), True))
+OVERLAPPING = Case((2, 2, 11, 12), (5, 2, 5, 5), pool=((3, 3), (2, 2), (1, 0), False))
 
 
 @impls
@@ -70,6 +77,8 @@ BOTH = Case((3, 6, 9, 8), (33, 6, 3, 3), (1, 2), (1, 0), ((3, 2), (2, 1), (1, 1)
 @given(case=cases(), with_bias=st.booleans(), layout=st.sampled_from(LAYOUTS))
 @example(case=LENET, with_bias=True, layout=LAYOUTS[0])
 @example(case=BOTH, with_bias=True, layout=LAYOUTS[-1])
+@example(case=WIDER, with_bias=True, layout=LAYOUTS[0])
+@example(case=OVERLAPPING, with_bias=True, layout=LAYOUTS[0])
 def test_equals_the_three_operations(
     dtype: type, impl: str, case: Case, with_bias: bool, layout: str
 ) -> None:
@@ -105,7 +114,7 @@ def drawn(case: Case, dtype: type = np.float64) -> list[np.ndarray]:
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
-@pytest.mark.parametrize("case", [LENET, BOTH])
+@pytest.mark.parametrize("case", [LENET, BOTH, OVERLAPPING])
 def test_gradients(case: Case) -> None:
     @check_op(st.just(tuple(drawn(case._replace(x=(2, *case.x[1:]))))), examples=1)
     def check():
@@ -131,9 +140,10 @@ def test_what_is_not_asked_for_is_none(dtype: type) -> None:
         np.testing.assert_array_equal(got, want)
 
 
-def test_backward_may_run_twice_and_as_textbook() -> None:
-    x, weight, bias = drawn(BOTH)
-    y, cache = conv_relu_pool.forward(x, weight, bias, **BOTH.options())
+@pytest.mark.parametrize("case", [LENET, BOTH, OVERLAPPING])
+def test_backward_may_run_twice_and_as_textbook(case: Case) -> None:
+    x, weight, bias = drawn(case)
+    y, cache = conv_relu_pool.forward(x, weight, bias, **case.options())
     assert isinstance(cache, conv_relu_pool.Cache)
     once, again = (conv_relu_pool.backward(y, cache) for _ in range(2))
     formula = conv_relu_pool.backward(y, cache, impl="textbook")
@@ -144,14 +154,31 @@ def test_backward_may_run_twice_and_as_textbook() -> None:
         assert_close(got, want, "gradient")
 
 
-def test_large_images_and_winograds_kernels_take_the_three_operations() -> None:
-    def kind(*shapes: tuple[int, ...]) -> type:
+@pytest.mark.parametrize("impl", ["direct", "winograd"])
+def test_an_algorithm_that_is_asked_for_is_taken(impl: conv2d.Impl) -> None:
+    x, weight, bias = drawn(Case((2, 4, 9, 8), (5, 4, 3, 3)))
+    y, cache = conv_relu_pool.forward(x, weight, bias, pool_size=2, impl=impl)
+    assert isinstance(cache, conv_relu_pool.Steps)
+    expected, textbook = conv_relu_pool.forward(x, weight, bias, pool_size=2, impl="textbook")
+    assert_close(y, expected, "y")
+    gradients = conv_relu_pool.backward(y, cache, impl=impl)
+    wanted = conv_relu_pool.backward(y, textbook, impl="textbook")
+    for got, want in zip(gradients, wanted, strict=True):
+        assert got is not None
+        assert want is not None
+        assert_close(got, want, "gradient")
+
+
+def test_what_patches_do_not_suit_takes_the_three_operations() -> None:
+    def kind(*shapes: tuple[int, ...], pool_stride: int = 2) -> type:
         x, weight = (np.ones(shape, np.float32) for shape in shapes)
-        return type(conv_relu_pool.forward(x, weight, pool_size=2)[1])
+        return type(conv_relu_pool.forward(x, weight, pool_size=2, pool_stride=pool_stride)[1])
 
     assert kind((1, 1, 28, 28), (6, 1, 5, 5)) is conv_relu_pool.Cache
     assert kind((1, 16, 8, 8), (16, 16, 3, 3)) is conv_relu_pool.Steps
     assert kind((1, 3, 224, 224), (16, 3, 3, 3)) is conv_relu_pool.Steps
+    assert kind((1, 17, 28, 28), (6, 17, 5, 5)) is conv_relu_pool.Steps
+    assert kind((1, 1, 28, 28), (6, 1, 5, 5), pool_stride=1) is conv_relu_pool.Steps
 
 
 @impls

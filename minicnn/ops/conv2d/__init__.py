@@ -46,6 +46,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from minicnn import backend
 from minicnn.ops.conv2d import direct, prepared, textbook, winograd
 from minicnn.ops.conv2d.prepared import Prepared
 from minicnn.shapes import (
@@ -64,6 +65,11 @@ IMPLS: tuple[Impl, ...] = ("fast", "textbook", "direct", "winograd")
 
 # Whether "fast" may choose it; read when minicnn is imported.
 WINOGRAD = os.environ.get("MINICNN_WINOGRAD", "1").lower() not in ("0", "false", "no", "off")
+
+
+def plain(impl: Impl) -> backend.Impl:
+    """Return which implementation the operations beside a convolution take, that have but two."""
+    return "textbook" if impl == "textbook" else "fast"
 
 
 class Cache(NamedTuple):
