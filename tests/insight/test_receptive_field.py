@@ -114,14 +114,19 @@ def test_every_network(name):
 
 
 @st.composite
-def convolutions(draw: st.DrawFn, keep: bool) -> nn.Conv2d:
+def convolutions(draw: st.DrawFn, keep: bool, outside: bool) -> nn.Conv2d:
+    """Draw one; unless its windows may lie ``outside``, each holds a pixel of its input.
+
+    "same" puts the pixel itself into the window, if the kernel is odd or not dilated.
+    """
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 3)))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3)))
-    if keep:
-        stride, padding = 1, "same"
-    else:
+    stride, padding = 1, "same"
+    if keep and not outside:
+        dilation = tuple(d if k % 2 else 1 for k, d in zip(kernel, dilation, strict=True))
+    if not keep:
         stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 5)))
-        padding = draw(st.tuples(st.integers(0, 5), st.integers(0, 4)))
+        padding = draw(st.tuples(st.integers(0, 5), st.integers(0, 4))) if outside else 0
     rng = np.random.default_rng(0)
     return nn.Conv2d(1, 1, kernel, stride, padding, dilation, rng=rng, dtype=np.float64)
 
@@ -138,22 +143,24 @@ def pools(draw: st.DrawFn) -> nn.Module:
 
 
 @st.composite
-def graphs(draw: st.DrawFn, depth: int, keep: bool) -> nn.Module:
+def graphs(draw: st.DrawFn, depth: int, keep: bool, branches: bool, outside: bool) -> nn.Module:
     """Draw a graph of one channel; ``keep`` keeps the size, as branches that join have to."""
-    kind = draw(st.sampled_from(["layer", "chain", "residual", "concat"])) if depth else "layer"
-    inner = graphs(depth - 1, True)
+    kinds = ["layer", "chain", *(["residual", "concat"] if branches else [])]
+    kind = draw(st.sampled_from(kinds)) if depth else "layer"
+    inner = graphs(depth - 1, True, branches, outside)
     if kind == "residual":
         shortcut = draw(st.none() | inner)
         return nn.Residual(draw(inner), shortcut, draw(st.none() | st.just(nn.ReLU())))
     if kind == "concat":
         join = nn.Conv2d(2, 1, 1, rng=np.random.default_rng(0), dtype=np.float64)
-        branches = nn.Concat(draw(inner), draw(st.just(nn.Sequential()) | inner))
-        return nn.Sequential(branches, join)
+        both = nn.Concat(draw(inner), draw(st.just(nn.Sequential()) | inner))
+        return nn.Sequential(both, join)
     if kind == "chain":
-        return nn.Sequential(*draw(st.lists(graphs(depth - 1, keep), min_size=1, max_size=3)))
+        parts = graphs(depth - 1, keep, branches, outside)
+        return nn.Sequential(*draw(st.lists(parts, min_size=1, max_size=3)))
     if keep:
-        return draw(convolutions(True) | st.just(nn.ReLU()))
-    return draw(convolutions(False) | pools())
+        return draw(convolutions(True, outside) | st.just(nn.ReLU()))
+    return draw(convolutions(False, outside) | pools())
 
 
 def rectangle(pixels: np.ndarray) -> np.ndarray:
@@ -161,21 +168,48 @@ def rectangle(pixels: np.ndarray) -> np.ndarray:
     return np.outer(pixels.any(axis=1), pixels.any(axis=0))
 
 
+@pytest.mark.parametrize(
+    ("branches", "outside"),
+    [
+        pytest.param(True, False, id="branches"),
+        pytest.param(False, True, id="padding"),
+        pytest.param(True, True, id="branches and padding"),
+    ],
+)
 @given(data=st.data(), sides=st.tuples(st.integers(5, 12), st.integers(5, 12)), seed=seeds)
-def test_any_graph(data, sides, seed):
-    model = nn.Sequential(data.draw(graphs(2, False)), data.draw(graphs(2, False)))
+def test_any_graph(branches, outside, data, sides, seed):
+    """Where branches can see padding alone, the rectangle holds what is seen; else it is tight."""
+    parts = graphs(2, False, branches, outside)
+    model = nn.Sequential(data.draw(parts), data.draw(parts))
     try:
         shape = model.output_shape((1, *sides))
     except minicnn.ShapeError:  # a kernel that does not fit what is left
-        model = nn.Sequential(data.draw(graphs(2, True)))
+        model = nn.Sequential(data.draw(graphs(2, True, branches, outside)))
         shape = model.output_shape((1, *sides))
     model = positive(model.set_impl("textbook"), "textbook")
     fields = receptive_field(model, (1, *sides))
     rng = np.random.default_rng(seed)
     units = [("", int(rng.integers(shape[1])), int(rng.integers(shape[2]))) for _ in range(3)]
     for (_, i, j), pixels in zip(units, reached(model, (1, *sides), units), strict=True):
-        assert np.array_equal(rectangle(pixels), fields[""].pixels(i, j))
+        seen, ours = rectangle(pixels), fields[""].pixels(i, j)
+        assert not (seen & ~ours).any(), "a pixel is reached that is not said to be seen"
+        if not (branches and outside):
+            assert np.array_equal(seen, ours)
     assert fields[""].shape == shape
+
+
+def test_a_branch_that_sees_padding_alone_widens_the_rectangle():
+    """Of unit (0, 0), which lies in padding, the main branch adds column 1 and the shortcut 0."""
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 1, 1, padding=(1, 0), rng=rng, dtype=np.float64),
+        nn.Residual(nn.Conv2d(1, 1, 2, padding="same", dilation=(1, 2), rng=rng, dtype=np.float64)),
+    )
+    model = positive(model, "textbook")
+    pixels = receptive_field(model, (1, 5, 5))[""].pixels(0, 0)
+    (actual,) = reached(model, (1, 5, 5), [("", 0, 0)])
+    assert np.argwhere(actual).tolist() == [[0, 1]]
+    assert np.argwhere(pixels).tolist() == [[0, 0], [0, 1]]
 
 
 def test_a_dilated_max_pool_sees_what_a_convolution_of_its_windows_sees():
