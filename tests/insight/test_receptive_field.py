@@ -282,6 +282,40 @@ def test_heads_see_what_their_stage_sees_and_the_chain_goes_on():
     }
 
 
+def same(*kernels: int | tuple[int, int]) -> nn.Module:
+    """Return convolutions in a row that keep the size."""
+    rng = np.random.default_rng(0)
+    return nn.Sequential(*[nn.Conv2d(1, 1, k, padding="same", rng=rng) for k in kernels])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_branches_begin_where_the_first_does_and_end_where_the_last_does(turned):
+    """Two kernels of 2 see pixels 0 to 2 of their own, one of 3 sees -1 to 1, one of 5 -2 to 2."""
+    last = nn.Conv2d(2, 1, 3, rng=np.random.default_rng(0))
+    for modules, (height, width), start, box in (
+        ([same(1), same(5)], (5, 5), (-2, -2), (1, 0, 7, 6)),
+        ([same((2, 3), (2, 1)), same((3, 1), (1, 5))], (4, 5), (-1, -2), (2, 0, 7, 6)),
+    ):
+        model = nn.Sequential(nn.Concat(*(modules[::-1] if turned else modules)), last)
+        fields = receptive_field(model, (1, 11, 12))
+        assert (fields["0"].size, fields["0"].start) == ((height, width), start)
+        assert (fields["1"].size, fields["1"].start) == ((height + 2, width + 2), start)
+        assert fields["1"].box(3, 2) == box
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_branches_of_unequal_jumps_have_no_one_size(turned):
+    rng = np.random.default_rng(0)
+    modules = [nn.ZeroPadShortcut(1, 1, 2), nn.Conv2d(1, 1, 3, dilation=2, rng=rng)]
+    fields = receptive_field(nn.Concat(*(modules[::-1] if turned else modules)), (1, 9, 9))
+    assert fields[""].shape == (2, 5, 5)
+    assert fields[""].size == (None, None)
+    rows = np.isin(np.arange(9), [2, *(1, 3, 5)])  # of unit 1: its pixel 2, and three taps
+    columns = np.isin(np.arange(9), [6, *(3, 5, 7)])
+    assert np.array_equal(fields[""].pixels(1, 3), np.outer(rows, columns))
+    assert fields[""].box(1, 3) == (1, 3, 5, 7)
+
+
 # -------------------------------------------------------------------------------- rules and errors
 
 
@@ -323,6 +357,12 @@ def test_refusals():
         ValueError, match=re.escape("Look at the network that was given to minicnn.fuse")
     ):
         receptive_field(minicnn.fuse(lenet), (1, 28, 28))
+    for kind in (nn.Softmax, nn.LogSoftmax):
+        for dim in (2, -1):
+            with pytest.raises(ValueError, match="a softmax over rows or columns has no rule"):
+                receptive_field(kind(dim), (2, 4, 4))
+        for dim in (1, -3):  # over the channels of its own pixel
+            assert receptive_field(kind(dim), (2, 4, 4))[""].size == (1, 1)
     with pytest.raises(minicnn.ShapeError, match=r"image must be \(c, h, w\), got \(28, 28\)"):
         receptive_field(lenet, (28, 28))
     with pytest.raises(minicnn.ShapeError, match=r"there is no unit \(24, 0\) among 24 x 24"):
