@@ -83,7 +83,7 @@ def occlusion(
     A square of ``size`` pixels is set to ``fill`` at every ``stride``-th place, and at the last one
     of each row and column, so that every pixel is covered (``stride`` at most ``size``). 0 is the
     mean of normalised images. The score is the output for ``target``, as for ``saliency``;
-    ``batch`` images run at a time.
+    at most ``batch`` images run at a time.
     """
     check_image("occlusion", "x", x)
     n, _, h, w = x.shape
@@ -96,7 +96,7 @@ def occlusion(
     if size > min(h, w):
         raise ShapeError(f"occlusion: a patch of {size} is larger than images of {h} x {w}.")
     batch = integer("occlusion", "batch", batch, 1)
-    y = model(x)
+    y = np.concatenate([model(x[i : i + batch]) for i in range(0, max(n, 1), batch)])
     chosen = _classes("occlusion", y, target)
     places = [
         (i, j) for i in _steps(h, size, stride) for j in _steps(w, size, stride)

@@ -76,6 +76,20 @@ def test_occlusion_of_a_sum_is_the_mean_over_the_patches():
     assert np.allclose(ours[0], expected)
 
 
+def test_occlusion_runs_no_more_images_at_a_time_than_it_is_told():
+    class Counted(nn.Sequential):
+        def forward(self, x, *, training):
+            runs.append(len(x))
+            return super().forward(x, training=training)
+
+    runs: list[int] = []
+    model, x = Counted(*linear_network()), image()
+    cut = insight.occlusion(model, x, size=5, batch=2)
+    assert runs == [2, 1, *[2, 2, 2] * 3]  # the images, then the six places of each
+    assert_close(cut, insight.occlusion(model, x, size=5), "fall")
+    assert insight.occlusion(model, x[:0]).shape == (0, 6, 7)
+
+
 def test_nothing_is_changed_by_looking():
     model, x = linear_network(), image()
     model.fc.weight.grad += 1
