@@ -234,6 +234,10 @@ def test_refusals():
         (lambda: insight.occlusion(model, x, size=2, stride=3), "Use a stride of at most 2"),
         (lambda: insight.occlusion(model, x, size=7), "a patch of 7 is larger than images of 6 x"),
         (lambda: insight.maximize(model, "fc", [2], (2, 6, 7), rng=rng), "there is no 2"),
+        (
+            lambda: insight.maximize(model, "fc", [], (2, 6, 7), rng=rng),
+            "Name at least one channel",
+        ),
         (lambda: insight.effective_field(model, x, rng=rng), "Name a layer before the image is"),
         (lambda: insight.effective_field(model, x, "conv", unit=(6, 0), rng=rng), "no unit"),
         (lambda: insight.resize(x, (3, 3)), r"maps must be \(n, h, w\)"),
