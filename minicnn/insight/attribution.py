@@ -83,7 +83,7 @@ def occlusion(
     A square of ``size`` pixels is set to ``fill`` at every ``stride``-th place, and at the last one
     of each row and column, so that every pixel is covered (``stride`` at most ``size``). 0 is the
     mean of normalised images. The score is the output for ``target``, as for ``saliency``;
-    ``batch`` images run at a time.
+    at most ``batch`` images run at a time.
     """
     check_image("occlusion", "x", x)
     n, _, h, w = x.shape
@@ -96,7 +96,7 @@ def occlusion(
     if size > min(h, w):
         raise ShapeError(f"occlusion: a patch of {size} is larger than images of {h} x {w}.")
     batch = integer("occlusion", "batch", batch, 1)
-    y = model(x)
+    y = np.concatenate([model(x[i : i + batch]) for i in range(0, max(n, 1), batch)])
     chosen = _classes("occlusion", y, target)
     places = [
         (i, j) for i in _steps(h, size, stride) for j in _steps(w, size, stride)
@@ -142,6 +142,8 @@ def maximize(
     Layers of features, not of pixels, have units for channels: of the last layer, the classes.
     """
     channels = [integer("maximize", "channels", c, 0) for c in channels]
+    if not channels:
+        raise ShapeError("maximize: channels is empty. Name at least one channel of the layer.")
     for name, value in (("lr", lr), ("decay", decay), ("blur", blur)):
         if value < 0:
             raise ValueError(f"maximize: {name} must not be negative, got {value}.")
@@ -159,16 +161,16 @@ def maximize(
     return x
 
 
-def gradient_norms(model: Module, kind: str = "weight") -> dict[str, float]:
+def gradient_norms(model: Module) -> dict[str, float]:
     """Return the root mean square of each weight's gradient, in the order of the layers.
 
-    Call it after backward. By the mean, layers of different sizes can be compared. Of the
-    parameters called ``kind``, those of two or more axes count: convolutions and linear layers.
+    Call it after backward. By the mean, layers of different sizes can be compared. Parameters of
+    two or more axes count: the weights of convolutions and linear layers.
     """
     return {
         name: float(np.sqrt(np.mean(np.square(param.grad, dtype=np.float64))))
         for name, param in model.named_parameters()
-        if name.rpartition(".")[2] == kind and param.data.ndim > 1
+        if param.data.ndim > 1
     }
 
 
@@ -218,7 +220,7 @@ def _ascent(model: Module, layer: str, channels: list[int], x: np.ndarray) -> np
     with watching(model, layer) as seen:
         y, cache = model.forward(x, training=False)
         inner = seen[layer].y
-        if max(channels, default=0) >= inner.shape[1]:
+        if max(channels) >= inner.shape[1]:
             raise ShapeError(
                 f"maximize: {layer or 'the network'} has {inner.shape[1]} channels, there is no "
                 f"{max(channels)}."

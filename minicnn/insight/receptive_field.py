@@ -15,7 +15,9 @@ unit o sees pixel p. A window is such a matrix too, of its own input, and
     all of it           one row                 reach' = any unit sees p
 
 Rows and columns of the image are apart: what a unit sees is held as some rows times some columns.
-Branches of different shape (1x5 beside 5x1) see a cross, of which this is the smallest rectangle.
+Branches of different shape (1x5 beside 5x1) see a cross, and this is a rectangle that holds it; the
+smallest where no branch sees padding alone. One that does, along the rows, say, sees nothing, and
+yet its columns are joined to those of the others.
 
 What a network does in inference counts: batch norm then looks at one pixel.
 

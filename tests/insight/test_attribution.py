@@ -76,6 +76,20 @@ def test_occlusion_of_a_sum_is_the_mean_over_the_patches():
     assert np.allclose(ours[0], expected)
 
 
+def test_occlusion_runs_no_more_images_at_a_time_than_it_is_told():
+    class Counted(nn.Sequential):
+        def forward(self, x, *, training):
+            runs.append(len(x))
+            return super().forward(x, training=training)
+
+    runs: list[int] = []
+    model, x = Counted(*linear_network()), image()
+    cut = insight.occlusion(model, x, size=5, batch=2)
+    assert runs == [2, 1, *[2, 2, 2] * 3]  # the images, then the six places of each
+    assert_close(cut, insight.occlusion(model, x, size=5), "fall")
+    assert insight.occlusion(model, x[:0]).shape == (0, 6, 7)
+
+
 def test_nothing_is_changed_by_looking():
     model, x = linear_network(), image()
     model.fc.weight.grad += 1
@@ -101,6 +115,44 @@ def test_maximize_finds_the_kernel_of_a_convolution():
         kernel = model[0].weight.data[channel]
         cosine = (image * kernel).sum() / np.linalg.norm(image) / np.linalg.norm(kernel)
         assert cosine > 0.999
+
+
+def smeared(image: np.ndarray, std: float) -> np.ndarray:
+    """Return (h, w), each pixel the mean of all, weighed by a Gaussian of their distance to it."""
+    smeared, (p, q) = np.empty_like(image), np.indices(image.shape)
+    for i, j in np.ndindex(image.shape):
+        weight = np.exp(-((p - i) ** 2 + (q - j) ** 2) / (2 * std**2))
+        smeared[i, j] = (weight * image).sum() / weight.sum()
+    return smeared
+
+
+def test_a_step_of_maximize_is_what_it_says():
+    """Moved, climbed, moved back, blurred and shrunk: replayed by hand with the same draws."""
+    model, h, w = linear_network(), 6, 7
+    ours = insight.maximize(
+        model, "relu", [2, 0], (2, h, w), steps=1, lr=0.3, decay=0.2, blur=0.7, jitter=2,
+        rng=np.random.default_rng(8),
+    )  # fmt: skip
+    rng = np.random.default_rng(8)
+    x = 0.1 * rng.standard_normal((2, 2, h, w))
+    down, right = rng.integers(-2, 3, 2)
+    assert 0 not in (down, right)
+    assert down != right  # so that neither a wrong sign nor exchanged axes go unseen
+    for n, channel in enumerate((2, 0)):
+        kernel, bias = model.conv.weight.data[channel], model.conv.bias.data[channel]
+        inside = np.zeros((2, h + 2, w + 2))  # the moved image, in a rim of padding
+        for i, j in np.ndindex(h, w):
+            inside[:, 1 + (i + down) % h, 1 + (j + right) % w] = x[n, :, i, j]
+        slope = np.zeros_like(inside)
+        for i, j in np.ndindex(h, w):
+            if (inside[:, i : i + 3, j : j + 3] * kernel).sum() + bias > 0:
+                slope[:, i : i + 3, j : j + 3] += kernel / (h * w)
+        back = np.empty((2, h, w))
+        for i, j in np.ndindex(h, w):
+            back[:, i, j] = slope[:, 1 + (i + down) % h, 1 + (j + right) % w]
+        climbed = x[n] + 0.3 * back / np.sqrt((back**2).mean())
+        expected = 0.8 * np.stack([smeared(plane, 0.7) for plane in climbed])
+        assert_close(ours[n], expected, f"channel {channel}")
 
 
 @whole_networks
@@ -182,6 +234,10 @@ def test_refusals():
         (lambda: insight.occlusion(model, x, size=2, stride=3), "Use a stride of at most 2"),
         (lambda: insight.occlusion(model, x, size=7), "a patch of 7 is larger than images of 6 x"),
         (lambda: insight.maximize(model, "fc", [2], (2, 6, 7), rng=rng), "there is no 2"),
+        (
+            lambda: insight.maximize(model, "fc", [], (2, 6, 7), rng=rng),
+            "Name at least one channel",
+        ),
         (lambda: insight.effective_field(model, x, rng=rng), "Name a layer before the image is"),
         (lambda: insight.effective_field(model, x, "conv", unit=(6, 0), rng=rng), "no unit"),
         (lambda: insight.resize(x, (3, 3)), r"maps must be \(n, h, w\)"),

@@ -1,4 +1,4 @@
-"""What the tree says a unit sees is what its gradient reaches, for every network and any graph.
+"""What the tree says a unit sees is what its gradient reaches, in networks and in any graph.
 
 All weights are positive and all numbers too, so that nothing cancels: the gradient is 0 exactly
 where no path leads. Max pooling, which has a path to one pixel only, becomes average pooling with
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,8 +81,18 @@ def headless(model: nn.Module, name: str) -> nn.Module:
     return model
 
 
+DEEPER = {  # more of the same layers and blocks as a shallower network that is looked at
+    "resnet32", "resnet44", "resnet110", "resnet110-preact", "resnet34", "resnet101", "resnet152",
+    "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
+}  # fmt: skip
+unchecked = pytest.mark.skipif(
+    numba.config.BOUNDSCHECK, reason="takes long, and the operations' own tests check the indices"
+)
+
+
+@unchecked
 @whole_networks
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", sorted(models.MODELS.keys() - DEEPER))
 def test_every_network(name):
     image = models.MODELS[name].image
     if image[1] == 224:
@@ -114,14 +125,19 @@ def test_every_network(name):
 
 
 @st.composite
-def convolutions(draw: st.DrawFn, keep: bool) -> nn.Conv2d:
+def convolutions(draw: st.DrawFn, keep: bool, outside: bool) -> nn.Conv2d:
+    """Draw one; unless its windows may lie ``outside``, each holds a pixel of its input.
+
+    "same" puts the pixel itself into the window, if the kernel is odd or not dilated.
+    """
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 3)))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3)))
-    if keep:
-        stride, padding = 1, "same"
-    else:
+    stride, padding = 1, "same"
+    if keep and not outside:
+        dilation = tuple(d if k % 2 else 1 for k, d in zip(kernel, dilation, strict=True))
+    if not keep:
         stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 5)))
-        padding = draw(st.tuples(st.integers(0, 5), st.integers(0, 4)))
+        padding = draw(st.tuples(st.integers(0, 5), st.integers(0, 4))) if outside else 0
     rng = np.random.default_rng(0)
     return nn.Conv2d(1, 1, kernel, stride, padding, dilation, rng=rng, dtype=np.float64)
 
@@ -138,22 +154,24 @@ def pools(draw: st.DrawFn) -> nn.Module:
 
 
 @st.composite
-def graphs(draw: st.DrawFn, depth: int, keep: bool) -> nn.Module:
+def graphs(draw: st.DrawFn, depth: int, keep: bool, branches: bool, outside: bool) -> nn.Module:
     """Draw a graph of one channel; ``keep`` keeps the size, as branches that join have to."""
-    kind = draw(st.sampled_from(["layer", "chain", "residual", "concat"])) if depth else "layer"
-    inner = graphs(depth - 1, True)
+    kinds = ["layer", "chain", *(["residual", "concat"] if branches else [])]
+    kind = draw(st.sampled_from(kinds)) if depth else "layer"
+    inner = graphs(depth - 1, True, branches, outside)
     if kind == "residual":
         shortcut = draw(st.none() | inner)
         return nn.Residual(draw(inner), shortcut, draw(st.none() | st.just(nn.ReLU())))
     if kind == "concat":
         join = nn.Conv2d(2, 1, 1, rng=np.random.default_rng(0), dtype=np.float64)
-        branches = nn.Concat(draw(inner), draw(st.just(nn.Sequential()) | inner))
-        return nn.Sequential(branches, join)
+        both = nn.Concat(draw(inner), draw(st.just(nn.Sequential()) | inner))
+        return nn.Sequential(both, join)
     if kind == "chain":
-        return nn.Sequential(*draw(st.lists(graphs(depth - 1, keep), min_size=1, max_size=3)))
+        parts = graphs(depth - 1, keep, branches, outside)
+        return nn.Sequential(*draw(st.lists(parts, min_size=1, max_size=3)))
     if keep:
-        return draw(convolutions(True) | st.just(nn.ReLU()))
-    return draw(convolutions(False) | pools())
+        return draw(convolutions(True, outside) | st.just(nn.ReLU()))
+    return draw(convolutions(False, outside) | pools())
 
 
 def rectangle(pixels: np.ndarray) -> np.ndarray:
@@ -161,21 +179,48 @@ def rectangle(pixels: np.ndarray) -> np.ndarray:
     return np.outer(pixels.any(axis=1), pixels.any(axis=0))
 
 
+@pytest.mark.parametrize(
+    ("branches", "outside"),
+    [
+        pytest.param(True, False, id="branches"),
+        pytest.param(False, True, id="padding"),
+        pytest.param(True, True, id="branches and padding"),
+    ],
+)
 @given(data=st.data(), sides=st.tuples(st.integers(5, 12), st.integers(5, 12)), seed=seeds)
-def test_any_graph(data, sides, seed):
-    model = nn.Sequential(data.draw(graphs(2, False)), data.draw(graphs(2, False)))
+def test_any_graph(branches, outside, data, sides, seed):
+    """Where branches can see padding alone, the rectangle holds what is seen; else it is tight."""
+    parts = graphs(2, False, branches, outside)
+    model = nn.Sequential(data.draw(parts), data.draw(parts))
     try:
         shape = model.output_shape((1, *sides))
     except minicnn.ShapeError:  # a kernel that does not fit what is left
-        model = nn.Sequential(data.draw(graphs(2, True)))
+        model = nn.Sequential(data.draw(graphs(2, True, branches, outside)))
         shape = model.output_shape((1, *sides))
     model = positive(model.set_impl("textbook"), "textbook")
     fields = receptive_field(model, (1, *sides))
     rng = np.random.default_rng(seed)
     units = [("", int(rng.integers(shape[1])), int(rng.integers(shape[2]))) for _ in range(3)]
     for (_, i, j), pixels in zip(units, reached(model, (1, *sides), units), strict=True):
-        assert np.array_equal(rectangle(pixels), fields[""].pixels(i, j))
+        seen, ours = rectangle(pixels), fields[""].pixels(i, j)
+        assert not (seen & ~ours).any(), "a pixel is reached that is not said to be seen"
+        if not (branches and outside):
+            assert np.array_equal(seen, ours)
     assert fields[""].shape == shape
+
+
+def test_a_branch_that_sees_padding_alone_widens_the_rectangle():
+    """Of unit (0, 0), which lies in padding, the main branch adds column 1 and the shortcut 0."""
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 1, 1, padding=(1, 0), rng=rng, dtype=np.float64),
+        nn.Residual(nn.Conv2d(1, 1, 2, padding="same", dilation=(1, 2), rng=rng, dtype=np.float64)),
+    )
+    model = positive(model, "textbook")
+    pixels = receptive_field(model, (1, 5, 5))[""].pixels(0, 0)
+    (actual,) = reached(model, (1, 5, 5), [("", 0, 0)])
+    assert np.argwhere(actual).tolist() == [[0, 1]]
+    assert np.argwhere(pixels).tolist() == [[0, 0], [0, 1]]
 
 
 def test_a_dilated_max_pool_sees_what_a_convolution_of_its_windows_sees():
@@ -248,6 +293,40 @@ def test_heads_see_what_their_stage_sees_and_the_chain_goes_on():
     }
 
 
+def same(*kernels: int | tuple[int, int]) -> nn.Module:
+    """Return convolutions in a row that keep the size."""
+    rng = np.random.default_rng(0)
+    return nn.Sequential(*[nn.Conv2d(1, 1, k, padding="same", rng=rng) for k in kernels])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_branches_begin_where_the_first_does_and_end_where_the_last_does(turned):
+    """Two kernels of 2 see pixels 0 to 2 of their own, one of 3 sees -1 to 1, one of 5 -2 to 2."""
+    last = nn.Conv2d(2, 1, 3, rng=np.random.default_rng(0))
+    for modules, (height, width), start, box in (
+        ([same(1), same(5)], (5, 5), (-2, -2), (1, 0, 7, 6)),
+        ([same((2, 3), (2, 1)), same((3, 1), (1, 5))], (4, 5), (-1, -2), (2, 0, 7, 6)),
+    ):
+        model = nn.Sequential(nn.Concat(*(modules[::-1] if turned else modules)), last)
+        fields = receptive_field(model, (1, 11, 12))
+        assert (fields["0"].size, fields["0"].start) == ((height, width), start)
+        assert (fields["1"].size, fields["1"].start) == ((height + 2, width + 2), start)
+        assert fields["1"].box(3, 2) == box
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_branches_of_unequal_jumps_have_no_one_size(turned):
+    rng = np.random.default_rng(0)
+    modules = [nn.ZeroPadShortcut(1, 1, 2), nn.Conv2d(1, 1, 3, dilation=2, rng=rng)]
+    fields = receptive_field(nn.Concat(*(modules[::-1] if turned else modules)), (1, 9, 9))
+    assert fields[""].shape == (2, 5, 5)
+    assert fields[""].size == (None, None)
+    rows = np.isin(np.arange(9), [2, *(1, 3, 5)])  # of unit 1: its pixel 2, and three taps
+    columns = np.isin(np.arange(9), [6, *(3, 5, 7)])
+    assert np.array_equal(fields[""].pixels(1, 3), np.outer(rows, columns))
+    assert fields[""].box(1, 3) == (1, 3, 5, 7)
+
+
 # -------------------------------------------------------------------------------- rules and errors
 
 
@@ -289,6 +368,12 @@ def test_refusals():
         ValueError, match=re.escape("Look at the network that was given to minicnn.fuse")
     ):
         receptive_field(minicnn.fuse(lenet), (1, 28, 28))
+    for kind in (nn.Softmax, nn.LogSoftmax):
+        for dim in (2, -1):
+            with pytest.raises(ValueError, match="a softmax over rows or columns has no rule"):
+                receptive_field(kind(dim), (2, 4, 4))
+        for dim in (1, -3):  # over the channels of its own pixel
+            assert receptive_field(kind(dim), (2, 4, 4))[""].size == (1, 1)
     with pytest.raises(minicnn.ShapeError, match=r"image must be \(c, h, w\), got \(28, 28\)"):
         receptive_field(lenet, (28, 28))
     with pytest.raises(minicnn.ShapeError, match=r"there is no unit \(24, 0\) among 24 x 24"):
