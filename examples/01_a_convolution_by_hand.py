@@ -11,6 +11,8 @@
 # `runs/01_a_convolution_by_hand/`.
 
 # %%
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +22,9 @@ from minicnn import viz
 from minicnn.ops import conv2d, fold, unfold
 from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty, shades
 
+parser = argparse.ArgumentParser(description="A convolution by hand, and by the library.")
+parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 folder = Path("runs/01_a_convolution_by_hand")
-folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## The sliding window

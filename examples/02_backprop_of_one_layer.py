@@ -22,12 +22,11 @@ from minicnn.testing import gradcheck
 from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty
 
 parser = argparse.ArgumentParser(description="Derive, check and break the gradient of a layer.")
-parser.add_argument("--data", default="digits", help="digits or mnist (default: digits)")
+parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
 options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 epochs = 6
 
 folder = Path("runs/02_backprop_of_one_layer")
-folder.mkdir(parents=True, exist_ok=True)
 rng = np.random.default_rng(0)
 
 # %% [markdown]

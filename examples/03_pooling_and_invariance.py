@@ -24,13 +24,12 @@ from minicnn.testing import gradcheck
 from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty, shades
 
 parser = argparse.ArgumentParser(description="Move digits and see which networks notice.")
-parser.add_argument("--data", default="digits", help="digits or mnist (default: digits)")
+parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
 parser.add_argument("--quick", action="store_true", help="two epochs, fewer shifts")
 options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 epochs = 2 if options.quick else 8
 
 folder = Path("runs/03_pooling_and_invariance")
-folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## One number for four

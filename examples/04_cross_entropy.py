@@ -10,6 +10,8 @@
 # digits that come with scikit-learn. The pictures go to `runs/04_cross_entropy/`.
 
 # %%
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,9 @@ from minicnn import data, models, viz
 from minicnn.ops import cross_entropy, softmax
 from minicnn.viz.paper import BLUE, GREY, VERMILION, empty
 
+parser = argparse.ArgumentParser(description="Cross-entropy against the distances.")
+parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 folder = Path("runs/04_cross_entropy")
-folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## Entropy: how many questions?

@@ -12,6 +12,7 @@
 
 # %%
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,10 @@ from minicnn import data, models, nn, ops, optim, viz
 
 parser = argparse.ArgumentParser(description="Train LeNet-5 by a loop written out.")
 parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 mnist = options.data == "mnist"
 epochs, batch_size, max_lr, smoothing = (8, 64, 4e-3, 0.0) if mnist else (12, 32, 2e-3, 0.1)
 folder = Path("runs/05_lenet5_on_mnist")
-folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## Data

@@ -18,6 +18,7 @@
 
 # %%
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -30,12 +31,14 @@ from minicnn import data, models, nn, optim, viz
 parser = argparse.ArgumentParser(description="Plain and residual networks, shallow and deep.")
 parser.add_argument("--data", default="digits", help="digits, cifar10 or imagefolder:PATH")
 parser.add_argument("--quick", action="store_true", help="train the networks of 20 layers only")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 digits = options.data == "digits"
 folder = Path("runs/06_deep_and_residual")
-folder.mkdir(parents=True, exist_ok=True)
 
-train = data.load(options.data).train
+try:
+    train = data.load(options.data).train
+except data.DataError as error:
+    parser.error(str(error))
 if digits:  # drawn with 8x8 pixels and enlarged: half as many lose nothing, and cost a quarter
     train = data.Dataset(train.name, train.images[:, ::2, ::2], train.labels, train.classes)
 channels = train.images.shape[3]

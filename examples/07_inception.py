@@ -10,6 +10,7 @@
 
 # %%
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,8 @@ from minicnn import data, models, nn, ops, optim, viz
 
 parser = argparse.ArgumentParser(description="1x1 convolutions, and the Inception block.")
 parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 folder = Path("runs/07_inception")
-folder.mkdir(parents=True, exist_ok=True)
 rng = np.random.default_rng(0)
 
 # %% [markdown]

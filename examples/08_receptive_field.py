@@ -11,6 +11,7 @@
 
 # %%
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,8 @@ from minicnn import insight, models, nn, optim, viz
 
 parser = argparse.ArgumentParser(description="Receptive fields, theoretical and effective.")
 parser.add_argument("--quick", action="store_true", help="fewer networks, less training")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 folder = Path("runs/08_receptive_field")
-folder.mkdir(parents=True, exist_ok=True)
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -276,6 +276,7 @@ def spread(strength: np.ndarray) -> float:
     return float(np.sqrt((strength**2 * squared).sum() / (strength**2).sum()))
 
 
+# %%
 shown = np.random.default_rng(3).standard_normal((32, 1, 17, 17), dtype=np.float32)
 looks = {"before training": insight.effective_field(network(), shown, rng=rng)}
 for name, wide in (("the pixel learnt", False), ("the mean learnt", True)):

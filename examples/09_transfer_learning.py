@@ -12,6 +12,7 @@
 
 # %%
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,10 @@ from minicnn import data, models, nn, optim, viz
 parser = argparse.ArgumentParser(description="Digits 5 to 9 by a network that knows 0 to 4.")
 parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
 parser.add_argument("--quick", action="store_true", help="fewer seeds, sets and competitors")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 sizes = (10, 100) if options.quick else (10, 100, 1000 if options.data == "mnist" else 600)
 seeds = 4 if options.quick else 8
 folder = Path("runs/09_transfer_learning")
-folder.mkdir(parents=True, exist_ok=True)
 
 splits = data.load(options.data)
 normalization = data.normalization(splits.train)

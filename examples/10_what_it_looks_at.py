@@ -11,6 +11,7 @@
 
 # %%
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,10 @@ import minicnn
 from minicnn import data, insight, nn, optim, viz
 
 parser = argparse.ArgumentParser(description="Saliency, Grad-CAM, occlusion, preferred images.")
-parser.add_argument("--data", default="digits", help="digits or mnist (default: digits)")
+parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
 parser.add_argument("--quick", action="store_true", help="less training, smaller pictures")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 folder = Path("runs/10_what_it_looks_at")
-folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## A network with a mean at its end

@@ -18,6 +18,7 @@
 
 # %%
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,10 @@ from minicnn import insight, models, nn, optim, viz
 parser = argparse.ArgumentParser(description="Style transfer by the engine's own backward.")
 parser.add_argument("--weights", help="VGG-16's weights from ImageNet, as safetensors")
 parser.add_argument("--quick", action="store_true", help="smaller pictures, fewer steps")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
+if options.weights and not Path(options.weights).is_file():
+    parser.error(f"there is no file {options.weights}. Leave --weights out to go without.")
 folder = Path("runs/11_style_transfer")
-folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## Two photographs

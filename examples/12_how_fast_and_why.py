@@ -11,6 +11,8 @@
 # number at best, and change none of the reasons.
 
 # %%
+import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +24,11 @@ from threadpoolctl import threadpool_limits
 from minicnn import fuse, nn, ops, viz
 from minicnn.viz import paper
 
+parser = argparse.ArgumentParser(description="One convolution by six programs.")
+parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 numba.set_num_threads(1)
 blas = threadpool_limits(1)  # matrix products of NumPy
 folder = Path("runs/12_how_fast_and_why")
-folder.mkdir(parents=True, exist_ok=True)
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:

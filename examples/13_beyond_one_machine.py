@@ -22,19 +22,19 @@ from pathlib import Path
 
 import numpy as np
 
+import minicnn
 from minicnn import checkpoint, data, evaluation, models, nn, train, viz
 from minicnn.viz import paper
 
 parser = argparse.ArgumentParser(description="One process, two processes, and back to minicnn.")
 parser.add_argument("--quick", action="store_true", help="two epochs only")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 if importlib.util.find_spec("torch") is None:
     print('This lesson needs PyTorch. Use: pip install -e ".[reference]"', file=sys.stderr)
     sys.exit(2)
-root = Path(__file__).resolve().parents[1]  # where reference/ lies
+root = Path(minicnn.__file__).parents[1]  # where reference/ lies
 folder = Path("runs/13_beyond_one_machine").absolute()
 shutil.rmtree(folder, ignore_errors=True)
-folder.mkdir(parents=True)
 
 # %% [markdown]
 # ## The idea, without a second machine
