@@ -28,7 +28,7 @@ folder = Path("runs/10_what_it_looks_at")
 # %% [markdown]
 # ## A network with a mean at its end
 #
-# Four convolutions, the mean over the places of the last, and one linear layer.
+# Three convolutions, the mean over the places of the last, and one linear layer.
 
 # %%
 train, _, test = data.load(options.data)
@@ -94,7 +94,7 @@ viz.save(
         test.images[right],
         {"saliency": saliency, "Grad-CAM": cam, "occlusion": fall},
         [f"a {digit}" for digit in test.labels[right]],
-        title="What speaks for the digit (vermilion), and against it (blue)",
+        title="What matters to the digit; blue, in occlusion alone: what speaks against it",
     ),
     folder / "maps.png",
 )

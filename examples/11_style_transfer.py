@@ -160,8 +160,9 @@ assert abs(slope - claimed) < 1e-6 * abs(slope)
 #
 # The image is a `Param`, like any weight, and Adam moves it. Each layer's gradient enters where the
 # layer stands (`inject`), and one backward gathers them all on its way down to the pixels. From
-# above comes nothing: no score is asked for. So that losses of different scale weigh alike, each
-# is divided by what it is for the photograph.
+# above comes nothing: no score is asked for. So that losses of different scale weigh alike, those
+# of style are divided by what they are for the photograph, and that of content, which is 0 there,
+# by the mean square of the photograph's features.
 
 # %%
 layers = sorted({*of_style, of_content})

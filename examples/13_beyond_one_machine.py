@@ -3,7 +3,7 @@
 #
 # Two machines share every batch: each takes half of the images, and they tell each other their
 # gradients. Do they learn the same network as one machine with the whole batch? Nearly to the last
-# bit, or visibly not: it depends on a layer that you would not suspect.
+# bit; but one layer that you would not suspect would spoil it, as a gradient shows.
 #
 # Run it with `python examples/13_beyond_one_machine.py` (a minute; `--quick` learns for 2 epochs
 # instead of 15, half a minute). It needs PyTorch, `pip install -e ".[reference]"`, no second
