@@ -225,7 +225,7 @@ networks = {
 def learn(model: nn.Module) -> None:
     loss_function = nn.CrossEntropyLoss()
     optimizer = optim.Adam(model.parameters())
-    schedule = optim.OneCycleLR(max_lr=5e-3, total_steps=epochs * len(loader))
+    schedule = optim.OneCycleLR(max_lr=5e-3, total_steps=epochs * len(loader))  # up, then down
     for step, (x, target) in enumerate(b for epoch in range(epochs) for b in loader.batches(epoch)):
         schedule.apply(optimizer, step)
         optimizer.zero_grad()

@@ -73,6 +73,9 @@ assert round(100 * sum(row.multiply_adds for row in convolutions) / work) == 85
 # the network need not be certain, and the few images are not learnt by heart so fast. Its least
 # possible loss is then the entropy of that target, 0.50. MNIST has images enough and does without.
 #
+# Adam divides each step by the usual size of its gradient, and `OneCycleLR` lets the learning rate
+# rise for a third of the training, and then fall to nearly nothing.
+#
 # `fuse` gives a network with the same parameters and the same numbers, up to rounding, in fewer
 # passes over the memory.
 

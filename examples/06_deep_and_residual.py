@@ -54,7 +54,8 @@ loss_function = nn.CrossEntropyLoss()
 # A residual block computes `relu(main(x) + x)`, with main = conv, norm, relu, conv, norm. The plain
 # network is the residual one without the sums: its blocks compute `relu(main(x))`. The shortcuts
 # have no parameters (where the channels double they pad with zeros), so both networks have exactly
-# the same, and from the same seed the same values. A third, "bare", is plain without batch norm.
+# the same, and from the same seed the same values. A third, "bare", is plain without batch norm
+# (which gives each channel mean 0 and variance 1 over the batch, `minicnn/ops/batch_norm.py`).
 
 # %%
 

@@ -304,3 +304,13 @@ assert pixel < 0.5 * first
 assert mean > (1.0 if options.quick else 1.2) * first
 assert explained["the mean learnt"] < explained["before training"]
 print(f"pictures: {folder}")
+
+# %% [markdown]
+# ## Try it
+#
+# 1. In the course's network of lesson 7 a 5x5 convolution has 16 channels in and 24 out, 9,600
+#    weights. Put two 3x3 in its place: how many channels between them, and how many weights? (24
+#    leave 8,640, and 16 leave 5,760.)
+# 2. What do three 3x3 convolutions see that have a stride of 2 each? And with a stride of 1, and
+#    dilations of 1, 2 and 4? Reckon first, then ask `insight.receptive_field`. (15 pixels both. But
+#    the units lie 8 pixels apart with the strides, and 1 with the dilations.)
