@@ -11,6 +11,8 @@
 # `runs/01_a_convolution_by_hand/`.
 
 # %%
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +22,9 @@ from minicnn import viz
 from minicnn.ops import conv2d, fold, unfold
 from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty, shades
 
+parser = argparse.ArgumentParser(description="A convolution by hand, and by the library.")
+parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 folder = Path("runs/01_a_convolution_by_hand")
-folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## The sliding window
@@ -185,8 +188,8 @@ viz.save(figure, folder / "even_kernels.png")
 # %%
 layers = [
     # what, size, kernel, stride, padding, dilation, out and unseen as the text says
-    ("LeNet-5, the first layer", 28, 5, 1, 2, 1, 28, 0),
-    ("LeNet-5, the second", 14, 5, 1, 0, 1, 10, 0),
+    ("LeNet-5, the first layer", 28, 5, 1, 0, 1, 24, 0),
+    ("LeNet-5, the second", 12, 5, 1, 0, 1, 8, 0),
     ("ResNet-20, where it halves", 32, 3, 2, 1, 1, 16, 0),
     ("ResNet-18, the first layer", 224, 7, 2, 3, 1, 112, 0),
     ("AlexNet's paper", 224, 11, 4, 0, 1, 54, 1),
@@ -209,8 +212,9 @@ for what, size, kernel, stride, padding, dilation, *expected in layers:
 
 # %% [markdown]
 # Look at AlexNet. Its paper (Krizhevsky et al. 2012) says images of 224, kernels of 11, a stride of
-# 4, and an output of 55. The formula says 54.25. Something like two pixels of padding must have
-# been there, and everybody who rebuilt it had to find out. Compute sizes; do not copy them.
+# 4, and an output of 55. The formula says 54.25 before the floor. Something like two pixels of
+# padding must have been there, and everybody who rebuilt it had to find out. Compute sizes; do not
+# copy them.
 
 # %% [markdown]
 # ## Edges in a photograph

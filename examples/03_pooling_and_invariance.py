@@ -24,13 +24,12 @@ from minicnn.testing import gradcheck
 from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty, shades
 
 parser = argparse.ArgumentParser(description="Move digits and see which networks notice.")
-parser.add_argument("--data", default="digits", help="digits or mnist (default: digits)")
+parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
 parser.add_argument("--quick", action="store_true", help="two epochs, fewer shifts")
 options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 epochs = 2 if options.quick else 8
 
 folder = Path("runs/03_pooling_and_invariance")
-folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## One number for four
@@ -85,7 +84,7 @@ pixels = train.images.reshape(len(train), 14, 2, 14, 2)
 greatest = pixels.max(axis=(2, 4), keepdims=True)
 tied = ((pixels == greatest).sum(axis=(2, 4)) > 1).mean()
 print(f"windows of 2x2 in which several pixels are the greatest: {tied:.0%}")
-assert options.data != "digits" or 0.3 < tied < 0.4
+assert options.data != "digits" or 1 / 3 < tied < 0.4
 
 assert gradcheck(max_pool2d, x, options={"kernel_size": 2}).ok  # anything between the slopes passes
 
@@ -199,24 +198,26 @@ if options.data == "digits":
 
 # %%
 border = 6
+side = 28 + 2 * border  # of the canvas
+cells = side // 4  # along a side of a map, after two poolings
 centred = data.Dataset("centred", moved(train.images, 0, border), train.labels, train.classes)
 scale = data.Normalization((0.0,), data.normalization(centred).std)  # blank stays 0
 loader = data.Loader(centred, batch_size=32, normalization=scale, shuffle=True, seed=0)
 
 rng = np.random.default_rng(0)
 networks = {
-    "linear": nn.Sequential(nn.Flatten(), nn.Linear(1600, 10, rng=rng)),
+    "linear": nn.Sequential(nn.Flatten(), nn.Linear(side**2, 10, rng=rng)),
     "two linear": nn.Sequential(
-        nn.Flatten(), nn.Linear(1600, 64, rng=rng), nn.ReLU(), nn.Linear(64, 10, rng=rng)
+        nn.Flatten(), nn.Linear(side**2, 64, rng=rng), nn.ReLU(), nn.Linear(64, 10, rng=rng)
     ),
     "convolutions, linear": nn.Sequential(
-        *trunk(rng), nn.Flatten(), nn.Linear(3200, 10, rng=rng)
+        *trunk(rng), nn.Flatten(), nn.Linear(32 * cells**2, 10, rng=rng)
     ),
     "convolutions, mean": nn.Sequential(
-        *trunk(rng), nn.AvgPool2d(10), nn.Flatten(), nn.Linear(32, 10, rng=rng)
+        *trunk(rng), nn.AvgPool2d(cells), nn.Flatten(), nn.Linear(32, 10, rng=rng)
     ),
     "convolutions, maximum": nn.Sequential(
-        *trunk(rng), nn.MaxPool2d(10), nn.Flatten(), nn.Linear(32, 10, rng=rng)
+        *trunk(rng), nn.MaxPool2d(cells), nn.Flatten(), nn.Linear(32, 10, rng=rng)
     ),
 }  # fmt: skip
 
@@ -224,7 +225,7 @@ networks = {
 def learn(model: nn.Module) -> None:
     loss_function = nn.CrossEntropyLoss()
     optimizer = optim.Adam(model.parameters())
-    schedule = optim.OneCycleLR(max_lr=5e-3, total_steps=epochs * len(loader))
+    schedule = optim.OneCycleLR(max_lr=5e-3, total_steps=epochs * len(loader))  # up, then down
     for step, (x, target) in enumerate(b for epoch in range(epochs) for b in loader.batches(epoch)):
         schedule.apply(optimizer, step)
         optimizer.zero_grad()
@@ -244,7 +245,7 @@ def accuracy(model: nn.Module, shift: int) -> float:
 
 
 # %%
-shifts = range(0, border + 1, 3 if options.quick else 1)
+shifts = range(0, 7, 3 if options.quick else 1)
 styles = [(GREY, ":"), (GREY, "-"), (VERMILION, "-"), (BLUE, "--"), (BLUE, "-")]
 figure = empty(7.2, 4.4)
 axes = figure.subplots()
@@ -300,8 +301,9 @@ if options.data == "digits" and not options.quick:
 #
 # 1. Give the two poolings of `trunk` a stride of 1. Before you run it: what does `invariance.png`
 #    show then? Check: `max_change` is 0 everywhere. What does it cost?
-# 2. Is it the border that harms the mean? Set `border` to 14, the last pooling to `AvgPool2d(14)`
-#    and `shifts` to `range(7)`. Check: over 90 % at all of them, and at a shift of 4 exactly what
-#    it is at 0. Why exactly?
+# 2. Is it the border that harms the mean? Set `border` to 24, and run all up to `moved_digits.png`
+#    (a minute or two). Check: the mean knows over 90 % at every shift, and at a shift of 4 within
+#    half a point as many as at 0. Why there? And why not exactly as many? (A unit of the last
+#    convolution sees 32 pixels, so some still see digit and border at once. From 36 on none does.)
 # 3. Teach the second network what it cannot know: `data.Loader(..., augment=data.Augment(shift=6))`
 #    and 40 epochs. Check: over 60 % at six pixels, where it had less than 25 %. At what price?

@@ -10,6 +10,8 @@
 # digits that come with scikit-learn. The pictures go to `runs/04_cross_entropy/`.
 
 # %%
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,9 @@ from minicnn import data, models, viz
 from minicnn.ops import cross_entropy, softmax
 from minicnn.viz.paper import BLUE, GREY, VERMILION, empty
 
+parser = argparse.ArgumentParser(description="Cross-entropy against the distances.")
+parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 folder = Path("runs/04_cross_entropy")
-folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## Entropy: how many questions?
@@ -27,7 +30,8 @@ folder.mkdir(parents=True, exist_ok=True)
 # In a town it is sunny on half of the days, cloudy on a quarter, and it rains or snows on an eighth
 # each. A friend there tells you the weather by answers of yes and no. Ask "sunny?" first, then
 # "cloudy?", then "rain?": one question on half of the days, two on a quarter, three on the rest.
-# Something of probability p costs log2(1/p) questions, and the mean of that is the entropy,
+# Something of probability p costs log2(1/p) questions (where p is a power of 1/2, as here; else in
+# the mean, when many days are asked for together), and the mean of that is the entropy,
 #
 #     H(p) = sum of p * log2(1/p)   bits
 #
@@ -211,7 +215,8 @@ for loss, (colour, style) in styles.items():
     weight, accuracy = max(runs, key=lambda run: run[1][-1])
     guess = (pixels @ weight.T).argmax(axis=1)
     recall = [float((guess[train.labels == k] == k).mean()) for k in range(10)]
-    known[loss], learnt[loss] = accuracy[-1], sum(share > 0.5 for share in recall)
+    known[loss] = float((guess == train.labels).mean())
+    learnt[loss] = sum(share > 0.5 for share in recall)
     print(f"{loss:14} {known[loss]:6.1%} after 200 steps, {learnt[loss]} of 10 digits unlearnt")
     axes.plot(100 * np.array(accuracy), style, color=colour, label=loss)
 axes.set_xlabel("steps with the true labels")

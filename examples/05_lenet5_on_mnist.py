@@ -12,6 +12,7 @@
 
 # %%
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,10 @@ from minicnn import data, models, nn, ops, optim, viz
 
 parser = argparse.ArgumentParser(description="Train LeNet-5 by a loop written out.")
 parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 mnist = options.data == "mnist"
 epochs, batch_size, max_lr, smoothing = (8, 64, 4e-3, 0.0) if mnist else (12, 32, 2e-3, 0.1)
 folder = Path("runs/05_lenet5_on_mnist")
-folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## Data
@@ -72,6 +72,9 @@ assert round(100 * sum(row.multiply_adds for row in convolutions) / work) == 85
 # With label smoothing of 0.1 the target is 0.91 for the digit and 0.01 for each of the others, so
 # the network need not be certain, and the few images are not learnt by heart so fast. Its least
 # possible loss is then the entropy of that target, 0.50. MNIST has images enough and does without.
+#
+# Adam divides each step by the usual size of its gradient, and `OneCycleLR` lets the learning rate
+# rise for a third of the training, and then fall to nearly nothing.
 #
 # `fuse` gives a network with the same parameters and the same numbers, up to rounding, in fewer
 # passes over the memory.

@@ -3,8 +3,8 @@
 #
 # A network of 56 layers can do whatever one of 20 layers can: let 36 layers do nothing. Yet for
 # years the deeper one did worse, on the *training* images, so it was no overfitting: it could not
-# be trained. Adding the input of every other layer to its output (He et al. 2016) mended that, and
-# needs not one parameter more. What was wrong, and what does the sum change?
+# be trained. Adding to the output of every second layer what came in two layers before (He et al.
+# 2016) mended that, and needs not one parameter more. What was wrong, and what does the sum change?
 #
 # The popular answer is that gradients vanish. Of the four networks measured below that is true of
 # one, and it is not the one that people had trouble with.
@@ -18,6 +18,7 @@
 
 # %%
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -30,12 +31,14 @@ from minicnn import data, models, nn, optim, viz
 parser = argparse.ArgumentParser(description="Plain and residual networks, shallow and deep.")
 parser.add_argument("--data", default="digits", help="digits, cifar10 or imagefolder:PATH")
 parser.add_argument("--quick", action="store_true", help="train the networks of 20 layers only")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 digits = options.data == "digits"
 folder = Path("runs/06_deep_and_residual")
-folder.mkdir(parents=True, exist_ok=True)
 
-train = data.load(options.data).train
+try:
+    train = data.load(options.data).train
+except data.DataError as error:
+    parser.error(str(error))
 if digits:  # drawn with 8x8 pixels and enlarged: half as many lose nothing, and cost a quarter
     train = data.Dataset(train.name, train.images[:, ::2, ::2], train.labels, train.classes)
 channels = train.images.shape[3]
@@ -51,7 +54,8 @@ loss_function = nn.CrossEntropyLoss()
 # A residual block computes `relu(main(x) + x)`, with main = conv, norm, relu, conv, norm. The plain
 # network is the residual one without the sums: its blocks compute `relu(main(x))`. The shortcuts
 # have no parameters (where the channels double they pad with zeros), so both networks have exactly
-# the same, and from the same seed the same values. A third, "bare", is plain without batch norm.
+# the same, and from the same seed the same values. A third, "bare", is plain without batch norm
+# (which gives each channel mean 0 and variance 1 over the batch, `minicnn/ops/batch_norm.py`).
 
 # %%
 
@@ -143,15 +147,17 @@ assert 0.001 < ratio["bare, He's weights"] < 1 < ratio["residual, batch norm"] <
 # `gradient_norms.png`, read from right to left, as the gradient travels:
 #
 # With the default weights it vanishes indeed: each layer leaves less than half of it, and it falls
-# by more than twenty powers of ten. Good weights alone solve that: a variance of 2/fan, where the
-# default's is a sixth of it, holds the norm within three powers of ten over 52 layers.
+# by more than twenty powers of ten. Good weights alone solve that: a variance of 2/fan-in (the
+# fan-in is how many products an output adds up), where the default's is a sixth of it, holds the
+# norm within three powers of ten over 52 layers.
 #
 # And with batch norm, which was to make all well, it *explodes*: by a factor above a thousand.
 # Batch norm keeps every forward signal at variance 1, so how can backward grow? Let z be normal
 # with variance 1, as batch norm leaves it. ReLU keeps half of its mean square, 1/2, but part of
-# that is a mean, 1/sqrt(2 pi), which the next batch norm subtracts. What it scales up to 1 again
-# is the variance, 1/2 - 1/(2 pi). Backward, ReLU passes 1/2 of the gradient's mean square, and the
-# batch norm multiplies by one over that variance. In all, for each layer
+# that is a mean, 1/sqrt(2 pi), which the next batch norm subtracts. What it scales up to 1 again is
+# the variance, 1/2 - 1/(2 pi). Backward, ReLU passes 1/2 of the gradient's mean square, and the
+# batch norm multiplies by one over that variance. (The convolution between the two has a factor of
+# its own, the same both ways, so that it cancels.) In all, for each layer
 #
 #     (1/2) / (1/2 - 1/(2 pi)) = pi / (pi - 1) = 1.47,  in the norm sqrt(1.47) = 1.21
 #
@@ -225,16 +231,18 @@ if not options.quick:
 # ## Experiment 3: what is really wrong
 #
 # Exploding gradients cannot be the whole answer. In front of a batch norm the scale of a weight
-# does not matter: too large a step makes it longer, and so the next steps smaller in proportion.
-# And a gradient's length is one number, which an optimiser can mend; its direction is not. A step
-# helps if, where it lands, the gradient still points the way it pointed where it started.
+# does not matter: too large a step makes it longer, and its next steps turn it less, by the square
+# of its length, for it grows and its gradient shrinks. And a gradient's length is one number, which
+# an optimiser can mend; its direction is not. A step helps if, where it lands, the gradient still
+# points the way it pointed where it started.
 #
-# What the first layers receive is a product of the Jacobians of all layers behind them, and the
-# gradient with respect to the image is that whole product. So: walk from one image to another in 64
-# steps and compare the gradient of the first logit with respect to the image at each place with
-# that at the next. Cosine 1: the same direction. Cosine 0: no relation, as between two directions
-# drawn at random. Batch norm keeps the statistics of one batch meanwhile, as in inference, so that
-# the places do not act on one another.
+# What the first layers receive is a product of the Jacobians of all layers behind them (a layer's
+# Jacobian is the matrix of how each of its outputs moves with each of its inputs), and the gradient
+# with respect to the image is that whole product. So: walk from one image to another in 64 steps
+# and compare the gradient of the first logit with respect to the image at each place with that at
+# the next. Cosine 1: the same direction. Cosine 0: no relation, as between two directions drawn at
+# random. Batch norm keeps the statistics of one batch meanwhile, as in inference, so that the
+# places do not act on one another.
 
 # %%
 PLACES = 65

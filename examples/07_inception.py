@@ -2,14 +2,16 @@
 # # Inception, and what a convolution of one pixel is good for
 #
 # A 1x1 convolution looks at a single pixel. It sees no edge, no corner, no neighbour at all. Why is
-# it in every large network since 2014? We shall see what it does, what it saves, a well-known
-# network in which it saves nothing, and an equality that holds everywhere but at the edges.
+# it in nearly every large network since 2014? We shall see what it does, what it saves, a
+# well-known network in which it saves nothing, and an equality that holds everywhere but at the
+# edges.
 #
 # Run it with `python examples/07_inception.py` (a quarter of a minute); `--data mnist` trains on
 # MNIST, for two minutes. The pictures go to `runs/07_inception/`.
 
 # %%
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +22,8 @@ from minicnn import data, models, nn, ops, optim, viz
 
 parser = argparse.ArgumentParser(description="1x1 convolutions, and the Inception block.")
 parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 folder = Path("runs/07_inception")
-folder.mkdir(parents=True, exist_ok=True)
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -124,8 +125,8 @@ assert 2.3 < naive.multiply_adds(image) / block.multiply_adds(image) < 2.5
 #
 # ## The bottleneck that is none
 #
-# The courses teach Inception by a network for MNIST with two blocks, `models.inception_mnist`. Its
-# blocks have 1x1 convolutions to 16 channels too. But count: how many channels do they take?
+# PyTorch courses teach Inception by a network for MNIST with two blocks, `models.inception_mnist`.
+# Its blocks have 1x1 convolutions to 16 channels too. But count: how many channels do they take?
 
 # %%
 model = models.inception_mnist(rng=np.random.default_rng(0))
@@ -270,4 +271,3 @@ print(f"pictures: {folder}")
 #    16 was too many; for GoogLeNet's c = 192, d = 32 it is at most 154.)
 # 2. Put the 1x1 *behind* the 5x5, and a bias into both. Can they be merged exactly? (Yes, at the
 #    edges too: nothing is padded after the first bias.)
-# 3. Replace each 5x5 of the course's blocks by the two 3x3 of lesson 8. How many weights remain?

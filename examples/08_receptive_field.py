@@ -11,6 +11,7 @@
 
 # %%
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,8 @@ from minicnn import insight, models, nn, optim, viz
 
 parser = argparse.ArgumentParser(description="Receptive fields, theoretical and effective.")
 parser.add_argument("--quick", action="store_true", help="fewer networks, less training")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 folder = Path("runs/08_receptive_field")
-folder.mkdir(parents=True, exist_ok=True)
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -147,11 +147,12 @@ assert not seen[-1].any()
 # ## The effective field
 #
 # Pixels in the middle of the field reach the unit on many paths, those in a corner on one. The
-# gradient of the middle unit with respect to the image measures it: one forward, a gradient of 1
-# at that unit, one backward. Luo et al. (2016) found that it is a Gaussian, and why: with random
-# weights, the variance of the gradient is smeared by a 3x3 square in every layer, as if it took a
-# random step of variance 2/3 along each axis. After L layers its variance is 2/3 L, and the mean
-# size of the gradient, the root of that Gaussian, has twice the variance. So
+# gradient of the middle unit with respect to the image measures it: one forward, a gradient of 1 at
+# that unit, one backward. Luo et al. (2016) found that it is a Gaussian, and why: with random
+# weights, the map of the gradient's mean square is smeared by a 3x3 square in every layer. Read as
+# a distribution over places, it is that of a walk whose random steps have variance 2/3 along each
+# axis: after L layers its variance is 2/3 L. The mean size of the gradient is the root of that
+# Gaussian, which has twice the variance. So
 #
 #     standard deviation = sqrt(4/3 L),        while the field's side is 2 L + 1
 #
@@ -199,8 +200,8 @@ assert min(fit.r2 for fit in fits) > 0.9
 
 # %% [markdown]
 # In `effective.png` each square is a whole theoretical field, scaled to one size: the bright spot
-# shrinks as the network grows deeper. In `width.png` the field's side is a straight line, and the
-# measured width lies on the square root.
+# shrinks as the network grows deeper. In `width.png` half of the field's side is a straight line,
+# and the measured width lies on the square root.
 
 # %%
 large = max(picture.shape[0] for picture in pictures)
@@ -231,8 +232,9 @@ viz.save(figure, folder / "width.png")
 # same first weights, learn two tasks on images of noise: to give back the pixel in the middle, and
 # the mean of the 13 x 13 around it (times 13, so that both answers have a variance of 1). Every
 # place of an image is an example. In `training.png` both begin with the same bright spot; for the
-# pixel the field contracts to little more than that pixel, for the mean it widens by more than a
-# fifth, into a square with steep sides, and a Gaussian describes it less well.
+# pixel the field contracts to little more than that pixel, for the mean it widens, after the whole
+# training by more than a fifth, into a square with steep sides, and a Gaussian describes it less
+# well.
 
 # %%
 SIDE, AROUND = 25, 6  # pixels of an image, and on each side of the middle
@@ -276,6 +278,7 @@ def spread(strength: np.ndarray) -> float:
     return float(np.sqrt((strength**2 * squared).sum() / (strength**2).sum()))
 
 
+# %%
 shown = np.random.default_rng(3).standard_normal((32, 1, 17, 17), dtype=np.float32)
 looks = {"before training": insight.effective_field(network(), shown, rng=rng)}
 for name, wide in (("the pixel learnt", False), ("the mean learnt", True)):
@@ -301,3 +304,13 @@ assert pixel < 0.5 * first
 assert mean > (1.0 if options.quick else 1.2) * first
 assert explained["the mean learnt"] < explained["before training"]
 print(f"pictures: {folder}")
+
+# %% [markdown]
+# ## Try it
+#
+# 1. In the course's network of lesson 7 a 5x5 convolution has 16 channels in and 24 out, 9,600
+#    weights. Put two 3x3 in its place: how many channels between them, and how many weights? (24
+#    leave 8,640, and 16 leave 5,760.)
+# 2. What do three 3x3 convolutions see that have a stride of 2 each? And with a stride of 1, and
+#    dilations of 1, 2 and 4? Reckon first, then ask `insight.receptive_field`. (15 pixels both. But
+#    the units lie 8 pixels apart with the strides, and 1 with the dilations.)

@@ -12,6 +12,7 @@
 
 # %%
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,10 @@ from minicnn import data, models, nn, optim, viz
 parser = argparse.ArgumentParser(description="Digits 5 to 9 by a network that knows 0 to 4.")
 parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
 parser.add_argument("--quick", action="store_true", help="fewer seeds, sets and competitors")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 sizes = (10, 100) if options.quick else (10, 100, 1000 if options.data == "mnist" else 600)
 seeds = 4 if options.quick else 8
 folder = Path("runs/09_transfer_learning")
-folder.mkdir(parents=True, exist_ok=True)
 
 splits = data.load(options.data)
 normalization = data.normalization(splits.train)
@@ -42,6 +42,7 @@ def five_classes(dataset: data.Dataset, first: int) -> Examples:
 
 old_train, old_test = five_classes(splits.train, 0), five_classes(splits.test, 0)
 new_train, new_test = five_classes(splits.train, 5), five_classes(splits.test, 5)
+assert options.data != "digits" or 645 < len(new_train[0]) < 665
 loss_function = nn.CrossEntropyLoss()
 
 
@@ -155,7 +156,8 @@ for name, of_sizes in results.items():
 # ## What came out
 #
 # `by_images.png`: with ten images the frozen convolutions lead scratch by more than two points, and
-# with many images the lead melts away. What the two tasks share is worth some images, and no more.
+# with many images the lead melts: on the digits less than half of it is left with a hundred and
+# more. What the two tasks share is worth some images, and no more.
 #
 # The standard deviations in the table are large. They hold the luck of the draw, which all
 # competitors have in common. Set by set, as printed below, the lead is surer than the table lets
@@ -181,13 +183,14 @@ few, hundred = 0, 1  # positions in ``sizes``
 lead = mean["2 layers frozen"] - mean["scratch"]
 assert lead[few] > 0.02
 assert (results["2 layers frozen"][few] > results["scratch"][few]).mean() > 0.7
-assert lead[few] > lead[-1]
+assert lead[few] > (2 if options.data == "digits" else 1) * lead[1:].max()
 
 # %% [markdown]
-# `by_layers.png`: keeping more is not better. With four layers kept and 100 images the network does
-# worse than from scratch, by more than ten points. The late layers have learnt what tells 0 to 4
-# apart, and have thrown away the rest: whether there is a bar across, as in a 7, they do not say.
-# The early layers are general, the late ones special (Yosinski et al. 2014).
+# `by_layers.png` (not with `--quick`): keeping more is not better. With four layers kept and 100
+# images the network does worse than from scratch, by more than ten points. The late layers have
+# learnt what tells 0 to 4 apart, and have thrown away the rest: whether there is a bar across, as
+# in a 7, they do not say. The early layers are general, the late ones special (Yosinski et al.
+# 2014).
 
 # %%
 if not options.quick:

@@ -11,6 +11,8 @@
 # number at best, and change none of the reasons.
 
 # %%
+import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +24,11 @@ from threadpoolctl import threadpool_limits
 from minicnn import fuse, nn, ops, viz
 from minicnn.viz import paper
 
+parser = argparse.ArgumentParser(description="One convolution by six programs.")
+parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 numba.set_num_threads(1)
 blas = threadpool_limits(1)  # matrix products of NumPy
 folder = Path("runs/12_how_fast_and_why")
-folder.mkdir(parents=True, exist_ok=True)
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:
@@ -68,9 +71,8 @@ exact, _ = ops.conv2d.forward(
 # The definition, once in plain Python and once compiled by Numba: the same lines. Python runs a
 # single row of a single channel; the whole takes 64 * 56 = 3,584 times as long.
 
+
 # %%
-
-
 def loops(x, weight, y):
     for o in range(y.shape[0]):
         for i in range(y.shape[1]):
@@ -93,9 +95,8 @@ compiled = numba.njit(loops)
 # that neighbouring outputs, which need not wait for each other, take turns: the compiler packs
 # several into one instruction, where before each addition had to wait for the one before it.
 
+
 # %%
-
-
 @numba.njit
 def rows(x, weight, y):
     for o in range(y.shape[0]):
@@ -182,9 +183,8 @@ assert taken["loops, compiled"] > 10 * min(taken["direct"], taken["Winograd"])
 # matrix, fewer multiplications. The scale is logarithmic, or only the first bar would be seen. On
 # the right are the errors: speed was not bought with them until the last step.
 
+
 # %%
-
-
 def short(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
@@ -211,14 +211,13 @@ viz.save(figure, folder / "ladder.png")
 # ## The roof
 #
 # A core can do no more multiply-adds in a second than its units have room for, and read and write
-# no more bytes than its path to the memory lets through. NumPy's matrix product comes within some
-# percent of the first limit, since each number it reads takes part in hundreds of products. What
+# no more bytes than its path to the memory lets through. For the first limit we take the speed of
+# NumPy's matrix product, in which each number that is read takes part in hundreds of products. What
 # comes near the second is a pass over vectors too large for the caches near the core, with next to
 # no arithmetic.
 
+
 # %%
-
-
 @numba.njit
 def triad(a, b, c):
     for i in range(a.size):
@@ -280,7 +279,8 @@ axes.text(ridge, 1.1 * peak, f"{peak:.0f} GFLOP/s")
 for name, rate in reached.items():
     colour = paper.VERMILION if "Winograd" in name else paper.BLUE
     axes.plot(intensity[name], rate, "o", color=colour)
-    place = {"xy": (intensity[name], rate), "xytext": (7, -9), "textcoords": "offset points"}
+    away = 12 if rate > peak else -12  # from the line
+    place = {"xy": (intensity[name], rate), "xytext": (7, away), "textcoords": "offset points"}
     axes.annotate(name, **place, va="center", color=colour)
 axes.set_xlim(1 / 24, 3000)
 axes.set_ylim(min(reached.values()) / 3, 2 * max(peak, *reached.values()))
@@ -299,13 +299,10 @@ viz.save(figure, folder / "roofline.png")
 
 # %%
 pixels = channels_last(rng.standard_normal((32, 16, 32, 32), dtype=np.float32))
-stage = nn.Sequential(
-    *[
-        layer
-        for _ in range(3)
-        for layer in (nn.Conv2d(16, 16, 3, padding=1, rng=rng), nn.BatchNorm2d(16), nn.ReLU())
-    ]
-)
+triples = [
+    [nn.Conv2d(16, 16, 3, padding=1, rng=rng), nn.BatchNorm2d(16), nn.ReLU()] for _ in range(3)
+]
+stage = nn.Sequential(*(layer for triple in triples for layer in triple))
 for _ in range(50):
     stage.forward(pixels, training=True)  # batch norm learns its means and variances
 
@@ -384,9 +381,9 @@ viz.save(figure, folder / "fused.png")
 
 # %% [markdown]
 # In `fused.png` what lies above the convolutions in the first bar is the price of reading and
-# writing, and fused there is nothing left of it. What is saved beyond that is the convolutions' own
-# reading and writing, and the arranging of their weights, done once when the network is fused. A
-# training step saves less: backward needs what forward computed, and so it must be kept.
+# writing, and fused, on our machine, nothing is left of it. What is saved beyond that is the
+# convolutions' own reading and writing, and the arranging of their weights, done once when the
+# network is fused. A training step must keep what backward needs.
 #
 # ## Exercises
 #
@@ -397,7 +394,6 @@ viz.save(figure, folder / "fused.png")
 #    which batch does it pass your bend of the roof? Count the weights as read once. Then time
 #    `ops.linear.forward` with batches of 1, 8, 64 and 512 and look for the bend.
 # 3. Winograd multiplies a quarter as often as direct. Is it four times as fast? Time both with 16,
-#    64 and 256 channels: the products grow with the square of the channels, and what with the
-#    channels themselves?
+#    64 and 256 channels: the products grow with their square, and what with their number?
 # 4. Train `examples/05_lenet5_on_mnist.py` twice, once with the environment variable
 #    `MINICNN_WINOGRAD=0`. By how much do the accuracies differ, and why by exactly that?

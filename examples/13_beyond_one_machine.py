@@ -3,7 +3,7 @@
 #
 # Two machines share every batch: each takes half of the images, and they tell each other their
 # gradients. Do they learn the same network as one machine with the whole batch? Nearly to the last
-# bit, or visibly not: it depends on a layer that you would not suspect.
+# bit; but one layer that you would not suspect would spoil it, as a gradient shows.
 #
 # Run it with `python examples/13_beyond_one_machine.py` (a minute; `--quick` learns for 2 epochs
 # instead of 15, half a minute). It needs PyTorch, `pip install -e ".[reference]"`, no second
@@ -22,19 +22,19 @@ from pathlib import Path
 
 import numpy as np
 
+import minicnn
 from minicnn import checkpoint, data, evaluation, models, nn, train, viz
 from minicnn.viz import paper
 
 parser = argparse.ArgumentParser(description="One process, two processes, and back to minicnn.")
 parser.add_argument("--quick", action="store_true", help="two epochs only")
-options = parser.parse_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 if importlib.util.find_spec("torch") is None:
     print('This lesson needs PyTorch. Use: pip install -e ".[reference]"', file=sys.stderr)
     sys.exit(2)
-root = Path(__file__).resolve().parents[1]  # where reference/ lies
+root = Path(minicnn.__file__).parents[1]  # where reference/ lies
 folder = Path("runs/13_beyond_one_machine").absolute()
 shutil.rmtree(folder, ignore_errors=True)
-folder.mkdir(parents=True)
 
 # %% [markdown]
 # ## The idea, without a second machine
@@ -143,8 +143,8 @@ distance = max(float(np.abs(weights[0][key] - weights[1][key]).max()) for key in
 print(f"losses of {len(one)} steps: at most {np.abs(one - two).max():.1e} apart")
 print(f"weights at the end: at most {distance:.1e} apart")
 assert len(one) == len(two) == 20 * epochs
-assert np.abs(one - two).max() < 1e-3
-assert distance < 1e-2
+assert np.abs(one - two).max() < 1e-5
+assert distance < 1e-4
 
 figure = paper.empty(7.2, 4.4)
 upper, lower = figure.subplots(2, 1, sharex=True)
@@ -184,7 +184,8 @@ print(f"in minicnn: trained by two {scores.accuracy:.2%}, by one {alone.accuracy
 print(f"{same} of {len(test)} test images are taken for the same class")
 assert len(test) == 359
 assert same >= 355
-assert scores.accuracy > (0.3 if options.quick else 0.94)
+for result in (scores, alone):
+    assert result.accuracy > 0.3 if options.quick else abs(result.accuracy - 0.97) < 0.015
 
 # %% [markdown]
 # On the digits expect about 97 % after 15 epochs, by both.

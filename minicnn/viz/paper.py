@@ -57,17 +57,20 @@ def ink_on(colour: Sequence[float]) -> str:
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write the figure as PNG and return the path. The file appears whole or not at all.
 
-    Raises FileNotFoundError where the folder does not exist, ValueError for another ending than
-    ``.png``.
+    A folder that is missing is made. Raises OSError where file or folder cannot be written,
+    ValueError for another ending than ``.png``.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"save: {path} must end in .png. Use {path.with_suffix('.png')}.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"save: the folder {path.parent} does not exist. Create it before saving {path.name}."
-        )
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
-    write_whole(path, picture.getvalue())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, picture.getvalue())
+    except OSError as error:
+        raise OSError(
+            f"save: {path.absolute()} cannot be written ({error.strerror or error}). Make room, or "
+            "save where you may write: a relative path begins at the folder that you are in."
+        ) from error
     return path

@@ -20,6 +20,7 @@ import minicnn
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LESSONS = sorted(EXAMPLES.glob("[0-9]*.py"))
 DEEPER = {"minicnn.viz.paper", "minicnn.testing.strategies"}  # public, though not of the first rank
+ARGUMENTS = "[] if 'ipykernel' in sys.modules else None"  # a notebook has none
 LINES = 60  # of a cell of code; more than a screen is no cell
 PATIENCE = 600  # seconds; a quick lesson takes 15, and minutes on a busy machine that compiles
 
@@ -127,6 +128,10 @@ def form_faults(lesson: Path) -> list[str]:
     tree = ast.parse(text)
     if not any(isinstance(node, ast.Assert) for node in ast.walk(tree)):
         faults.append("it asserts nothing")
+    if _arguments(tree) != [ARGUMENTS]:
+        faults.append(f"it does not parse its arguments once, by parse_args({ARGUMENTS})")
+    if any(isinstance(node, ast.Name) and node.id == "__file__" for node in ast.walk(tree)):
+        faults.append("it uses __file__, which a notebook has not")
     return faults + [fault for node in ast.walk(tree) for fault in _private(node)]
 
 
@@ -135,6 +140,16 @@ def _cells(text: str) -> tuple[list[str], list[str]]:
     parts = re.split(r"^# %%(.*)\n", text, flags=re.MULTILINE)
     kinds = ["markdown" if "[markdown]" in head else "code" for head in parts[1::2]]
     return kinds, parts[2::2]
+
+
+def _arguments(tree: ast.AST) -> list[str]:
+    """Return what each call of parse_args is given."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [
+        ", ".join(map(ast.unparse, call.args))
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "parse_args"
+    ]
 
 
 def _private(node: ast.AST) -> list[str]:

@@ -64,6 +64,8 @@ FORM = """\
 
 # %%
 """
+PARSE = f"parser.parse_args({lessons.ARGUMENTS})\n"
+SAID = "# %% [markdown]\n# So it is.\n"
 
 
 @pytest.fixture
@@ -130,7 +132,6 @@ figure = paper.empty(3, 2)
 axes = figure.subplots()
 axes.plot([1, 2])
 folder = Path("runs/01_lesson")
-folder.mkdir(parents=True)
 """
 SAVE = 'save(figure, folder / "line.png")\n'
 
@@ -171,12 +172,13 @@ def test_faults_of_pictures_are_named(lesson, tmp_path: Path, code: str, faults)
         ("from minicnn.viz import empty", "minicnn.viz has no public empty"),
         ("model._layers", "it uses model._layers, which is private"),
         ("import matplotlib.pyplot", "it uses pyplot"),
+        ("__file__", "it uses __file__, which a notebook has not"),
         ("x = 1\n" * 61, "a cell is longer than 60 lines: x = 1"),
         ("# %% [markdown]\nx = 1", "a markdown cell holds code: x = 1"),
     ],
 )
 def test_faults_of_form_are_named(lesson, code: str, fault: str) -> None:
-    good = "from minicnn import ops, viz\nassert self._mine\n# %% [markdown]\n# So it is.\n# %%\n"
+    good = f"{PARSE}from minicnn import ops, viz\nassert self._mine\n{SAID}# %%\n"
     assert form_faults(lesson(good)) == []
     assert form_faults(lesson(good + code)) == [fault]
 
@@ -190,6 +192,13 @@ def test_faults_of_form_are_named(lesson, code: str, fault: str) -> None:
     ],
 )
 def test_faults_of_the_head_are_named(lesson, form: str, fault: str) -> None:
-    rest = "assert True\n# %% [markdown]\n# So it is.\n"
-    assert form_faults(lesson(rest, form)) == [fault]
-    assert form_faults(lesson("pass\n")) == ["it says nothing after its head", "it asserts nothing"]
+    assert form_faults(lesson(f"{PARSE}assert True\n{SAID}", form)) == [fault]
+    assert form_faults(lesson(PARSE)) == ["it says nothing after its head", "it asserts nothing"]
+
+
+@pytest.mark.parametrize(
+    "parse", ["", "parser.parse_args()\n", "parser.parse_args([])\n", PARSE + PARSE]
+)
+def test_arguments_that_a_notebook_has_not_are_named(lesson, parse: str) -> None:
+    fault = f"it does not parse its arguments once, by parse_args({lessons.ARGUMENTS})"
+    assert form_faults(lesson(f"{parse}assert True\n{SAID}")) == [fault]

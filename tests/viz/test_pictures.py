@@ -269,6 +269,12 @@ def test_save_writes_a_png_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
 
 
+def test_save_makes_the_folder(tmp_path):
+    path = tmp_path / "runs" / "one" / "curves.png"
+    assert save(empty(1, 1), path) == path
+    assert path.is_file()
+
+
 def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "curves.png"
     path.write_bytes(b"the old one")
@@ -285,8 +291,11 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_save_refuses(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"the folder .*nowhere does not exist\."):
-        save(empty(1, 1), tmp_path / "nowhere" / "curves.png")
+    (tmp_path / "runs").write_text("no folder")
+    for inside in ("runs", "runs/one"):
+        with pytest.raises(OSError, match=r"save: /.*curves\.png cannot be written \(.+\)\. Make"):
+            save(empty(1, 1), tmp_path / inside / "curves.png")
+    assert (tmp_path / "runs").read_text() == "no folder"
     with pytest.raises(ValueError, match=r"must end in \.png\. Use .*curves\.png\."):
         save(empty(1, 1), tmp_path / "curves.pdf")
 
