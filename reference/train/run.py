@@ -234,8 +234,7 @@ class Run:
         """Take one step; return (sum of losses, right answers) over this process's images."""
         self._begin_step()
         self.optimizer.zero_grad()
-        sums = torch.zeros(2, dtype=torch.float64)
-        sums = sums.to(self.machine.device)
+        sums = torch.zeros(2, dtype=torch.float64, device=self.machine.device)
         for number, (images, labels) in enumerate(parts, start=1):
             target = labels.to(self.machine.device, non_blocking=True)
             with self._together(number == len(parts)):

@@ -10,12 +10,14 @@ import os
 import signal
 import sys
 import types
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from minicnn import checkpoint
 from minicnn.evaluation import Scores
@@ -246,6 +248,34 @@ def test_a_batch_in_parts_is_the_same_step(tmp_path: Path) -> None:
     for run, seen in zip(runs, losses, strict=True):
         run.fit(on_step=lambda step, seen=seen: seen.append(step.loss))
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+class _Crossings(TorchDispatchMode):
+    """Notes what comes to the device meta, here for a GPU: its shape, and if nobody waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[tuple[int, ...], bool]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        of_cpu = any(isinstance(a, torch.Tensor) and a.ndim and a.is_cpu for a in args)
+        of_python = function is torch.ops.aten.lift_fresh.default  # torch.tensor of some numbers
+        if (of_cpu or of_python) and getattr(result, "is_meta", False):
+            self.seen.append((tuple(result.shape), kwargs.get("non_blocking", False)))
+        return result
+
+
+def test_a_step_waits_for_nothing_that_comes_to_the_gpu(tmp_path, tiny, monkeypatch) -> None:
+    chosen = recipe(optimizer="sgd", ema=None, clip_norm=1.0, accumulate=2)
+    run = Run(chosen, tmp_path, Machine(torch.device("meta")), workers=0)
+    monkeypatch.setattr(run, "autocast", nullcontext)  # which does not know that device
+    batches = iter(run.loader("train"))
+    run._step([next(batches), next(batches)])  # the first brings what stays
+    with _Crossings() as crossings:
+        run._step([next(batches), next(batches)])
+    assert crossings.seen == 2 * [((16,), True), ((16, 1, 28, 28), True)]
 
 
 def test_the_gradient_is_clipped(tmp_path: Path, tiny) -> None:
