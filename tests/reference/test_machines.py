@@ -48,12 +48,10 @@ def test_two_processes_of_which_one_dies_learn_as_one(tmp_path: Path, train) -> 
     one, two = tmp_path / "one", tmp_path / "two"
     options = (*OPTIONS, "--epochs", "5", "--log-steps")
     assert train(*options[:5], "--epochs", "5", "--log-steps", out=one)[0] == 0
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    place = f"localhost:{free_port()}"
     arguments = (
         "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "1",
-        "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--monitor-interval",
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--monitor-interval",
         "0.1", "-m", "tests.reference.dying", *options, "--save-every", "10", "--out", str(two),
         "--continue",
     )  # fmt: skip
@@ -69,6 +67,30 @@ def test_two_processes_of_which_one_dies_learn_as_one(tmp_path: Path, train) -> 
     assert max(abs(a - b) for a, b in zip(expected, got, strict=True)) < 1e-4
     best = [checkpoint.load(folder / "model.safetensors")[1] for folder in (one, two)]
     assert best[0] == best[1]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def test_memory_that_is_out_amid_the_backward_pass_of_one_process(tmp_path: Path) -> None:
+    """What fits is found without the other, whose gradients it was to exchange."""
+    options = (*OPTIONS, "--epochs", "1", "--out", str(tmp_path / "run"))
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
+    dying = {"DYING_RANK": "0", "DYING_STEP": "2", "DYING_FITS": "9"}
+    dying["DYING_ONCE"] = str(tmp_path / "died")
+
+    def start(rank: int) -> subprocess.CompletedProcess:
+        return run("tests.reference.dying", *options, RANK=str(rank), **meeting, **dying)
+
+    with ThreadPoolExecutor() as pool:
+        one, two = pool.map(start, range(2))
+    assert (one.returncode, two.returncode) == (2, 2), one.stderr + two.stderr
+    assert "out with 32 images at a time. A batch of 8 would fit: --accumulate 4 " in one.stderr
+    assert "another process of this run has died" in two.stderr
+    assert one.stderr.count("\n") == two.stderr.count("\n") == 1
 
 
 def test_fewer_images_than_a_batch_for_each_process() -> None:
