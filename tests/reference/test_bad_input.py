@@ -15,7 +15,7 @@ from minicnn import checkpoint
 from minicnn.run_folder import TrainError
 from reference.presets import recipe_for
 from reference.train import memory
-from reference.train.command import read_config
+from reference.train.command import _settle, read_config
 from reference.train.machine import join
 from reference.train.run import Run
 from tests.reference.conftest import Tiny, write_images
@@ -86,6 +86,23 @@ def test_out_of_memory_says_the_batch_that_fits(tmp_path: Path, tiny, train, mon
     assert "A batch of 8 would fit: --accumulate 4 takes the same steps" in err
     assert "There is no checkpoint yet." in err
     assert train("tiny", *SHORT, "--accumulate", "4", out=tmp_path / "third")[0] == 0
+
+
+def test_what_is_to_be_the_same_each_time_asks_cublas_for_it(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
+    for chosen, given, expected in [
+        (False, None, None),
+        (True, None, ":4096:8"),
+        (True, ":16:8", ":16:8"),
+    ]:
+        # Set first, so that it is put back whatever the command makes of it.
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", given or "")
+        if given is None:
+            monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+        _settle(recipe_for("lenet5", "digits", deterministic=chosen), CPU)
+        assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == expected
+    assert asked == [True, True]
 
 
 def test_largest_that_fits() -> None:
