@@ -192,12 +192,13 @@ class Run:
             traceback.clear_frames(error.__traceback__)  # they hold on to what fills the memory
             raise TrainError(f"{memory.advice(self)} {self._kept()}") from error
         except RuntimeError as error:
-            if "DataLoader worker" in str(error) and "Terminated" in str(error):
+            dead = "DataLoader worker (pid" in str(error)  # not one that passes on its own error
+            if dead and "Terminated" in str(error):
                 raise TrainError(
                     "a process that reads images ahead was told to stop, as torchrun tells all "
                     f"when one has died. {self._kept()}"
                 ) from error
-            if "DataLoader worker" in str(error):
+            if dead:
                 raise TrainError(
                     "a process that reads images ahead has died; often the system killed it for "
                     f"lack of memory. Use fewer by --workers, it is {self.workers}. {self._kept()}"

@@ -138,6 +138,18 @@ def test_a_reader_that_dies_is_named_and_the_checkpoint_is_whole(
         run.fit()
 
 
+def test_what_goes_wrong_in_a_reader_is_no_death(tmp_path: Path, tiny) -> None:
+    run = run_of(tmp_path / "run")
+    run.workers = 1
+
+    def wrong(key):
+        raise RuntimeError("stack expects each tensor to be of equal size")
+
+    run.loader("train").dataset._moved = wrong
+    with pytest.raises(RuntimeError, match="Caught RuntimeError in DataLoader worker process 0"):
+        run.fit()
+
+
 def test_a_checkpoint_of_another_network_or_head(tmp_path: Path, tiny, train) -> None:
     assert train("tiny", *SHORT)[0] == 0
     assert train("tiny", *SHORT, "--head", "mlp-bn", out=tmp_path / "mlp")[0] == 0
