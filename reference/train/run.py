@@ -78,6 +78,7 @@ class Run:
                 validation=recipe.validation,
             )
         )
+        self.statistics = self.parts.normalization  # of the training images; weights may differ
         check_parts(recipe, machine, self.parts)
         classes = len(self.parts.classes)
         network.check_image(recipe, classes, self.parts.image)
@@ -155,6 +156,7 @@ class Run:
                 "image": list(image),
                 "mean": list(normalization.mean),
                 "std": list(normalization.std),
+                "of_training": [list(values) for values in self.statistics],
                 "images": [len(train), len(validation), len(test)],
             },
         }

@@ -7,6 +7,7 @@ import signal
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -178,6 +179,22 @@ def test_a_run_keeps_its_recipe(tmp_path: Path, tiny, train) -> None:
     assert read_config(run)[0].model == "tiny"
     code, _, err = train("tiny", *SHORT)
     assert (code, "there is a run already. Go on with it by --resume" in err) == (2, True)
+
+
+def test_a_run_notices_that_its_images_are_others(tmp_path: Path, tiny, train) -> None:
+    """Also one that began with weights, whose mean and std are not those of its images."""
+    folder = write_images(tmp_path / "images", {"a": 12, "b": 12})
+    options = ("--data", f"imagefolder:{folder}", "--size", "28", "--batch-size", "8",
+               "--epochs", "1", "--workers", "0")  # fmt: skip
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train("tiny", *options, out=first)[0] == 0
+    assert train("tiny", *options, "--weights", first, out=second)[0] == 0
+    assert all(train("--resume", run)[0] == 0 for run in (first, second))
+    for path in folder.rglob("*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    for run in (first, second):
+        code, _, err = train("--resume", run)
+        assert (code, "is not the one this run began with" in err) == (2, True), err
 
 
 def test_an_image_that_breaks_while_training_is_named(tmp_path: Path, train) -> None:
