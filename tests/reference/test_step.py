@@ -67,7 +67,7 @@ def test_a_step_waits_for_nothing_that_comes_to_the_gpu(tmp_path, tiny, monkeypa
     assert crossings.seen == 2 * [((16,), True), ((16, 1, 28, 28), True)]
 
 
-def test_the_gradient_is_clipped(tmp_path: Path, tiny) -> None:
+def test_the_gradient_is_clipped(tmp_path: Path, tiny, scaled) -> None:
     run = run_of(tmp_path / "run", epochs=1, epoch_steps=1, clip_norm=1e-3, optimizer="sgd")
     run.fit()
     square = sum(float((p.grad**2).sum()) for p in run.model.parameters())

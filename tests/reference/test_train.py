@@ -147,7 +147,9 @@ def test_the_weights_of_the_best_epoch_are_those_that_are_tested(tmp_path: Path,
 
 @pytest.mark.parametrize("stop", [1, 4, 6])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_run_that_is_stopped_goes_on_with_the_same_bits(tmp_path, tiny, optimizer, stop) -> None:
+def test_a_run_that_is_stopped_goes_on_with_the_same_bits(
+    tmp_path, tiny, scaled, optimizer, stop
+) -> None:
     whole = run_of(tmp_path / "whole", optimizer=optimizer)
     whole.fit()
     run = run_of(tmp_path / "run", optimizer=optimizer)
@@ -162,6 +164,7 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_bits(tmp_path, tiny, optimi
     again = Run(recipe(optimizer=optimizer), run.folder, CPU, workers=0, resumed=True)
     again.load_last()
     assert again.step_number == stop + 1  # the signal is heard at the next step
+    assert again.scaler.get_scale() == (1024 * 2 ** ((stop + 1) // 3) if scaled else 1)
     again.fit()
     assert kills.same(whole.folder, again.folder) == []
 
