@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -154,8 +155,17 @@ def normalized(
     """Return ``(images/255 - mean) / std`` as float32 on the device."""
     images = images.to(device, non_blocking=True)
     layout = torch.channels_last if channels_last else torch.contiguous_format
+    mean, std = _on_device(normalization, device)
+    return images.to(torch.float32, memory_format=layout).div_(255).sub_(mean).div_(std)
+
+
+@cache  # to bring numbers to a GPU, Python waits for all that the GPU has to do before
+def _on_device(
+    normalization: Normalization, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and std, each (1, c, 1, 1)."""
     mean, std = (
         torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
         for values in normalization
     )
-    return images.to(torch.float32, memory_format=layout).div_(255).sub_(mean).div_(std)
+    return mean, std

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -312,6 +313,8 @@ def read_config(folder: Path) -> tuple[Recipe, dict[str, Any]]:
 def _settle(recipe: Recipe, machine: Machine) -> None:
     """Set what PyTorch keeps for the whole process."""
     if recipe.deterministic:
+        # PyTorch's notes on reproducibility ask for this, without which cuBLAS may differ.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = machine.cuda and not recipe.deterministic
 

@@ -18,7 +18,7 @@ def evaluate(run: Run, part: str) -> Scores:
     """Return the scores of the network in use on the part ``validation`` or ``test``."""
     run.machine.share(run.used.buffers())  # each process has statistics of its own
     model = run.used.eval()
-    sums = torch.zeros(2, dtype=torch.float64).to(run.machine.device)
+    sums = torch.zeros(2, dtype=torch.float64, device=run.machine.device)
     predictions = []
     with torch.inference_mode(), run.autocast():
         for images, labels in run.loader(part):

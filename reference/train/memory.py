@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def advice(run: Run) -> str:
     """Return what happened, and the parts of a batch that would fit."""
     recipe, machine = run.recipe, run.machine
+    run.network = run.model  # with DistributedDataParallel go its hooks, which ask the others
     run.optimizer.zero_grad()
     fits = largest(lambda n: _try(run, n), run.part)
     told = f"the memory of {machine.device} is out with {run.part} images at a time."

@@ -78,6 +78,7 @@ class Run:
                 validation=recipe.validation,
             )
         )
+        self.statistics = self.parts.normalization  # of the training images; weights may differ
         check_parts(recipe, machine, self.parts)
         classes = len(self.parts.classes)
         network.check_image(recipe, classes, self.parts.image)
@@ -155,6 +156,7 @@ class Run:
                 "image": list(image),
                 "mean": list(normalization.mean),
                 "std": list(normalization.std),
+                "of_training": [list(values) for values in self.statistics],
                 "images": [len(train), len(validation), len(test)],
             },
         }
@@ -192,12 +194,13 @@ class Run:
             traceback.clear_frames(error.__traceback__)  # they hold on to what fills the memory
             raise TrainError(f"{memory.advice(self)} {self._kept()}") from error
         except RuntimeError as error:
-            if "DataLoader worker" in str(error) and "Terminated" in str(error):
+            dead = "DataLoader worker (pid" in str(error)  # not one that passes on its own error
+            if dead and "Terminated" in str(error):
                 raise TrainError(
                     "a process that reads images ahead was told to stop, as torchrun tells all "
                     f"when one has died. {self._kept()}"
                 ) from error
-            if "DataLoader worker" in str(error):
+            if dead:
                 raise TrainError(
                     "a process that reads images ahead has died; often the system killed it for "
                     f"lack of memory. Use fewer by --workers, it is {self.workers}. {self._kept()}"
@@ -234,8 +237,7 @@ class Run:
         """Take one step; return (sum of losses, right answers) over this process's images."""
         self._begin_step()
         self.optimizer.zero_grad()
-        sums = torch.zeros(2, dtype=torch.float64)
-        sums = sums.to(self.machine.device)
+        sums = torch.zeros(2, dtype=torch.float64, device=self.machine.device)
         for number, (images, labels) in enumerate(parts, start=1):
             target = labels.to(self.machine.device, non_blocking=True)
             with self._together(number == len(parts)):

@@ -59,6 +59,19 @@ def tiny(monkeypatch) -> str:
     return "tiny"
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "scaled"])
+def scaled(request, monkeypatch) -> bool:
+    """Whether gradients are scaled up, as in fp16; here in float32, by a scale that soon grows."""
+    scaler = torch.amp.GradScaler
+    if request.param:
+        monkeypatch.setattr(
+            torch.amp,
+            "GradScaler",
+            lambda *_, **__: scaler("cpu", init_scale=1024.0, growth_interval=3),
+        )
+    return request.param
+
+
 @pytest.fixture
 def train(tmp_path: Path, capsys):
     """Run the command in ``tmp_path/run``, else in ``out``; return (exit code, stdout, stderr)."""

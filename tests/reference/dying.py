@@ -1,6 +1,8 @@
-"""``reference.train`` in which one process is killed once: ``python -m tests.reference.dying``.
+"""``reference.train`` in which one process dies: ``python -m tests.reference.dying``.
 
-DYING_RANK is killed before step DYING_STEP, once: then the file DYING_ONCE is there.
+DYING_RANK is killed before step DYING_STEP, once: then the file DYING_ONCE is there. With
+DYING_FITS its memory is out from that step on instead, in the middle of the backward pass of more
+images than that.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ import os
 import signal
 import sys
 from pathlib import Path
+
+import torch
 
 from reference.train.command import main
 from reference.train.run import Run
@@ -20,8 +24,18 @@ def step(run: Run, parts):
     here, once = (str(run.machine.rank), str(run.step_number)), Path(os.environ["DYING_ONCE"])
     if here == (os.environ["DYING_RANK"], os.environ["DYING_STEP"]) and not once.exists():
         once.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+        if "DYING_FITS" not in os.environ:
+            os.kill(os.getpid(), signal.SIGKILL)
+        next(run.model.children()).register_forward_hook(fill)
     return _step(run, parts)
+
+
+def fill(module, inputs, outputs) -> None:
+    def is_out(gradient):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    if len(outputs) > int(os.environ["DYING_FITS"]):
+        outputs.register_hook(is_out)
 
 
 if __name__ == "__main__":

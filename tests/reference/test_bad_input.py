@@ -7,6 +7,7 @@ import signal
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,7 +16,7 @@ from minicnn import checkpoint
 from minicnn.run_folder import TrainError
 from reference.presets import recipe_for
 from reference.train import memory
-from reference.train.command import read_config
+from reference.train.command import _settle, read_config
 from reference.train.machine import join
 from reference.train.run import Run
 from tests.reference.conftest import Tiny, write_images
@@ -88,6 +89,23 @@ def test_out_of_memory_says_the_batch_that_fits(tmp_path: Path, tiny, train, mon
     assert train("tiny", *SHORT, "--accumulate", "4", out=tmp_path / "third")[0] == 0
 
 
+def test_what_is_to_be_the_same_each_time_asks_cublas_for_it(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
+    for chosen, given, expected in [
+        (False, None, None),
+        (True, None, ":4096:8"),
+        (True, ":16:8", ":16:8"),
+    ]:
+        # Set first, so that it is put back whatever the command makes of it.
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", given or "")
+        if given is None:
+            monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+        _settle(recipe_for("lenet5", "digits", deterministic=chosen), CPU)
+        assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == expected
+    assert asked == [True, True]
+
+
 def test_largest_that_fits() -> None:
     tried = []
     assert memory.largest(lambda n: tried.append(n) or n <= 10, 64) == 8
@@ -121,6 +139,18 @@ def test_a_reader_that_dies_is_named_and_the_checkpoint_is_whole(
         run.fit()
 
 
+def test_what_goes_wrong_in_a_reader_is_no_death(tmp_path: Path, tiny) -> None:
+    run = run_of(tmp_path / "run")
+    run.workers = 1
+
+    def wrong(key):
+        raise RuntimeError("stack expects each tensor to be of equal size")
+
+    run.loader("train").dataset._moved = wrong
+    with pytest.raises(RuntimeError, match="Caught RuntimeError in DataLoader worker process 0"):
+        run.fit()
+
+
 def test_a_checkpoint_of_another_network_or_head(tmp_path: Path, tiny, train) -> None:
     assert train("tiny", *SHORT)[0] == 0
     assert train("tiny", *SHORT, "--head", "mlp-bn", out=tmp_path / "mlp")[0] == 0
@@ -149,6 +179,22 @@ def test_a_run_keeps_its_recipe(tmp_path: Path, tiny, train) -> None:
     assert read_config(run)[0].model == "tiny"
     code, _, err = train("tiny", *SHORT)
     assert (code, "there is a run already. Go on with it by --resume" in err) == (2, True)
+
+
+def test_a_run_notices_that_its_images_are_others(tmp_path: Path, tiny, train) -> None:
+    """Also one that began with weights, whose mean and std are not those of its images."""
+    folder = write_images(tmp_path / "images", {"a": 12, "b": 12})
+    options = ("--data", f"imagefolder:{folder}", "--size", "28", "--batch-size", "8",
+               "--epochs", "1", "--workers", "0")  # fmt: skip
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train("tiny", *options, out=first)[0] == 0
+    assert train("tiny", *options, "--weights", first, out=second)[0] == 0
+    assert all(train("--resume", run)[0] == 0 for run in (first, second))
+    for path in folder.rglob("*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    for run in (first, second):
+        code, _, err = train("--resume", run)
+        assert (code, "is not the one this run began with" in err) == (2, True), err
 
 
 def test_an_image_that_breaks_while_training_is_named(tmp_path: Path, train) -> None:

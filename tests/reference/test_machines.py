@@ -20,7 +20,9 @@ from minicnn.run_folder import TrainError
 from reference.data import load
 from reference.presets import recipe_for
 from reference.train.checks import check_machine, check_parts
+from reference.train.command import read_config
 from reference.train.machine import Machine, _meet, join
+from reference.train.run import Run
 
 OPTIONS = ("lenet5", "--data", "digits", "--batch-size", "64", "--device", "cpu", "--quiet")
 
@@ -31,6 +33,32 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
+
+
+def two(*arguments: str, **environment: str) -> list[subprocess.CompletedProcess]:
+    """Run two processes that meet by what torchrun would tell them."""
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
+
+    def start(rank: str) -> subprocess.CompletedProcess:
+        return run(*arguments, RANK=rank, **meeting, **environment)
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(start, "01"))
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """Return what metrics.csv says of every epoch, the time aside."""
+    with (folder / "metrics.csv").open() as file:
+        rows = [{name: float(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    for row in rows:
+        del row["seconds"], row["images_per_second"]
+    return rows
 
 
 def losses(folder: Path) -> list[float]:
@@ -45,16 +73,14 @@ def test_two_processes_of_which_one_dies_learn_as_one(tmp_path: Path, train) -> 
 
     One process is killed, and both go on from the checkpoint.
     """
-    one, two = tmp_path / "one", tmp_path / "two"
+    alone, shared = tmp_path / "one", tmp_path / "two"
     options = (*OPTIONS, "--epochs", "5", "--log-steps")
-    assert train(*options[:5], "--epochs", "5", "--log-steps", out=one)[0] == 0
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    assert train(*options[:5], "--epochs", "5", "--log-steps", out=alone)[0] == 0
+    place = f"localhost:{free_port()}"
     arguments = (
         "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "1",
-        "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--monitor-interval",
-        "0.1", "-m", "tests.reference.dying", *options, "--save-every", "10", "--out", str(two),
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--monitor-interval",
+        "0.1", "-m", "tests.reference.dying", *options, "--save-every", "10", "--out", str(shared),
         "--continue",
     )  # fmt: skip
     dying = {"DYING_RANK": "1", "DYING_STEP": "57", "DYING_ONCE": str(tmp_path / "died")}
@@ -64,11 +90,38 @@ def test_two_processes_of_which_one_dies_learn_as_one(tmp_path: Path, train) -> 
     said = "".join(done.stdout for done in machines)
     assert "; 2 processes; float32; 32 images at a time" in said
     assert "going on in epoch 3 after batch 10" in said
-    expected, got = losses(one), losses(two)
+    expected, got = losses(alone), losses(shared)
     assert len(expected) == len(got) == 100
     assert max(abs(a - b) for a, b in zip(expected, got, strict=True)) < 1e-4
-    best = [checkpoint.load(folder / "model.safetensors")[1] for folder in (one, two)]
+    for row, own in zip(metrics(alone), metrics(shared), strict=True):
+        assert own == pytest.approx(row, rel=1e-3)
+    best = [checkpoint.load(folder / "model.safetensors")[1] for folder in (alone, shared)]
     assert best[0] == best[1]
+
+
+def test_memory_that_is_out_amid_the_backward_pass_of_one_process(tmp_path: Path) -> None:
+    """What fits is found without the other, whose gradients it was to exchange."""
+    options = (*OPTIONS, "--epochs", "1", "--out", str(tmp_path / "run"))
+    dying = {"DYING_RANK": "0", "DYING_STEP": "2", "DYING_FITS": "9"}
+    dying["DYING_ONCE"] = str(tmp_path / "died")
+    full, other = two("tests.reference.dying", *options, **dying)
+    assert (full.returncode, other.returncode) == (2, 2), full.stderr + other.stderr
+    assert "out with 32 images at a time. A batch of 8 would fit: --accumulate 4 " in full.stderr
+    assert "another process of this run has died" in other.stderr
+    assert full.stderr.count("\n") == other.stderr.count("\n") == 1
+
+
+def test_two_processes_report_what_the_weights_they_keep_are_worth(tmp_path: Path) -> None:
+    """With batch norm, whose statistics are of each process's own images until they are shared."""
+    options = (*OPTIONS, "--head", "mlp-bn", "--epochs", "1", "--lr", "0.01")
+    for done in two("reference.train", *options, "--out", str(tmp_path)):
+        assert done.returncode == 0, done.stderr
+    chosen, _ = read_config(tmp_path)
+    kept = Run(chosen, tmp_path, Machine(torch.device("cpu")), workers=0)
+    kept.load_best()
+    [said], worth = metrics(tmp_path), kept.evaluate("validation")
+    assert said["validation_loss"] == pytest.approx(worth.loss, rel=1e-5)
+    assert said["validation_accuracy"] == worth.accuracy
 
 
 def test_fewer_images_than_a_batch_for_each_process() -> None:
