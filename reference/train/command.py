@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from minicnn import checkpoint
+from minicnn import checkpoint, recipes
 from minicnn.checkpoint import CheckpointError
 from minicnn.cli import Help, add_data_dir, add_plan_options, epoch_line, folder_name, whole_name
 from minicnn.data import DataError
@@ -299,15 +299,28 @@ def read_config(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe of a run of the reference, and all that its config.json says."""
     path = folder / "config.json"
     content = checkpoint.read_json(path)
+    if _of_minicnn(content):
+        raise CheckpointError(
+            f"{folder}: this is a run of minicnn's already. Use: minicnn evaluate {folder}, or "
+            f"to go on with it: minicnn train --resume {folder}"
+        )
     try:
         recipe = Recipe.from_json(content["recipe"])
         content["data"]["classes"], content["data_dir"]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path}: is not the configuration of a run of the reference ({error}). A run of "
-            "minicnn goes on by: minicnn train --resume RUN"
+            f"{path}: is not the configuration of a run of the reference ({error}). Put the "
+            "original back, or start a new run."
         ) from error
     return recipe, content
+
+
+def _of_minicnn(content: Any) -> bool:
+    try:
+        recipes.Recipe.from_json(content["recipe"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _settle(recipe: Recipe, machine: Machine) -> None:
