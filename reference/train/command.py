@@ -267,10 +267,9 @@ def _taken_up(args: argparse.Namespace, machine: Machine, folder: Path, recipe: 
         if getattr(recipe, name) != getattr(old, name) and name not in MANNER
     ]
     if different:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in different)
         raise TrainError(
-            f"{folder} has its own recipe, which {names} would change. Leave it out, or start a "
-            f"new run. (What may change: {', '.join(MANNER)}.)"
+            f"{folder} has its own recipe, which {_flags(different)} would change. Leave it out, "
+            f"or start a new run. (What may change: {_flags(MANNER)}.)"
         )
     run = Run(
         recipe, folder, machine, data_dir=args.data_dir or content["data_dir"],
@@ -287,6 +286,11 @@ def _taken_up(args: argparse.Namespace, machine: Machine, folder: Path, recipe: 
         weights.begin(run)
     machine.once(lambda: _sweep(folder))
     return run
+
+
+def _flags(names: Sequence[str]) -> str:
+    """Return the options of so named fields of a recipe."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _sweep(folder: Path) -> None:
