@@ -116,8 +116,8 @@ def test_onecycle_spans_the_run():
         ({"label_smoothing": 2.0}, "label_smoothing must be from 0 to 1"),
         (
             {"schedule": "cosine", "epochs": 2, "warmup_epochs": 2},
-            "2 epochs of warm-up leave nothing of 2. Use more epochs, or fewer --warmup-epochs; 0 is "
-            "none.",
+            "2 epochs of warm-up leave nothing of 2. Use more epochs, or fewer --warmup-epochs; 0 "
+            "is none.",
         ),
         ({"warmup_epochs": -1, "schedule": "cosine"}, "warmup_epochs must be at least 0, got -1"),
     ],
