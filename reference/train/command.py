@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -65,8 +65,16 @@ class _Help(Help, argparse.RawDescriptionHelpFormatter):
     pass
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong once, and not in each process of torchrun."""
+        if os.environ.get("RANK", "0") != "0":
+            sys.exit(2)
+        super().error(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROGRAM,
         description="Train a network with PyTorch and leave a folder as minicnn does.",
         formatter_class=_Help,
@@ -74,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         "without\none has the defaults in brackets, and "
         f"{Recipe.epochs} epochs, batches of {Recipe.batch_size}, {Recipe.optimizer} at "
         f"{Recipe.lr:g}, {Recipe.schedule}.\n"
-        "Under torchrun the run is spread over all its processes.\n\n"
+        "Under torchrun the run is spread over all its processes; torchrun's own options "
+        "stand before -m.\n\n"
         "Examples:\n"
         f"  {PROGRAM} lenet5-mnist\n"
         f"  {PROGRAM} resnet18-animals10 --data imagefolder:animals --epochs 10\n"

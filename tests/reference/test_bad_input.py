@@ -60,6 +60,19 @@ def test_what_is_wrong_is_said_in_one_line(train, arguments, message) -> None:
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("rank", [None, "0", "1"])
+def test_of_all_processes_the_first_says_that_an_option_is_unknown(
+    monkeypatch, train, capsys, rank
+) -> None:
+    monkeypatch.setenv("RANK", rank or "")
+    if rank is None:
+        monkeypatch.delenv("RANK")
+    with pytest.raises(SystemExit) as ended:
+        train("lenet5", "--max-restarts", "3")
+    assert ended.value.code == 2
+    assert ("unrecognized arguments: --max-restarts" in capsys.readouterr().err) == (rank != "1")
+
+
 def test_a_gpu_that_is_demanded_and_not_there(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(TrainError, match="a GPU is demanded, and PyTorch finds none"):
