@@ -313,10 +313,10 @@ def read_config(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     path = folder / "config.json"
     content = checkpoint.read_json(path)
     if _of_minicnn(content):
-        raise CheckpointError(
-            f"{folder}: this is a run of minicnn's already. Use: minicnn evaluate {folder}, or "
-            f"to go on with it: minicnn train --resume {folder}"
-        )
+        ways = f"minicnn evaluate {folder}"
+        if (folder / "last.safetensors").exists():
+            ways += f", or to go on with it: minicnn train --resume {folder}"
+        raise CheckpointError(f"{folder}: this is a run of minicnn's already. Use: {ways}")
     try:
         recipe = Recipe.from_json(content["recipe"])
         content["data"]["classes"], content["data_dir"]

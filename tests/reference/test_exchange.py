@@ -245,7 +245,12 @@ def test_a_run_without_a_finished_epoch(tmp_path: Path, capsys) -> None:
 def test_a_run_of_minicnn_is_one_already(tmp_path: Path, capsys) -> None:
     run = unfinished(tmp_path / "run", recipes.recipe_for("lenet5", "digits"))
     assert main([str(run)]) == 2
-    assert f"run of minicnn's already. Use: minicnn evaluate {run}," in capsys.readouterr().err
+    use = f"run of minicnn's already. Use: minicnn evaluate {run}"
+    assert capsys.readouterr().err.endswith(f"{use}\n")
+    (run / "last.safetensors").touch()
+    assert main([str(run)]) == 2
+    go_on = f", or to go on with it: minicnn train --resume {run}\n"
+    assert capsys.readouterr().err.endswith(use + go_on)
 
 
 @pytest.mark.parametrize("name", ["x.safetensors", "x.pth", "x.pt"])
