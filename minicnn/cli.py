@@ -185,7 +185,7 @@ def add_plan_options(parser: argparse._ActionsContainer) -> None:
         "image padded with as many",
     )  # fmt: skip
     add("--rotate", float, "augmentation: random rotation of up to so many degrees")
-    add("--validation", float, "part of the training images set apart for validation")
+    add("--validation", float, "part of the training images set apart for validation (1/12)")
     add("--patience", int, "stop after so many epochs without a better validation")
     add("--seed", int, "of the weights, the order and the augmentation")
     for flag, text in [

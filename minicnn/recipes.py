@@ -87,20 +87,23 @@ class Plan:
         if warmup >= self.epochs:
             raise ValueError(
                 f"recipe: {warmup} epochs of warm-up leave nothing of {self.epochs}. Use more "
-                "epochs, or fewer warmup_epochs; 0 is none."
+                "epochs, or fewer --warmup-epochs; 0 is none."
             )
-        if self.step_epochs is not None and self.step_epochs >= self.epochs - warmup:
+        most = self.epochs - warmup - 1  # whole epochs of full rate before the last
+        if self.step_epochs is not None and self.step_epochs > most:
+            smaller = f"--step-epochs of at most {most}, " if most else ""
             raise ValueError(
                 f"recipe: the first drop, after epoch {warmup + self.step_epochs}, lies behind "
-                f"the end, epoch {self.epochs}. Use more epochs, a smaller step_epochs, or another "
-                "schedule, as constant."
+                f"the end, epoch {self.epochs}. Use more epochs, {smaller}or another schedule: "
+                "--schedule constant."
             )
         for milestone in self.milestones or ():
             if not warmup < milestone < self.epochs:
                 raise ValueError(
                     f"recipe: milestone {milestone} lies outside of the run, whose epochs of full "
-                    f"rate are {warmup} to {self.epochs}. Use more epochs, other milestones, or "
-                    "another schedule, as constant."
+                    f"rate are {warmup} to {self.epochs}. Use more epochs, "
+                    f"{'other --milestones, ' if most else ''}or another schedule: "
+                    "--schedule constant."
                 )
 
     def check_model(self) -> None:

@@ -168,6 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     args = parser.parse_args(argv)
     if not args.source.is_dir() and (args.target is None or args.check):
+        if not args.source.exists():
+            parser.error(f"{args.source}: there is no such file or folder")
         parser.error("OUT is needed, and --check is not, unless IN is the folder of a run")
     try:
         if args.source.is_dir():
@@ -190,14 +192,20 @@ def _run_to_minicnn(source: Path, target: Path, check: bool) -> int:
     from minicnn.run_folder import TrainError
     from reference.train import to_minicnn
 
+    if target.suffix in (*PYTORCH, *SAFETENSORS):
+        raise ExchangeError(
+            f"{target}: OUT of a run is a folder. For a file give {source / 'model.safetensors'} "
+            "as IN."
+        )
     try:
         tensors, cut = to_minicnn.write(source, target)
         numbers = sum(tensor.numel() for tensor in tensors.values())
         print(f"{target}: {len(tensors)} tensors, {numbers:,} numbers")
         if cut:
             print(
-                f"the images of this run are {cut}, which minicnn does not do: give it such images "
-                f"by minicnn evaluate {target} --data, or compare both here by --check"
+                f"the images of this run are {cut}, which minicnn does not do: compare both here "
+                f"by --check, or give it such images by: minicnn evaluate {target} --data "
+                "imagefolder:FOLDER_OF_SUCH_IMAGES"
             )
         else:
             print(f"to evaluate it: minicnn evaluate {target}")
@@ -215,4 +223,7 @@ def _run_to_minicnn(source: Path, target: Path, check: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # As reference.exchange, not __main__: what it calls raises the errors of that module.
+    from reference.exchange import main as command
+
+    sys.exit(command())

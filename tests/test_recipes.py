@@ -85,7 +85,7 @@ def test_onecycle_spans_the_run():
             {"schedule": "multistep", "milestones": (3, 10)},
             "milestone 10 lies outside of the "
             "run, whose epochs of full rate are 0 to 10. Use more epochs, other "
-            "milestones, or another schedule, as constant.",
+            "--milestones, or another schedule: --schedule constant.",
         ),
         (
             {"schedule": "multistep", "milestones": (2,), "warmup_epochs": 2},
@@ -94,7 +94,16 @@ def test_onecycle_spans_the_run():
         (
             {"schedule": "step", "step_epochs": 10},
             "the first drop, after epoch 10, lies "
-            "behind the end, epoch 10. Use more epochs, a smaller step_epochs, or another schedule",
+            "behind the end, epoch 10. Use more epochs, --step-epochs of at most 9, or another "
+            "schedule: --schedule constant.",
+        ),
+        (
+            {"schedule": "step", "step_epochs": 5, "epochs": 3, "warmup_epochs": 2},
+            "epoch 7, lies behind the end, epoch 3. Use more epochs, or another schedule: --sch",
+        ),
+        (
+            {"schedule": "multistep", "milestones": (1,), "epochs": 1},
+            "epochs of full rate are 0 to 1. Use more epochs, or another schedule: --schedule con",
         ),
         ({"schedule": "step", "milestones": (1,)}, "milestones has a meaning with the schedule m"),
         ({"optimizer": "lion"}, "optimizer must be one of sgd, adam, adamw, got 'lion'"),
@@ -107,8 +116,8 @@ def test_onecycle_spans_the_run():
         ({"label_smoothing": 2.0}, "label_smoothing must be from 0 to 1"),
         (
             {"schedule": "cosine", "epochs": 2, "warmup_epochs": 2},
-            "2 epochs of warm-up leave nothing of 2. Use more epochs, or fewer warmup_epochs; 0 is "
-            "none.",
+            "2 epochs of warm-up leave nothing of 2. Use more epochs, or fewer --warmup-epochs; 0 "
+            "is none.",
         ),
         ({"warmup_epochs": -1, "schedule": "cosine"}, "warmup_epochs must be at least 0, got -1"),
     ],

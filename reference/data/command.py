@@ -10,7 +10,7 @@ from pathlib import Path
 from minicnn.cli import add_data_dir, whole_name
 from minicnn.data import DataError
 from reference.data.examine import examine
-from reference.data.files import counts, list_files
+from reference.data.files import Files, counts, list_files, passed_over
 from reference.data.parts import load
 from reference.data.split import in_english, split
 
@@ -70,6 +70,7 @@ def _split(args: argparse.Namespace) -> None:
     parts, skipped = split(args.source, args.target, args.test, args.seed)
     for text in skipped:
         print(f"left out: {text}")
+    _print_passed_over(args.source, parts)
     train, test = (counts(files) for files in parts.values())
     _print_table(parts["train"].classes, {"train": train, "test": test})
     print(f"{args.target}: to train on it, use --data imagefolder:{args.target}")
@@ -85,7 +86,10 @@ def _stats(args: argparse.Namespace) -> None:
     for text in parts.skipped:
         print(f"left out: {text}")
     mean, std = (", ".join(f"{v:.6f}" for v in values) for values in parts.normalization)
-    print(f"{name}: {len(parts.train):,} images to train\nmean {mean}\nstd  {std}")
+    print(
+        f"{name}: {len(parts.train):,} images to train ({len(parts.validation):,} set apart for "
+        f"validation)\nmean {mean}\nstd  {std}"
+    )
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -99,12 +103,18 @@ def _report(args: argparse.Namespace) -> None:
         for text in unreadable.values():
             print(f"unreadable: {text}")
         bad += len(unreadable)
+    _print_passed_over(args.path, parts)
     classes = parts["train"].classes
     _print_table(classes, table)
     total = sum(sum(column) for column in table.values())
     print(f"{args.path}: {total:,} images of {len(classes)} classes; {bad:,} cannot be read")
     if in_english(classes) != classes:
         print("the names are those of Animals-10 in Italian; split translates them")
+
+
+def _print_passed_over(path: Path, parts: dict[str, Files]) -> None:
+    if others := passed_over(path, parts):
+        print(others)
 
 
 def _print_table(classes: Sequence[str], columns: dict[str, Sequence[int]]) -> None:

@@ -7,7 +7,7 @@ validation). A path in it is absolute, or begins where the manifest lies.
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +61,29 @@ def list_files(name: str, path: Path) -> dict[str, Files]:
             f"{name}: {error.filename or path} cannot be read ({error.strerror or error}). Give "
             "yourself the right to, or choose another folder."
         ) from error
+
+
+def passed_over(path: Path, parts: dict[str, Files]) -> str | None:
+    """Return in a line what else lies in the class folders of ``parts``, None for nothing.
+
+    Of a manifest that is nothing: what it names is meant to be an image, and all that is.
+    """
+    if path.is_file():
+        return None
+    folders = {file.parent for files in parts.values() for file in files.paths}
+    others = Counter(
+        file.suffix.lower() or "without an ending"
+        for folder in folders
+        for file in folder.iterdir()
+        if not file.name.startswith(".")
+        and not file.name.lower().endswith(SUFFIXES)
+        and not file.is_dir()
+    )
+    if not others:
+        return None
+    in_order = sorted(others.items(), key=lambda kind: (-kind[1], kind[0]))
+    kinds = ", ".join(f"{number:,} {ending}" for ending, number in in_order)
+    return f"passed over: files that do not end in {', '.join(SUFFIXES)} ({kinds})"
 
 
 def _flat(of_class, where) -> Files:

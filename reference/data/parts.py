@@ -65,7 +65,7 @@ def load(
         raise DataError(
             f"{name}: what a manifest names is cut to one size. Give it by --size PIXELS."
         )
-    if crop is not None and kind == "imagefolder" and not path.endswith(".zip"):
+    if crop is not None and kind == "imagefolder" and path and not path.endswith(".zip"):
         return _of_files(name, Path(path).expanduser(), channels, crop, validation)
     try:
         splits = data.load(name, data_dir, validation=validation)

@@ -12,11 +12,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
-from minicnn import checkpoint
+from minicnn import checkpoint, recipes
 from minicnn.checkpoint import CheckpointError
 from minicnn.cli import Help, add_data_dir, add_plan_options, epoch_line, folder_name, whole_name
 from minicnn.data import DataError
@@ -65,8 +65,16 @@ class _Help(Help, argparse.RawDescriptionHelpFormatter):
     pass
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong once, and not in each process of torchrun."""
+        if os.environ.get("RANK", "0") != "0":
+            sys.exit(2)
+        super().error(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROGRAM,
         description="Train a network with PyTorch and leave a folder as minicnn does.",
         formatter_class=_Help,
@@ -74,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         "without\none has the defaults in brackets, and "
         f"{Recipe.epochs} epochs, batches of {Recipe.batch_size}, {Recipe.optimizer} at "
         f"{Recipe.lr:g}, {Recipe.schedule}.\n"
-        "Under torchrun the run is spread over all its processes.\n\n"
+        "Under torchrun the run is spread over all its processes; torchrun's own options "
+        "stand before -m.\n\n"
         "Examples:\n"
         f"  {PROGRAM} lenet5-mnist\n"
         f"  {PROGRAM} resnet18-animals10 --data imagefolder:animals --epochs 10\n"
@@ -267,10 +276,9 @@ def _taken_up(args: argparse.Namespace, machine: Machine, folder: Path, recipe: 
         if getattr(recipe, name) != getattr(old, name) and name not in MANNER
     ]
     if different:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in different)
         raise TrainError(
-            f"{folder} has its own recipe, which {names} would change. Leave it out, or start a "
-            f"new run. (What may change: {', '.join(MANNER)}.)"
+            f"{folder} has its own recipe, which {_flags(different)} would change. Leave it out, "
+            f"or start a new run. (What may change: {_flags(MANNER)}.)"
         )
     run = Run(
         recipe, folder, machine, data_dir=args.data_dir or content["data_dir"],
@@ -289,6 +297,11 @@ def _taken_up(args: argparse.Namespace, machine: Machine, folder: Path, recipe: 
     return run
 
 
+def _flags(names: Sequence[str]) -> str:
+    """Return the options of so named fields of a recipe."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
 def _sweep(folder: Path) -> None:
     """Remove what a process that was killed left half written."""
     for part in folder.glob(".*.part"):
@@ -299,15 +312,28 @@ def read_config(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe of a run of the reference, and all that its config.json says."""
     path = folder / "config.json"
     content = checkpoint.read_json(path)
+    if _of_minicnn(content):
+        ways = f"minicnn evaluate {folder}"
+        if (folder / "last.safetensors").exists():
+            ways += f", or to go on with it: minicnn train --resume {folder}"
+        raise CheckpointError(f"{folder}: this is a run of minicnn's already. Use: {ways}")
     try:
         recipe = Recipe.from_json(content["recipe"])
         content["data"]["classes"], content["data_dir"]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path}: is not the configuration of a run of the reference ({error}). A run of "
-            "minicnn goes on by: minicnn train --resume RUN"
+            f"{path}: is not the configuration of a run of the reference ({error}). Put the "
+            "original back, or start a new run."
         ) from error
     return recipe, content
+
+
+def _of_minicnn(content: Any) -> bool:
+    try:
+        recipes.Recipe.from_json(content["recipe"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _settle(recipe: Recipe, machine: Machine) -> None:

@@ -45,7 +45,13 @@ def write(source: Path, target: Path) -> tuple[dict[str, torch.Tensor], str | No
         raise CheckpointError(
             f"{source}: minicnn has no {recipe.network}. Train with --head linear."
         )
-    tensors = exchange.read(source / "model.safetensors")
+    weights = source / "model.safetensors"
+    if not weights.exists():
+        raise CheckpointError(
+            f"{weights}: there is no such file, as no epoch of this run is finished yet. Go on "
+            f"with it: python -m reference.train --resume {source}"
+        )
+    tensors = exchange.read(weights)
     shared = [field.name for field in dataclasses.fields(recipes.Plan)]
     ours = recipes.Recipe(**{name: getattr(recipe, name) for name in shared})
     made = make(target, numbered=False)

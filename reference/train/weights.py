@@ -62,6 +62,11 @@ def read(recipe: Recipe) -> Weights:
     if path.is_dir():
         path /= "model.safetensors"
     if path.exists() or path.suffix in (*exchange.PYTORCH, *exchange.SAFETENSORS):
+        if path.name == "last.safetensors" and path.with_name("config.json").exists():
+            raise TrainError(
+                f"{path}: is a checkpoint. Give {path.with_name('model.safetensors')}, or the "
+                f"folder {path.parent}: the weights of the best epoch."
+            )
         try:
             tensors = exchange.read(path)
         except exchange.ExchangeError as error:
@@ -147,15 +152,17 @@ def load(model: nn.Module, recipe: Recipe, weights: Weights) -> str:
         if name not in own and not of_head and not name.startswith(_AUXILIARY):
             wrong[name] = f"unexpected: {name}"
     if wrong:
-        whose = f"these are not weights of {recipe.network}"
-        if weights.network is not None:
-            whose = f"these are weights of {weights.network}, the run is of {recipe.network}"
+        whose = f"these are not weights of {recipe.network}. "
+        if weights.network == recipe.network:  # of other classes
+            whose = ""
+        elif weights.network is not None:
+            whose = f"these are weights of {weights.network}, the run is of {recipe.network}. "
         few = list(wrong.values())
         advice = ""
         if all(name in head or name.startswith(_AUXILIARY) for name in wrong):
             advice = " For other classes give it a new head by --head linear."
         raise TrainError(
-            f"{recipe.weights}: {whose}. {'; '.join(few[:5])}{'; ...' if len(few) > 5 else ''}."
+            f"{recipe.weights}: {whose}{'; '.join(few[:5])}{'; ...' if len(few) > 5 else ''}."
             f"{advice}"
         )
     with torch.no_grad():

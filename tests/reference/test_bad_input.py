@@ -28,9 +28,11 @@ WRONG = [
     (["ResNet81", "--data", "digits"], "'ResNet81'. Did you mean resnet"),
     (["lenet5", "--data", "mnits"], "There is no data set 'mnits'. Did you mean mnist"),
     (["resnet20", "--data", "."], "There is no data set '.'. Did you mean imagefolder:.?"),
-    (["resnet50-imagenet", "--data", "digits", "--epochs", "1"], "warmup_epochs; 0 is none."),
-    (["resnet20-cifar10", "--epochs", "1"], "another schedule, as constant."),
-    (["vgg16-animals10", "--data", "digits", "--epochs", "1"], "another schedule, as constant."),
+    (["resnet50-imagenet", "--data", "digits", "--epochs", "1"], "--warmup-epochs; 0 is none."),
+    (["resnet20-cifar10", "--epochs", "1"], "or another schedule: --schedule constant."),
+    (["vgg16-animals10", "--data", "digits", "--epochs", "1"],
+     "Use more epochs, or another schedule: --schedule constant."),
+    (["resnet18", "--data", "imagefolder:", "--size", "32"], "Did you mean imagefolder:PATH?"),
     (["vgg16-animals10"], "vgg16-animals10: on which data? Give --data imagefolder:PATH"),
     (["lenet5", "--data", "nowhere"], "There is no data set 'nowhere'"),
     (["resnet20-cifar10", "--data", "digits"], "it takes 3 channels, the images have 1"),
@@ -56,6 +58,19 @@ def test_what_is_wrong_is_said_in_one_line(train, arguments, message) -> None:
     assert err.startswith("reference.train: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("rank", [None, "0", "1"])
+def test_of_all_processes_the_first_says_that_an_option_is_unknown(
+    monkeypatch, train, capsys, rank
+) -> None:
+    monkeypatch.setenv("RANK", rank or "")
+    if rank is None:
+        monkeypatch.delenv("RANK")
+    with pytest.raises(SystemExit) as ended:
+        train("lenet5", "--max-restarts", "3")
+    assert ended.value.code == 2
+    assert ("unrecognized arguments: --max-restarts" in capsys.readouterr().err) == (rank != "1")
 
 
 def test_a_gpu_that_is_demanded_and_not_there(monkeypatch) -> None:
@@ -171,6 +186,10 @@ def test_a_run_keeps_its_recipe(tmp_path: Path, tiny, train) -> None:
     assert train("tiny", *SHORT)[0] == 0
     for arguments, message in [
         (["--resume", run, "--lr", "0.5"], "has its own recipe, which --lr would change"),
+        (
+            ["--resume", run, "--lr", "0.5"],
+            "may change: --accumulate, --channels-last, --compile.)",
+        ),
         (["lenet5", "--resume", run], "is a run of tiny on digits"),
         (["--resume", tmp_path], "config.json: there is no such file"),
     ]:

@@ -157,6 +157,31 @@ def test_a_report_counts_and_names_what_cannot_be_read(animals: Path, capsys) ->
     assert "29 images of 3 classes; 2 cannot be read" in out
 
 
+@pytest.mark.parametrize("command", ["report", "split"])
+def test_files_of_other_endings_are_counted(animals, tmp_path, capsys, command) -> None:
+    arguments = [command, str(animals), *([str(tmp_path / "out")] if command == "split" else [])]
+    for name in ("a.webp", "b.WEBP", "c.gif", "README", ".hidden", "d.JPG"):
+        (animals / "cane" / name).write_bytes((animals / "cane/000.png").read_bytes())
+    (animals / "gatto/e.webp").write_bytes(b"")
+    (animals / "gatto/inner").mkdir()
+    (animals / "notes.txt").write_text("of no class")
+    assert main(arguments) == 0
+    assert (
+        "passed over: files that do not end in .png, .jpg, .jpeg (3 .webp, 1 .gif, 1 without an "
+        "ending)\n"
+    ) in capsys.readouterr().out
+    if command == "split":
+        assert main(["report", str(tmp_path / "out")]) == 0
+        assert "passed over" not in capsys.readouterr().out
+
+
+def test_beside_what_a_manifest_names_nothing_is_passed_over(animals, tmp_path, capsys) -> None:
+    assert main(["split", str(animals), str(tmp_path / "out.csv")]) == 0
+    (animals / "cane/a.webp").write_bytes(b"")
+    assert main(["report", str(tmp_path / "out.csv")]) == 0
+    assert "passed over" not in capsys.readouterr().out
+
+
 def test_statistics_are_exact_and_read_once(animals: Path, capsys, monkeypatch) -> None:
     name = f"imagefolder:{animals}"
     parts = load(name, None, channels=3, crop=8)
@@ -166,7 +191,9 @@ def test_statistics_are_exact_and_read_once(animals: Path, capsys, monkeypatch) 
     np.testing.assert_allclose(parts.normalization.mean, pixels.mean(axis=0) / 255, rtol=1e-14)
     np.testing.assert_allclose(parts.normalization.std, pixels.std(axis=0) / 255, rtol=1e-13)
     assert main(["stats", str(animals)]) == 0
-    assert f"mean {parts.normalization.mean[0]:.6f}, " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"mean {parts.normalization.mean[0]:.6f}, " in out
+    assert ": 21 images to train (3 set apart for validation)\n" in out
 
     def refuse(*_):
         raise AssertionError("an image is read again")

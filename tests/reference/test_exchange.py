@@ -12,8 +12,10 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from minicnn import models
+from minicnn import checkpoint, models, recipes
 from minicnn.nn import StateDictError
+from minicnn.recipes import Plan
+from reference import presets
 from reference.exchange import ExchangeError, exchange, main, read, write
 
 
@@ -87,8 +89,6 @@ def test_torchvisions_weights_give_the_same_logits_in_minicnn(tmp_path: Path, na
 
 
 def test_minicnns_weights_move_to_torchvision(tmp_path: Path) -> None:
-    from minicnn import checkpoint
-
     model = models.create("resnet18", 6, rng=np.random.default_rng(0))
     checkpoint.save(tmp_path / "a.safetensors", model.state_dict())
     exchange(tmp_path / "a.safetensors", tmp_path / "a.pth")
@@ -201,9 +201,71 @@ def test_the_command(tmp_path: Path, capsys) -> None:
         assert error.count("\n") == 1
 
 
-def test_it_is_a_module_to_run(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "reference.exchange", "--help"], capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
+def as_module(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "reference.exchange", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_it_is_a_module_to_run() -> None:
+    done = as_module("--help")
+    assert done.returncode == 0
     assert "bit for bit" in done.stdout
+
+
+def unfinished(folder: Path, recipe: Plan) -> Path:
+    """A run of that recipe, with its configuration alone."""
+    folder.mkdir()
+    of_data = {"classes": ["a", "b"], "size": [28, 28, 1], "mean": [0.5], "std": [0.5]}
+    content = {"recipe": recipe.as_json(), "minicnn": "0", "data_dir": None, "data": of_data}
+    checkpoint.write_json(folder / "config.json", content)
+    return folder
+
+
+def test_of_a_run_whose_weights_cannot_be_read_one_line_is_said(tmp_path: Path) -> None:
+    """As a module too, where the errors of two modules of one content would be two classes."""
+    run = unfinished(tmp_path / "run", presets.recipe_for("lenet5", "digits"))
+    (run / "model.safetensors").write_bytes(b"x")
+    done = as_module(str(run))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("reference.exchange: ")
+    assert "model.safetensors: cannot be read as safetensors" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_run_without_a_finished_epoch(tmp_path: Path, capsys) -> None:
+    run = unfinished(tmp_path / "run", presets.recipe_for("lenet5", "digits"))
+    assert main([str(run)]) == 2
+    assert capsys.readouterr().err.endswith(
+        f"no epoch of this run is finished yet. Go on with it: python -m reference.train --resume "
+        f"{run}\n"
+    )
+    assert sorted(path.name for path in run.iterdir()) == ["config.json"]
+
+
+def test_a_run_of_minicnn_is_one_already(tmp_path: Path, capsys) -> None:
+    run = unfinished(tmp_path / "run", recipes.recipe_for("lenet5", "digits"))
+    assert main([str(run)]) == 2
+    use = f"run of minicnn's already. Use: minicnn evaluate {run}"
+    assert capsys.readouterr().err.endswith(f"{use}\n")
+    (run / "last.safetensors").touch()
+    assert main([str(run)]) == 2
+    go_on = f", or to go on with it: minicnn train --resume {run}\n"
+    assert capsys.readouterr().err.endswith(use + go_on)
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pth", "x.pt"])
+def test_a_run_becomes_no_file(tmp_path: Path, capsys, name: str) -> None:
+    run = unfinished(tmp_path / "run", presets.recipe_for("lenet5", "digits"))
+    assert main([str(run), str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err == (
+        f"reference.exchange: {tmp_path / name}: OUT of a run is a folder. For a file give "
+        f"{run / 'model.safetensors'} as IN.\n"
+    )
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_a_source_that_is_not_there(tmp_path: Path, capsys, options: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "nothere"), *options])
+    assert "nothere: there is no such file or folder\n" in capsys.readouterr().err

@@ -97,6 +97,7 @@ def test_a_run_of_cut_images_is_compared_on_them_and_not_on_others(
     assert exchange.main([str(run), "--check"]) == 0
     out = capsys.readouterr().out
     assert "resized to 32 pixels along their shorter side and cut to the 28 x 28 in the" in out
+    assert f"minicnn evaluate {run}/minicnn --data imagefolder:FOLDER_OF_SUCH_IMAGES\n" in out
     assert "5 of 5 test images are taken for the same class" in out
     assert minicnn(["evaluate", f"{run}/minicnn"]) == 2
     assert "and cut to the 28 x 28 in the middle, which minicnn" in capsys.readouterr().err

@@ -141,6 +141,28 @@ def test_weights_of_another_network_are_named(tmp_path: Path, weights: Path) -> 
             weights_of.load(network.build(chosen, 10), chosen, weights_of.read(chosen))
 
 
+def test_of_weights_of_the_same_network_only_what_differs_is_named(
+    tmp_path: Path, weights: Path
+) -> None:
+    folder = begun(tmp_path / "run", weights, head="linear").folder
+    chosen = recipe("tiny", weights=str(folder))
+    with pytest.raises(TrainError) as error:
+        weights_of.load(network.build(chosen, 7), chosen, weights_of.read(chosen))
+    assert str(error.value).startswith(f"{folder}: mis-shaped: fc.weight is (10, 4), not (7, 4);")
+
+
+def test_a_checkpoint_is_no_weights(tmp_path: Path, weights: Path) -> None:
+    run = begun(tmp_path / "run", weights, head="linear")
+    last = run.folder / "last.safetensors"
+    assert last.exists()
+    with pytest.raises(TrainError) as error:
+        weights_of.read(recipe("tiny", weights=str(last)))
+    assert str(error.value) == (
+        f"{last}: is a checkpoint. Give {run.folder / 'model.safetensors'}, or the folder "
+        f"{run.folder}: the weights of the best epoch."
+    )
+
+
 # ------------------------------------------------------------------- what the weights have seen
 
 
