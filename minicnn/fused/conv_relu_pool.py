@@ -48,7 +48,7 @@ from minicnn.backend import kernel, nchw, nhwc
 from minicnn.fused.patches import WIDTH, Patches, add_patches, addresses, framed, suits
 from minicnn.fused.winner import CHUNK, choose
 from minicnn.ops import conv2d, max_pool2d, relu
-from minicnn.ops.conv2d.direct import TASKS, _place
+from minicnn.ops.conv2d.direct import TASKS, pad_rows
 from minicnn.ops.conv2d.tile import copy, fill, product
 from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.shapes import check_choice, check_gradient
@@ -108,7 +108,7 @@ def forward(
     o = weight.shape[0]
     y = np.empty((x.shape[0], pool.oh, pool.ow, o), x.dtype)
     winner = np.empty(y.shape, np.uint8)
-    start = np.zeros((plan.together, plan.width), x.dtype)
+    start = np.zeros(plan.pixels, x.dtype)
     if bias is not None:
         start[:, :o] = bias
     weights = _side_by_side(weight, conv, plan)
@@ -185,7 +185,6 @@ class Tables(NamedTuple):
 
     high: int  # of the padded image
     wide: int
-    room: int  # for its numbers
     pixels: np.ndarray  # in the image, of the first of the pixels that are taken together
     taps: np.ndarray  # of the kernel, from there
     width: int  # numbers of z in a pixel
@@ -198,8 +197,11 @@ class Tables(NamedTuple):
 class _Plan(NamedTuple):
     tables: Tables
     patches: Patches
-    together: int  # pixels in a vector
-    width: int  # their channels
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Those that are taken together, and the channels of each."""
+        return self.tables.span // self.tables.width, self.tables.width
 
 
 @functools.lru_cache(maxsize=256)
@@ -222,14 +224,13 @@ def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan |
     tables = Tables(
         high,
         wide,
-        high * wide * c,
         ((i * g.sh * wide + first * g.sw) * c).reshape(-1),
         ((r * wide + s) * c + np.arange(c)).reshape(-1),
         width,
         together * width,
         *_members(pool, spots),
     )
-    return _Plan(tables, addresses(g, pool, c, o, high, wide, dtype), together, width)
+    return _Plan(tables, addresses(g, pool, c, o, high, wide, dtype))
 
 
 def _members(g: Windows, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -251,9 +252,9 @@ def _ranges(x: np.ndarray) -> int:
 def _side_by_side(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
     """Return weight as (taps, pixels taken together, channels), filled with zeros."""
     o, c, kh, kw = weight.shape
-    cols = kw + (plan.together - 1) * g.sw
-    out = np.zeros((kh, cols, c, plan.together, plan.width), weight.dtype)
-    for p in range(plan.together):
+    together, width = plan.pixels
+    out = np.zeros((kh, kw + (together - 1) * g.sw, c, together, width), weight.dtype)
+    for p in range(together):
         out[:, p * g.sw : p * g.sw + kw, :, p, :o] = weight.transpose(2, 3, 1, 0)
     return out.reshape(-1)
 
@@ -264,16 +265,16 @@ def _side_by_side(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
 @kernel
 def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
     """One task of _forward."""
-    high, wide, room, pixels, taps, width, span, members, taps_of, ends = tables
+    high, wide, pixels, taps, width, span, members, taps_of, ends = tables
     n, lanes = x.shape[0], VECTOR_BYTES // x.itemsize
-    image = np.zeros(room, x.dtype)
+    image = np.zeros(high * wide * x.shape[3], x.dtype)
     z = np.empty(pixels.size * span, x.dtype)
     places = np.arange(pixels.size) * span
     o, nobody = y.shape[3], pool.kh * pool.kw
     best = np.empty(ends.size * o + width, x.dtype)
     place = np.empty(best.size, np.uint8)
     for m in range(r * n // ranges, (r + 1) * n // ranges):
-        _place(x[m], image, conv.top, conv.left, wide, 0, high)
+        pad_rows(x[m], image, conv.top, conv.left, wide, 0, high)
         for v in range(0, span, 2 * lanes):
             product(
                 z, v, places, start, v, 1, image, 0, pixels, 0, pixels.size, taps, 0, taps.size,
@@ -323,7 +324,7 @@ def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patch
             for e in range(o):
                 bias_sum[e] += passed[e]
         if weight_sums.size:
-            _place(x[m], image[margin:], conv.top, conv.left, wide, 0, high)
+            pad_rows(x[m], image[margin:], conv.top, conv.left, wide, 0, high)
             for e in range(o):
                 add_patches(
                     weight_sums, e * weight_sums.size // o, rows, factor, image, where, patch,

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minicnn.insight.watch import frozen, refuse_fused, watching
+from minicnn.insight.watch import frozen, maps_of, refuse_fused, watching
 from minicnn.nn import Module
 from minicnn.shapes import ShapeError, check_image, integer
 
@@ -57,12 +57,7 @@ def grad_cam(model: Module, x: np.ndarray, layer: str, target: Target = None) ->
     check_image("grad_cam", "x", x)
     with watching(model, layer) as seen, frozen(model):
         y, cache = model.forward(x, training=False)
-        maps = seen[layer].y
-        if maps.ndim != 4:
-            raise ShapeError(
-                f"grad_cam: the output of {layer} has shape {maps.shape} and no places. Name a "
-                "layer before the image is flattened."
-            )
+        maps = maps_of("grad_cam", layer, seen[layer])
         model.backward(_one_hot("grad_cam", y, target), cache)
         weight = seen[layer].dy.mean(axis=(2, 3))
     return np.maximum(np.einsum("nc,nchw->nhw", weight, maps), 0)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.insight.watch import frozen, watching
+from minicnn.insight.watch import frozen, maps_of, watching
 from minicnn.nn import Module
 from minicnn.shapes import ShapeError, check_image
 
@@ -39,12 +39,7 @@ def effective_field(
     check_image("effective_field", "x", x)
     with watching(model, layer) as seen, frozen(model):
         y, cache = model.forward(x, training=False)
-        inner = seen[layer].y
-        if inner.ndim != 4:
-            raise ShapeError(
-                f"effective_field: the output of {layer or 'the network'} has shape {inner.shape} "
-                "and no places. Name a layer before the image is flattened."
-            )
+        inner = maps_of("effective_field", layer, seen[layer])
         i, j = unit if unit is not None else (inner.shape[2] // 2, inner.shape[3] // 2)
         if not (0 <= i < inner.shape[2] and 0 <= j < inner.shape[3]):
             raise ShapeError(f"effective_field: there is no unit {unit} in {inner.shape[2:]}.")

@@ -20,7 +20,6 @@ respect to the input is the same backward as ever:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +28,7 @@ import numpy as np
 
 from minicnn.fused import Fused, Inference
 from minicnn.nn import Module
-from minicnn.shapes import ShapeError
+from minicnn.shapes import ShapeError, did_you_mean
 
 
 class NotSeen(RuntimeError):
@@ -130,14 +129,22 @@ def find(model: Module, name: str) -> Module:
     """Return the module of that name; the error for an unknown one names similar ones."""
     modules = dict(model.named_modules())
     if name not in modules:
-        near = difflib.get_close_matches(name, filter(None, modules), n=3, cutoff=0.4)
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
         known = ", ".join(n for n, _ in model.named_children())
         raise ValueError(
-            f"{type(model).__name__} has no module {name!r}.{hint} Its children are {known}; "
-            "named_modules() lists all."
+            f"{type(model).__name__} has no module {name!r}.{did_you_mean(name, modules)} Its "
+            f"children are {known}; named_modules() lists all."
         )
     return modules[name]
+
+
+def maps_of(op: str, name: str, watched: Watched) -> np.ndarray:
+    """Return the output of a layer (n, c, h, w); raise where it is not of that form."""
+    if watched.y.ndim != 4:
+        raise ShapeError(
+            f"{op}: the output of {name or 'the network'} has shape {watched.y.shape} and no "
+            "places. Name a layer before the image is flattened."
+        )
+    return watched.y
 
 
 @contextmanager

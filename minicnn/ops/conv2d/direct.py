@@ -54,7 +54,7 @@ GROUP = 256  # pixels of small images that are taken as one
 
 
 @kernel
-def _place(x, image, top, left, wide, lo, hi):
+def pad_rows(x, image, top, left, wide, lo, hi):
     """Write the rows ``lo`` to ``hi`` of x (h, w, c), padded to ``wide`` pixels, into ``image``."""
     h, w, c = x.shape
     lines, run, before = x.reshape(-1), w * c, left * c
@@ -92,7 +92,7 @@ def _correlate_task(
         image = np.empty((m1 - m0) * high * pitch, x.dtype)
         for m in range(m0, m1):
             first = (m - m0) * high
-            _place(
+            pad_rows(
                 x[m], image[first * pitch : (first + high) * pitch], top, left, wide,
                 max(lo - first, 0), min(hi - first, high),
             )  # fmt: skip
@@ -203,7 +203,7 @@ def _correlate_weights_task(task, x, dy, sums, place, pixels, taps, lanes, image
             done = first
         for m in range(m0, m0 if bare else m1):
             at = (m - m0) * high
-            _place(
+            pad_rows(
                 x[m], image[at * pitch : (at + high) * pitch], top, left, wide,
                 max(done - at, 0), min(last - at, high),
             )  # fmt: skip

@@ -96,7 +96,7 @@ def _correlate_task(
         greatest = (rows[hi - 1] + cols[taps - 1]) // line + 1 if lo < hi else 0
         for m in range(m0, m1):
             at = (m - m0) * high
-            direct._place(
+            direct.pad_rows(
                 x[m], image[at * line : (at + high) * line], top, left, wide,
                 max(least - at, 0), min(greatest - at, high),
             )  # fmt: skip
@@ -196,7 +196,7 @@ def _pad(tasks, x, y, top, left):
     high, wide = y.shape[1:3]
     for row in prange(tasks):
         m, i = row // high, row % high
-        direct._place(x[m], y[m].reshape(-1), top, left, wide, i, i + 1)
+        direct.pad_rows(x[m], y[m].reshape(-1), top, left, wide, i, i + 1)
 
 
 # -------------------------------------------------------------------------------------- interface
