@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numba
 import numpy as np
 from numba.core import event
+from numba.extending import typeof_impl
 from threadpoolctl import ThreadpoolController
 
 Impl = Literal["fast", "textbook"]
@@ -28,17 +29,28 @@ _FASTMATH = {"reassoc", "contract", "nsz"}
 
 
 def kernel(
-    function: Callable | None = None, *, parallel: bool = False, reorder: bool = True
+    function: Callable | None = None,
+    *,
+    parallel: bool = False,
+    shares: bool = False,
+    inner: bool = False,
+    reorder: bool = True,
 ) -> Any:
-    """Compile with Numba, cached on disk. With ``parallel``, iterations of ``prange`` share cores.
+    """Compile with Numba, cached on disk.
 
-    ``reorder=False`` keeps the order of additions as written, where rounding depends on it.
+    parallel   Iterations of ``prange`` share the cores.
+    shares     It calls ``share`` of threads.py, which does so for large tasks.
+    inner      Only kernels call it: a way in from Python, which takes as long, is not compiled.
+    reorder    ``False`` keeps the order of additions, where rounding depends on it.
 
     A kernel and the helpers it calls belong in one file: Numba's cache notices an edit of the
     kernel's own file only.
     """
     if function is None:
-        return functools.partial(kernel, parallel=parallel, reorder=reorder)
+        return functools.partial(
+            kernel, parallel=parallel, shares=shares, inner=inner, reorder=reorder
+        )
+    way_in = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if inner else {}
     compiled = numba.njit(
         function,
         cache=True,
@@ -46,8 +58,47 @@ def kernel(
         nogil=True,
         error_model="numpy",
         fastmath=_FASTMATH if reorder else {"contract"},
+        **way_in,
     )
-    return _in_turn(compiled) if parallel and _POOL_TAKES_ONE_CALLER else compiled
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return compiled
+    if inner:
+        return _Inner(compiled)
+    if shares:
+        compiled = _with_pool(compiled)
+    return _in_turn(compiled) if (parallel or shares) and _POOL_TAKES_ONE_CALLER else compiled
+
+
+class _Inner:
+    """A kernel for kernels. Numba takes it for the kernel; called from Python, it would crash."""
+
+    def __init__(self, compiled: Any) -> None:
+        functools.update_wrapper(self, compiled)
+
+    def __call__(self, *args: Any) -> None:
+        raise TypeError(
+            f"{self.__module__}.{self.__name__} is compiled for kernels to call it, not Python. "
+            "To call it, set NUMBA_DISABLE_JIT=1 before the import"
+        )
+
+
+@typeof_impl.register(_Inner)
+def _type_of_inner(value: _Inner, context: Any) -> Any:
+    return typeof_impl(value.__wrapped__, context)
+
+
+_start_threads = functools.cache(numba.get_num_threads)  # what asks for their number starts them
+
+
+def _with_pool(compiled: Callable) -> Callable:
+    """Start Numba's threads before the kernel is loaded, which prange does by itself."""
+
+    @functools.wraps(compiled)
+    def run(*args: Any) -> Any:
+        _start_threads()
+        return compiled(*args)
+
+    return run
 
 
 def _pool_takes_one_caller() -> bool:

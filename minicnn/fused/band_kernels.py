@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from minicnn.backend import kernel
 from minicnn.ops.conv2d.strided import fresh1, fresh2, more1, more2
-from minicnn.ops.conv2d.tile import ROWS
+from minicnn.ops.conv2d.tile import ROWS, fill
 from minicnn.ops.conv2d.winograd import (
     IN,
     OUT,
@@ -17,6 +16,7 @@ from minicnn.ops.conv2d.winograd import (
     _transform_outputs,
     _write_patch,
 )
+from minicnn.threads import share
 
 LINE = 512  # numbers in a line, about
 FEW = 16  # lines that are summed before they enter a sum in float64
@@ -26,7 +26,7 @@ FEW = 16  # lines that are summed before they enter a sum in float64
 # Numbers of a channel repeat along ``lines``, as the channels do along the memory.
 
 
-@kernel(reorder=False)
+@kernel(inner=True, reorder=False)
 def _normalise(x, lines, z):
     """z = max(scale * (x - center) + shift, 0)."""
     center, scale, shift = lines[0], lines[1], lines[2]
@@ -38,7 +38,7 @@ def _normalise(x, lines, z):
             out[e] = 0 if value <= 0 else value
 
 
-@kernel(reorder=False)
+@kernel(inner=True, reorder=False)
 def _differentiate(g, y, lines, dy):
     """dy = scale * g + slope * (y - center) + shift."""
     center, scale, slope, shift = lines[0], lines[1], lines[2], lines[3]
@@ -50,17 +50,16 @@ def _differentiate(g, y, lines, dy):
             out[e] = scale[e] * grad[e] + slope[e] * (row[e] - center[e]) + shift[e]
 
 
-@kernel(reorder=False)
+@kernel(inner=True, reorder=False)
 def _moments(y, moments):
     """Write into moments (4, c) of each channel the first number, the sums of the differences from
     it and of their squares, and the count. The first is near the mean, so no digits are lost."""
     c = moments.shape[1]
-    repeats = max(1, LINE // c)
-    width = repeats * c
+    width = max(1, LINE // c) * c
     sums, near = np.zeros((2, width)), np.zeros((2, width), y.dtype)
     first, total, squares = np.empty(width, y.dtype), near[0], near[1]
-    for r in range(repeats):
-        first[r * c : (r + 1) * c] = y[:c]
+    for e in range(width):
+        first[e] = y[e % c]
     lines = (y.size + width - 1) // width
     for j in range(lines):
         row = y[j * width : (j + 1) * width]
@@ -70,14 +69,14 @@ def _moments(y, moments):
             squares[e] += difference * difference
         if j % FEW == FEW - 1 or j == lines - 1:
             _move(near, sums)
-    moments[0], moments[1], moments[2], moments[3] = y[:c], 0, 0, y.size // c
-    for r in range(repeats):
-        for e in range(c):
-            moments[1, e] += sums[0, r * c + e]
-            moments[2, e] += sums[1, r * c + e]
+    for e in range(c):
+        moments[0, e], moments[1, e], moments[2, e], moments[3, e] = y[e], 0, 0, y.size // c
+    for e in range(width):
+        moments[1, e % c] += sums[0, e]
+        moments[2, e % c] += sums[1, e]
 
 
-@kernel(reorder=False)
+@kernel(inner=True, reorder=False)
 def _mask_and_add(z, x, center, dx, sums):
     """dx = 0 where z is 0; add dx and dx * (x - center) into sums (2, line)."""
     width = center.size
@@ -96,7 +95,7 @@ def _mask_and_add(z, x, center, dx, sums):
             _move(near, sums)
 
 
-@kernel
+@kernel(inner=True)
 def _move(near, sums):
     """Add sums of a few lines to those in float64, and begin anew."""
     for i in range(near.shape[0]):
@@ -106,7 +105,7 @@ def _move(near, sums):
             few[e] = 0
 
 
-@kernel
+@kernel(inner=True)
 def _add(dx, residual):
     for e in range(dx.size):
         dx[e] += residual[e]
@@ -115,7 +114,7 @@ def _add(dx, residual):
 # --------------------------------------------------------------------------------- over the tiles
 
 
-@kernel
+@kernel(inner=True)
 def _reach(first, last, high, h, halo):
     """Return the rows of pixels, counted over all images, that rows of tiles reach."""
     lo = max(0, first % high * OUT - halo)
@@ -123,14 +122,14 @@ def _reach(first, last, high, h, halo):
     return first // high * h + lo, (last - 1) // high * h + hi
 
 
-@kernel
+@kernel(inner=True)
 def _aligned(size, dtype, lanes):
     """Return an empty vector that begins where a line of the cache does."""
     array = np.empty(size + lanes, dtype)
     return array[-(array.ctypes.data // array.itemsize) % lanes :]
 
 
-@kernel
+@kernel(inner=True)
 def _read(source, origin, h, w, c, t0, t1, v, step, lanes):
     """Transform the inputs of the tiles from t0 to t1 into v (tile, frequency, c).
 
@@ -148,7 +147,7 @@ def _read(source, origin, h, w, c, t0, t1, v, step, lanes):
         m, i, j = _next(m, i, j, high, wide)
 
 
-@kernel
+@kernel(inner=True)
 def _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles, lanes):
     """Convolve the rows of tiles from ``first`` to ``last`` into y (n, h, w, o)."""
     h, w, o = y.shape[1:]
@@ -160,7 +159,7 @@ def _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles,
         t1 = min(t0 + tiles, last * wide)
         _read(source, origin, h, w, c, t0, t1, v, step, lanes)
         idle = (t0 - t1) % ROWS  # rows of registers without a tile
-        v[(t1 - t0) * step : (t1 - t0 + idle) * step] = 0
+        fill(v[(t1 - t0) * step : (t1 - t0 + idle) * step])
         for f in range(IN * IN):
             for e in range(0, o, 2 * lanes):
                 bs = min(2 * lanes, o - e)
@@ -192,7 +191,7 @@ def _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles,
             m, i, j = _next(m, i, j, high, wide)
 
 
-@kernel
+@kernel(inner=True)
 def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, tiles, lanes):
     """Add z times dy over the rows of tiles from ``first`` to ``last`` into sums (panels)."""
     high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
@@ -229,7 +228,7 @@ def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, 
 # ------------------------------------------------------------------------------------- the kernels
 
 
-@kernel
+@kernel(inner=True)
 def _forward_task(band, x, lines, y, weights, start, moments, count, tiles, lanes):
     """One task of run_forward."""
     n, h, w, c = x.shape
@@ -248,17 +247,16 @@ def _forward_task(band, x, lines, y, weights, start, moments, count, tiles, lane
     _moments(y.reshape(-1)[lo * w * o : hi * w * o], moments[band])
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def run_forward(bands, x, lines, y, weights, start, moments, count, tiles, lanes):
     """Convolve x (n, h, w, c), normalised by ``lines`` (3, line) if there are any, into y.
 
     A band has ``count`` rows of tiles, and moments (bands, 4, o).
     """
-    for band in prange(bands):
-        _forward_task(np.int64(band), x, lines, y, weights, start, moments, count, tiles, lanes)
+    share(bands, _forward_task, (x, lines, y, weights, start, moments, count, tiles, lanes))
 
 
-@kernel
+@kernel(inner=True)
 def _backward_task(
     r, g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes
 ):
@@ -268,8 +266,9 @@ def _backward_task(
     total, ranges = n * high, dweight.shape[0]
     bands = (total + count - 1) // count
     pixels, out = x.reshape(-1), dx.reshape(-1)
-    dweight[r] = 0
-    sums[r] = 0
+    fill(dweight[r])
+    fill(sums[r, 0])
+    fill(sums[r, 1])
     most = min(n * h, count * OUT + 2)  # rows of pixels that a band reads
     dy = _aligned(most * w * o, x.dtype, lanes)
     near = _aligned(most * w * c if before.shape[1] else 0, x.dtype, lanes)
@@ -298,7 +297,7 @@ def _backward_task(
             _add(out[lo:hi], residual[lo:hi])
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def run_backward(
     tasks, g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes
 ):
@@ -306,8 +305,7 @@ def run_backward(
 
     An empty dweight (ranges, 0) is not asked for.
     """
-    for r in prange(tasks):
-        _backward_task(
-            np.int64(r), g, y, after, x, before, residual, weights, start, dweight, dx, sums,
-            count, tiles, lanes,
-        )  # fmt: skip
+    share(
+        tasks, _backward_task,
+        (g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes),
+    )  # fmt: skip

@@ -42,7 +42,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numba import prange
 
 from minicnn.backend import kernel, nchw, nhwc
 from minicnn.fused.patches import WIDTH, Patches, add_patches, addresses, framed, suits
@@ -52,6 +51,7 @@ from minicnn.ops.conv2d.direct import TASKS, pad_rows
 from minicnn.ops.conv2d.tile import copy, fill, product
 from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.shapes import check_choice, check_gradient
+from minicnn.threads import share
 from minicnn.windows import Windows, conv_windows, pool_windows
 
 ROOM = 2**19  # bytes of z that a buffer takes at most
@@ -262,7 +262,7 @@ def _side_by_side(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
 # ---------------------------------------------------------------------------------------- kernels
 
 
-@kernel
+@kernel(inner=True)
 def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
     """One task of _forward."""
     high, wide, pixels, taps, width, span, members, taps_of, ends = tables
@@ -291,16 +291,13 @@ def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
         copy(place, winner[m].reshape(-1))
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _forward(ranges, x, weights, start, y, winner, tables, conv, pool):
     """Write y and winner (n, ph, pw, o) for x (n, h, w, c)."""
-    for r in prange(ranges):
-        _forward_task(
-            np.int64(r), ranges, x, weights, start, y, winner, tables, conv, pool
-        )  # fmt: skip
+    share(ranges, _forward_task, (ranges, x, weights, start, y, winner, tables, conv, pool))
 
 
-@kernel
+@kernel(inner=True)
 def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv):
     """One task of _backward."""
     (
@@ -347,13 +344,13 @@ def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patch
                 copy(dimage[at : at + run], out[i * run : (i + 1) * run])
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _backward(ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv):
     """Add into the sums of each range of images, and write dx (n, h, w, c), if these have a size.
 
     ``weights`` have a frame of zeros: see patches.py.
     """
-    for r in prange(ranges):
-        _backward_task(
-            np.int64(r), ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv
-        )
+    share(
+        ranges, _backward_task,
+        (ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv),
+    )  # fmt: skip

@@ -190,7 +190,7 @@ else:
     _small, _large = _make(SMALL), _make(LARGE)
 
 
-@kernel
+@kernel(inner=True)
 def add_patches(out, o0, out_pieces, factor, b, where, pieces, k0, step, count):
     """Add ``count`` patches of b, each times its factor, to ``out``."""
     last = pieces.size - 1

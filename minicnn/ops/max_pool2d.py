@@ -152,25 +152,25 @@ def _forward(x, y, winner, g):
                     _challenge(gathered[row], best[row], place[row], tap)
 
 
-@kernel
+@kernel(inner=True)
 def _begin(best, place, i, g, c):
     """Before any challenge, the first pixel that lies in the image holds the place."""
-    best[:] = -np.inf
     r = _first_inside(i * g.sh - g.top, g.dh, g.kh, g.h)
     for j in range(g.ow):
         s = _first_inside(j * g.sw - g.left, g.dw, g.kw, g.w)
-        inside = r < g.kh and s < g.kw
-        place[j * c : (j + 1) * c] = r * g.kw + s if inside else g.kh * g.kw
+        tap = r * g.kw + s if r < g.kh and s < g.kw else g.kh * g.kw
+        for e in range(j * c, (j + 1) * c):
+            best[e], place[e] = -np.inf, tap
 
 
-@kernel
+@kernel(inner=True)
 def _first_inside(start, dilation, kernel, size):
     """Return the first tap of a window beginning at ``start`` that lies inside, else ``kernel``."""
     first = max(0, (dilation - 1 - start) // dilation)
     return first if first < kernel and start + first * dilation < size else kernel
 
 
-@kernel
+@kernel(inner=True)
 def _challenge(pixels, best, place, tap):
     for e in range(pixels.size):
         new, old, held = pixels[e], best[e], place[e]
@@ -186,21 +186,27 @@ def _greatest(x, y, g):
     for task in prange(y.shape[0] * g.oh):
         n, i = task // g.oh, task % g.oh
         best = np.empty(g.w * c, x.dtype)
-        best[:] = -np.inf
+        _clear(best)
         for r in range(g.kh):
             p = i * g.sh + r * g.dh - g.top
             if 0 <= p < g.h:
                 _keep(x[n, p].reshape(-1), best)
         for j in range(g.ow):
             pixel = y[n, i, j]
-            pixel[:] = -np.inf
+            _clear(pixel)
             for s in range(g.kw):
                 q = j * g.sw + s * g.dw - g.left
                 if 0 <= q < g.w:
                     _keep(best[q * c : (q + 1) * c], pixel)
 
 
-@kernel
+@kernel(inner=True)
+def _clear(best):
+    for e in range(best.size):
+        best[e] = -np.inf
+
+
+@kernel(inner=True)
 def _keep(new, best):
     """best = max(best, new), of which NaN is the greatest."""
     for e in range(best.size):

@@ -37,12 +37,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from minicnn.backend import kernel, nchw, nhwc
 from minicnn.ops.conv2d import narrow
 from minicnn.ops.conv2d.tile import ROWS, copy, fill, product
 from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
+from minicnn.threads import share
 from minicnn.windows import Windows
 
 TASKS = 8  # parallel pieces at least, if the work can be cut so; a constant, not the core count
@@ -53,7 +53,7 @@ GROUP = 256  # pixels of small images that are taken as one
 # ---------------------------------------------------------------------------------------- kernels
 
 
-@kernel
+@kernel(inner=True)
 def pad_rows(x, image, top, left, wide, lo, hi):
     """Write the rows ``lo`` to ``hi`` of x (h, w, c), padded to ``wide`` pixels, into ``image``."""
     h, w, c = x.shape
@@ -68,7 +68,7 @@ def pad_rows(x, image, top, left, wide, lo, hi):
             fill(row)
 
 
-@kernel
+@kernel(inner=True)
 def _correlate_task(
     task, x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts
 ):
@@ -123,7 +123,7 @@ def _correlate_task(
                     copy(spare[spots[p] - spots[lo] :], out[at : at + o // groups])
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _correlate(tasks, x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts):
     """Convolve x (n, h, w, c) into y (n, pixels * o) by the tables of a _Plan.
 
@@ -132,32 +132,20 @@ def _correlate(tasks, x, y, place, phases, rows, places, spots, cols, weights, b
     spare array. ``cuts``: how many images are taken as one, and into how many parts their pixels
     and their panels are cut.
     """
-    for task in prange(tasks):
-        _correlate_task(
-            np.int64(task),
-            x,
-            y,
-            place,
-            phases,
-            rows,
-            places,
-            spots,
-            cols,
-            weights,
-            bias,
-            lanes,
-            cuts,
-        )
+    share(
+        tasks, _correlate_task,
+        (x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts),
+    )  # fmt: skip
 
 
-@kernel
+@kernel(inner=True)
 def _cut(total, part, parts):
     """Return where a part of ``total`` rows begins and ends, cut between tiles."""
     tiles = (total + ROWS - 1) // ROWS
     return part * tiles // parts * ROWS, min(total, (part + 1) * tiles // parts * ROWS)
 
 
-@kernel
+@kernel(inner=True)
 def _reach(phases, rows, images, part, parts):
     """Return the least and the greatest address that a part of the pixels reads."""
     least, greatest = np.int64(1) << 62, np.int64(0)
@@ -170,7 +158,7 @@ def _reach(phases, rows, images, part, parts):
     return least, greatest
 
 
-@kernel
+@kernel(inner=True)
 def _correlate_weights_task(task, x, dy, sums, place, pixels, taps, lanes, images, parts):
     """One task of _correlate_weights."""
     ranges, groups, size = sums.shape
@@ -225,20 +213,17 @@ def _correlate_weights_task(task, x, dy, sums, place, pixels, taps, lanes, image
                 )  # fmt: skip
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _correlate_weights(tasks, x, dy, sums, place, pixels, taps, lanes, images, parts):
     """Add x (n, h, w, c) times dy (n, pixels * o) into the sums of each range of images.
 
     sums is (ranges, groups, panels of a row for each tap); the taps are cut into ``parts``. So
     many ``images`` are taken as one; ``pixels`` has the addresses in all of them.
     """
-    for task in prange(tasks):
-        _correlate_weights_task(
-            np.int64(task), x, dy, sums, place, pixels, taps, lanes, images, parts
-        )
+    share(tasks, _correlate_weights_task, (x, dy, sums, place, pixels, taps, lanes, images, parts))
 
 
-@kernel
+@kernel(inner=True)
 def _pack_task(task, weight, packed, order, steps, lanes):
     """One task of _pack."""
     group_step, lane_step, e_step, size, es = steps
@@ -262,18 +247,17 @@ def _pack_task(task, weight, packed, order, steps, lanes):
                 copy(near[e - e0, t], panel[row : row + bs])
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _pack(tasks, weight, packed, order, steps, lanes):
     """Write weight into panels: packed[group, panel, (tap, e), lane], filled with zeros.
 
     ``order`` lists the taps; ``steps`` are those in weight from a group, a lane and an e to the
     next, and how many lanes and e there are.
     """
-    for task in prange(tasks):
-        _pack_task(np.int64(task), weight, packed, order, steps, lanes)
+    share(tasks, _pack_task, (weight, packed, order, steps, lanes))
 
 
-@kernel
+@kernel(inner=True)
 def _unpack_task(task, sums, weight, steps, lanes):
     """One task of _unpack."""
     group_step, lane_step, e_step, size, es = steps
@@ -303,14 +287,13 @@ def _unpack_task(task, sums, weight, steps, lanes):
                     weight[at + e * e_step + t] = near[e - e0, t, lane]
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _unpack(tasks, sums, weight, steps, lanes):
     """Add the ranges of ``sums`` and write them into weight: the inverse of _pack."""
-    for task in prange(tasks):
-        _unpack_task(np.int64(task), sums, weight, steps, lanes)
+    share(tasks, _unpack_task, (sums, weight, steps, lanes))
 
 
-@kernel
+@kernel(inner=True)
 def _sum_pixels_task(r, dy, sums):
     """One task of _sum_pixels."""
     ranges, o = sums.shape
@@ -325,11 +308,10 @@ def _sum_pixels_task(r, dy, sums):
         sums[r, e % o] += columns[e]
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _sum_pixels(tasks, dy, sums):
     """Add dy (n, oh, ow * o) into sums (ranges, o), column by column of the image first."""
-    for r in prange(tasks):
-        _sum_pixels_task(np.int64(r), dy, sums)
+    share(tasks, _sum_pixels_task, (dy, sums))
 
 
 # ----------------------------------------------------------------------------------------- tables

@@ -18,11 +18,11 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from minicnn.backend import kernel, nchw, nhwc
 from minicnn.ops.conv2d.tile import copy, fill, product
 from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled
+from minicnn.threads import share
 from minicnn.windows import Windows
 
 BAND = 32  # rows of dx that are made at a time, and in parallel
@@ -59,7 +59,7 @@ def rows_of_kernel(weight: np.ndarray) -> np.ndarray:
     return out
 
 
-@kernel
+@kernel(inner=True)
 def add_rows(dy, columns, i0, i1, rows, dilation, channels, dx, above):
     """Add what the rows i0 to i1 of dy give to dx, a padded image without ``above`` numbers."""
     corners, spots, pitch, oh = columns
@@ -75,7 +75,7 @@ def add_rows(dy, columns, i0, i1, rows, dilation, channels, dx, above):
                 )  # fmt: skip
 
 
-@kernel
+@kernel(inner=True)
 def _input_gradient_task(task, bands, dy, rows, dx, columns, g):
     """One task of _input_gradient."""
     m, band = task // bands, task % bands
@@ -99,11 +99,10 @@ def _input_gradient_task(task, bands, dy, rows, dx, columns, g):
         copy(image[at : at + w * c], out[(i - g.top) * w * c : (i - g.top + 1) * w * c])
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _input_gradient(tasks, bands, dy, rows, dx, columns, g):
     """Write dx (n, h, w, c) for dy (n, oh, ow, o), each image in so many bands of rows."""
-    for task in prange(tasks):
-        _input_gradient_task(np.int64(task), bands, dy, rows, dx, columns, g)
+    share(tasks, _input_gradient_task, (bands, dy, rows, dx, columns, g))
 
 
 def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows) -> np.ndarray:

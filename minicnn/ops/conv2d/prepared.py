@@ -41,6 +41,7 @@ from minicnn.ops.conv2d.finish import finish, greatest
 from minicnn.ops.conv2d.tile import ROWS, product
 from minicnn.ops.conv2d.vectors import filled, lanes_of
 from minicnn.shapes import ShapeError, check_float
+from minicnn.threads import share
 from minicnn.windows import Windows, conv_windows
 
 SERIAL = 2**19  # multiply-adds that take less time than a second thread takes to wake
@@ -55,7 +56,7 @@ CHANNELS, TILES = 16, 16  # at least, for Winograd to pay once the weights are t
 # ---------------------------------------------------------------------------------------- kernels
 
 
-@kernel
+@kernel(inner=True)
 def _bounds(part, parts, total, lines, pool):
     """Return which rows of y a part makes (0, 0 without a pool), and which of the sums."""
     if pool.kh == 0:
@@ -70,7 +71,7 @@ def _bounds(part, parts, total, lines, pool):
     return p0, p1, max(0, i0) * lines, min(pool.h, i1) * lines
 
 
-@kernel
+@kernel(inner=True)
 def _correlate_task(
     task, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor
 ):
@@ -136,7 +137,7 @@ def _correlate_task(
                     )  # fmt: skip
 
 
-@kernel
+@kernel(inner=True)
 def _pool(sums, span, y, m0, m1, p0, p1, lo, count, groups, out, pool, low):
     """Write the greatest of each window of sums, and of ``low``."""
     first, per_group, pitch, together = out
@@ -160,8 +161,10 @@ def _pool(sums, span, y, m0, m1, p0, p1, lo, count, groups, out, pool, low):
                     )  # fmt: skip
 
 
-@kernel(parallel=True)
-def _correlate(tasks, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor):
+@kernel(shares=True)
+def _correlate(
+    tasks, threads, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor
+):
     """Convolve x (n, h, w, c) into y, any array of as many images.
 
     ``place``: top, left, and the size of the padded image. ``out``: the first number in y, outputs
@@ -169,25 +172,12 @@ def _correlate(tasks, x, y, added, place, out, rows, cols, weights, bias, lanes,
     ``rows`` and ``cols`` are the tables of direct.py, weights (groups, panels) is as its ``pack``
     leaves them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many images are
     taken together, and into how many parts their pixels and their panels are cut. A ``pool`` whose
-    kernel is 0 is none.
+    kernel is 0 is none. At most so many ``threads`` share the ``tasks``.
     """
-    for task in prange(tasks):
-        _correlate_task(
-            np.int64(task), x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool,
-            floor,
-        )  # fmt: skip
-
-
-@kernel
-def _correlate_serially(
-    tasks, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor
-):
-    """Do the same on one thread."""
-    for task in range(tasks):
-        _correlate_task(
-            np.int64(task), x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool,
-            floor,
-        )  # fmt: skip
+    share(
+        tasks, _correlate_task,
+        (x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor), threads,
+    )  # fmt: skip
 
 
 @kernel(parallel=True)
@@ -365,7 +355,7 @@ class Prepared:
             parts = min(parts, pool.oh or -(-pixels // ROWS))
         tasks = -(-n // images) * parts * panels
         work = n * pixels * packed.size
-        kernel = _correlate_serially if work <= SERIAL else _correlate
+        threads = 1 if work <= SERIAL else tasks
         place, cuts = (top, left, high, wide), (images, parts, panels)
         padded = (top, left, high, wide) != (0, 0, g.h, g.w)
         ahead = padded and panels > 1  # else every panel would pad the image anew
@@ -377,9 +367,9 @@ class Prepared:
                 x, source = np.empty((n, high, wide, c), self.dtype), x
                 _pad(n * high, source, x, top, left)
             out = first, m * o // self.groups, y.shape[3], m
-            kernel(
-                tasks, x, y, added, place, out, tables.rows, tables.cols, packed, bias, lanes,
-                cuts, pool, self.floor,
+            _correlate(
+                tasks, threads, x, y, added, place, out, tables.rows, tables.cols, packed, bias,
+                lanes, cuts, pool, self.floor,
             )  # fmt: skip
 
         return way

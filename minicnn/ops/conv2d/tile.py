@@ -113,7 +113,7 @@ else:
     tile1, tile2 = _make_tile(1), _make_tile(2)
 
 
-@kernel
+@kernel(inner=True)
 def product(c, c0, places, start, s0, fresh, a, a0, rows, lo, hi, cols, k0, count, b, b0, bs, wide):
     """Compute the rows from ``lo`` to ``hi``, tile by tile; two vectors to a row if ``wide``."""
     for row in range(lo, hi, ROWS):
@@ -129,14 +129,14 @@ def product(c, c0, places, start, s0, fresh, a, a0, rows, lo, hi, cols, k0, coun
             )  # fmt: skip
 
 
-@kernel
+@kernel(inner=True)
 def copy(source, target):
     """Copy as much as the shorter vector holds. (Assigning slices takes seconds to compile.)"""
     for e in range(min(source.size, target.size)):
         target[e] = source[e]
 
 
-@kernel
+@kernel(inner=True)
 def fill(target):
     """Fill a vector with zeros."""
     for e in range(target.size):

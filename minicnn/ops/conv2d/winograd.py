@@ -48,7 +48,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, prange, types
+from numba import config, types
 from numba.extending import intrinsic
 
 from minicnn.backend import kernel, nchw, nhwc
@@ -56,6 +56,7 @@ from minicnn.ops.conv2d.direct import TASKS, pack, steps_of, turned, unpack
 from minicnn.ops.conv2d.finish import finish
 from minicnn.ops.conv2d.tile import ROWS, copy, fill, product
 from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
+from minicnn.threads import share
 from minicnn.windows import Windows
 
 OUT, IN = 4, 6  # the sides of a tile of outputs, and of the inputs that it sees
@@ -285,7 +286,7 @@ else:
 # ---------------------------------------------------------------------------------------- kernels
 
 
-@kernel
+@kernel(inner=True)
 def _read_patch(image, row, column, side, patch, width):
     """Copy a square of image (h, w, c) into patch, ``width`` to a pixel; zeros lie around it."""
     h, w = image.shape[:2]
@@ -295,7 +296,7 @@ def _read_patch(image, row, column, side, patch, width):
             copy(image[row + i, column + j], patch[(i * side + j) * width :])
 
 
-@kernel
+@kernel(inner=True)
 def _write_patch(patch, width, image, row, column, first, end):
     """Copy a tile of outputs, ``width`` to a pixel, into image (h, w, c) as far as it reaches.
 
@@ -307,7 +308,7 @@ def _write_patch(patch, width, image, row, column, first, end):
             copy(patch[(i * OUT + j) * width :], image[row + i, column + j][first:end])
 
 
-@kernel
+@kernel(inner=True)
 def _next(m, i, j, high, wide):
     """Return the tile after the tile (i, j) of image m. (Divisions would take longer.)"""
     if j + 1 < wide:
@@ -317,7 +318,7 @@ def _next(m, i, j, high, wide):
     return m + 1, 0, 0
 
 
-@kernel
+@kernel(inner=True)
 def _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes):
     """Transform the inputs of the tiles from t0 to t1 into v[rows[tile] + frequency * stride]."""
     h, w, c = x.shape[1:]
@@ -338,7 +339,7 @@ def _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride,
         m, i, j = _next(m, i, j, high, wide)
 
 
-@kernel
+@kernel(inner=True)
 def _stride(width, lanes):
     """Return the distance of two frequencies, with ROWS tiles between them.
 
@@ -347,7 +348,7 @@ def _stride(width, lanes):
     return ROWS * width + lanes
 
 
-@kernel
+@kernel(inner=True)
 def _rows(tiles, width, lanes):
     """Return the address of each tile: ROWS of them, all their frequencies, the next ROWS."""
     rows = np.empty(tiles, np.int64)
@@ -356,7 +357,7 @@ def _rows(tiles, width, lanes):
     return rows
 
 
-@kernel
+@kernel(inner=True)
 def _multiples(count, step):
     """Return 0, step, 2*step ..."""
     multiples = np.empty(count, np.int64)
@@ -365,7 +366,7 @@ def _multiples(count, step):
     return multiples
 
 
-@kernel
+@kernel(inner=True)
 def _correlate_task(
     task, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
 ):
@@ -419,7 +420,7 @@ def _correlate_task(
         m, i, j = _next(m, i, j, high, wide)
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _correlate(
     tasks, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
 ):
@@ -430,14 +431,13 @@ def _correlate(
     written, and into how many parts the panels are cut, each of which transforms x anew. ``added``
     (n, oh, ow, o), or empty, is added, and what is below ``floor`` becomes that.
     """
-    for task in prange(tasks):
-        _correlate_task(
-            np.int64(task), x, y, top, left, weights, start, width, out_width, tiles, lanes, out,
-            added, floor,
-        )  # fmt: skip
+    share(
+        tasks, _correlate_task,
+        (x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor),
+    )  # fmt: skip
 
 
-@kernel
+@kernel(inner=True)
 def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, lanes):
     """One task of _correlate_weights."""
     n, oh, ow, o = dy.shape
@@ -481,14 +481,13 @@ def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, 
                 )  # fmt: skip
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _correlate_weights(tasks, x, dy, sums, top, left, width, out_width, tiles, lanes):
     """Add x (n, h, w, c) times dy (n, oh, ow, o) into sums (ranges, panels): see _correlate."""
-    for r in prange(tasks):
-        _correlate_weights_task(np.int64(r), x, dy, sums, top, left, width, out_width, tiles, lanes)
+    share(tasks, _correlate_weights_task, (x, dy, sums, top, left, width, out_width, tiles, lanes))
 
 
-@kernel
+@kernel(inner=True)
 def _multiply_task(task, matrix, source, target, line):
     """One task of _multiply."""
     rows, cols = matrix.shape
@@ -511,14 +510,13 @@ def _multiply_task(task, matrix, source, target, line):
                     sums[e] += factor * numbers[e]
 
 
-@kernel(parallel=True)
+@kernel(shares=True)
 def _multiply(tasks, matrix, source, target, line):
     """Add matrix @ panel to target, for each panel and each range of source (ranges, panels).
 
     A panel has a row of ``line`` numbers, or what is left for the last, for each column of matrix.
     """
-    for task in prange(tasks):
-        _multiply_task(np.int64(task), matrix, source, target, line)
+    share(tasks, _multiply_task, (matrix, source, target, line))
 
 
 # -------------------------------------------------------------------------------------- interface

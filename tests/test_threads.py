@@ -1,0 +1,138 @@
+"""share: each task once, on the threads there are, and what a task raises reaches the caller."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minicnn.backend import kernel
+from minicnn.threads import share
+
+compiled = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT),  # type: ignore[attr-defined]
+    reason="nothing is compiled in this run",
+)
+
+
+@kernel(inner=True)
+def _count(task, times, scale, place):
+    times[task] += scale * place[1][task]
+
+
+@kernel(shares=True)
+def count(tasks, times, scale, place):
+    share(tasks, _count, (times, scale, place))
+
+
+@kernel(shares=True)
+def count_alone(tasks, threads, times, scale, place):
+    share(tasks, _count, (times, scale, place), threads)
+
+
+@kernel(inner=True)
+def _fail(task, done, bad):
+    if task == bad:
+        raise ValueError("task of no use")
+    done[task] = 1
+
+
+@kernel(shares=True)
+def fail(tasks, done, bad):
+    share(tasks, _fail, (done, bad))
+
+
+@kernel(inner=True)
+def _wait(task, arrived):
+    arrived[task] = 1
+    turns = 0
+    while arrived[1 - task] == 0 and turns < 2_000_000_000:
+        turns += 1
+
+
+@kernel(shares=True)
+def wait(arrived):
+    share(2, _wait, (arrived,))
+
+
+@given(tasks=st.integers(0, 200), threads=st.integers(1, 5))
+def test_each_task_is_done_once(tasks: int, threads: int) -> None:
+    times, values = np.zeros(200), np.arange(1.0, 201)
+    count(tasks, times, 2.0, (7, values))
+    count_alone(tasks, threads, times, 1.0, (7, values))
+    np.testing.assert_array_equal(times[:tasks], 3 * values[:tasks])
+    assert not times[tasks:].any()
+
+
+@given(tasks=st.integers(1, 50), data=st.data())
+def test_what_a_task_raises_reaches_the_caller_once(tasks: int, data: st.DataObject) -> None:
+    bad = data.draw(st.integers(0, tasks - 1))
+    done = np.zeros(tasks)
+    with pytest.raises(ValueError, match="of no use"):
+        fail(tasks, done, bad)
+    assert done[bad] == 0
+    fail(tasks, done, -1)
+    assert done.all()
+
+
+@compiled
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread")
+def test_tasks_run_side_by_side() -> None:
+    """Each of two tasks waits for the other; one after the other they would wait for long."""
+    arrived = np.zeros(2, np.int64)
+    worker = threading.Thread(target=wait, args=(arrived,))
+    worker.start()
+    worker.join(30)
+    assert arrived.all()
+
+
+def test_python_threads_share_at_once() -> None:
+    results = [np.zeros(100) for _ in range(4)]
+
+    def run(times: np.ndarray) -> None:
+        for _ in range(50):
+            count(100, times, 1.0, (0, np.ones(100)))
+
+    workers = [threading.Thread(target=run, args=(times,)) for times in results]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for times in results:
+        np.testing.assert_array_equal(times, 50)
+
+
+@compiled
+def test_a_kernel_for_kernels_refuses_python() -> None:
+    with pytest.raises(TypeError, match=r"tests\.test_threads\._count is compiled for kernels"):
+        _count(0, np.zeros(1), 1.0, (0, np.ones(1)))
+
+
+ONE_CALL = """
+import numpy as np
+from tests.test_threads import count
+times = np.zeros(5)
+count(5, times, 1.0, (0, np.ones(5)))
+print(times)
+"""
+
+
+@compiled
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_a_cached_kernel_finds_the_pool(tmp_path: Path, layer: str) -> None:
+    environment = {
+        **os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_THREADING_LAYER": layer
+    }  # fmt: skip
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_CALL], env=environment, capture_output=True, text=True
+        )
+        assert done.stdout == "[1. 1. 1. 1. 1.]\n", done.stderr
