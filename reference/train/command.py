@@ -27,7 +27,7 @@ from minicnn.shapes import integer
 from reference.presets import HEADS, MANNER, PRECISIONS, PRESETS, Recipe, recipe_for
 from reference.train import weights
 from reference.train.log import Log
-from reference.train.machine import DEVICES, Machine, join, may_restart
+from reference.train.machine import DEVICES, Machine, join, leave, may_restart
 from reference.train.run import Run, Step
 
 PROGRAM = "python -m reference.train"
@@ -41,13 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             _train(args, machine)
     except (CheckpointError, DataError, TrainError, ValueError, OSError, MemoryError) as error:
         print(f"reference.train: {_of_worker(str(error))}", file=sys.stderr)
-        return 2
+        return leave(2)
     except Interrupted as error:
         print(f"reference.train: {error}", file=sys.stderr)
-        return 130
+        return leave(130)
     except KeyboardInterrupt:
         print("reference.train: stopped", file=sys.stderr)
-        return 130
+        return leave(130)
     return 0
 
 

@@ -7,6 +7,7 @@ writes all files. Else there is one.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -137,6 +138,19 @@ def join(demanded: str = "auto") -> Iterator[Machine]:
         ) from error
     yield Machine(device, rank, size, local, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     dist.destroy_process_group()  # not after an error: the others may never come to it
+
+
+def leave(code: int) -> int:
+    """Return the exit code of a run that failed; of one among others, end the process with it.
+
+    What connects it with the others has threads, which PyTorch may abort by when the interpreter
+    ends: https://github.com/pytorch/pytorch/issues/190489
+    """
+    if dist.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _meet() -> tuple[dist.Store, int, int]:
