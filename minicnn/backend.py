@@ -34,13 +34,17 @@ def kernel(
     parallel: bool = False,
     shares: bool = False,
     inner: bool = False,
+    task: bool = False,
+    allocates: bool = False,
     reorder: bool = True,
 ) -> Any:
     """Compile with Numba, cached on disk.
 
     parallel   Iterations of ``prange`` share the cores.
     shares     It calls ``share`` of threads.py, which does so for large tasks.
-    inner      Only kernels call it: a way in from Python, which takes as long, is not compiled.
+    task       It is such a task. The arrays that it is given do not overlap.
+    inner      Only kernels call it: a way in from Python, which takes as long, is not compiled,
+               and references to arrays are not counted, unless it ``allocates`` any.
     reorder    ``False`` keeps the order of additions, where rounding depends on it.
 
     A kernel and the helpers it calls belong in one file: Numba's cache notices an edit of the
@@ -48,9 +52,12 @@ def kernel(
     """
     if function is None:
         return functools.partial(
-            kernel, parallel=parallel, shares=shares, inner=inner, reorder=reorder
-        )
-    way_in = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if inner else {}
+            kernel, parallel=parallel, shares=shares, inner=inner, task=task,
+            allocates=allocates, reorder=reorder,
+        )  # fmt: skip
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if inner or task else {}
+    if inner and not allocates:
+        options["_nrt"] = False
     compiled = numba.njit(
         function,
         cache=True,
@@ -58,15 +65,23 @@ def kernel(
         nogil=True,
         error_model="numpy",
         fastmath=_FASTMATH if reorder else {"contract"},
-        **way_in,
+        **options,
     )
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return compiled
-    if inner:
+    if task:
+        compiled._compiler._customize_flags = _without_overlap
+    if inner or task:
         return _Inner(compiled)
     if shares:
         compiled = _with_pool(compiled)
     return _in_turn(compiled) if (parallel or shares) and _POOL_TAKES_ONE_CALLER else compiled
+
+
+def _without_overlap(flags: Any) -> Any:
+    """Have LLVM know that arrays do not overlap. prange does so, and has no public name for it."""
+    flags.noalias = True
+    return flags
 
 
 class _Inner:

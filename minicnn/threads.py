@@ -5,17 +5,18 @@
 
 ``prange`` of Numba does the same, and is what short loops are written with. But it compiles the
 body of the loop four times over, and takes each member of a table as an argument of its own; for a
-convolution that lasts seconds. Here one function is written beside the kernel, which each thread
-runs until no task is left:
+convolution that lasts seconds. Here one function is written beside the kernel, for each thread:
 
-    the caller                              each thread
-        next = 0                                while (t = next++) < count:
-        have the threads run that               task(t, a, b)
+    the caller                              thread k
+        cut the tasks into parts,               for part = k, k + 1, ... and round:
+        one for each thread                         while (t = next[part]++) < end of the part:
+        have the threads run that                       task(t, a, b)
         raise what a task raised
 
-``next++`` is one atomic instruction: each task is taken once, and a core that something else slows
-down takes fewer. Which thread runs a task is open, therefore. Tasks must not depend on each other,
-and what they add up goes to a place of each task's own.
+So each thread has tasks of its own, the same ones in layer after layer, and finds its images in its
+own cache; only then does it help the others. ``next++`` is one atomic instruction, so each task is
+taken once. Which thread that was is open: tasks must not depend on each other, and what they add up
+goes to a place of each task's own.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from numba.extending import intrinsic
 
 _INDEX = ir.IntType(types.intp.bitwidth)
 _BYTES = ir.IntType(8).as_pointer()
-_RUN = ir.FunctionType(  # what the pool calls: the common part comes last, the rest is for arrays
+_RUN = ir.FunctionType(  # what the pool calls with pieces of arrays, how many, steps, and the rest
     ir.VoidType(), [_BYTES.as_pointer(), _INDEX.as_pointer(), _INDEX.as_pointer(), _BYTES]
 )
 
@@ -54,8 +55,6 @@ def _share_in_threads(typing, count, task, arguments, threads=None):
     def generate(context, builder, signature, args):
         count, _, packed, most = args
         limits = [count] if threads is None else [count, most]
-        values = cgutils.unpack_tuple(builder, packed, len(kinds) - 1)
-        common = _Common(builder, count, values)
         context.add_linking_libs([compiled.library])
         callee = context.declare_function(builder.module, compiled.fndesc)
 
@@ -64,7 +63,9 @@ def _share_in_threads(typing, count, task, arguments, threads=None):
                 inner, callee, types.none, kinds, [t, *values], attrs=("noinline",)
             )[0]
 
-        _run_on_threads(builder, common.write_run(call), common.address, limits)
+        values = cgutils.unpack_tuple(builder, packed, len(kinds) - 1)
+        common = _Common(builder, _threads(builder, limits), count, values)
+        common.run_on_threads(common.write_run(call))
         status = context.call_conv._get_return_status(builder, *common.outcome())
         with cgutils.if_unlikely(builder, status.is_error):
             context.call_conv.return_status_propagate(builder, status)
@@ -73,12 +74,29 @@ def _share_in_threads(typing, count, task, arguments, threads=None):
     return signature, generate
 
 
-class _Common:
-    """What the threads have in common, on the caller's stack: next, count, outcome, arguments."""
+def _threads(builder: ir.IRBuilder, limits: list[ir.Value]) -> ir.Value:
+    """Return how many threads the pool has, within these limits."""
+    kind = ir.FunctionType(_INDEX, [])
+    threads = builder.call(
+        cgutils.get_or_insert_function(builder.module, kind, "get_num_threads"), []
+    )
+    for most in limits:
+        threads = builder.select(builder.icmp_signed("<", most, threads), most, threads)
+    return builder.select(builder.icmp_signed(">", threads, _INDEX(1)), threads, _INDEX(1))
 
-    def __init__(self, builder: ir.IRBuilder, count: ir.Value, values: list[ir.Value]) -> None:
-        self.builder = builder
-        start = [_INDEX(0), count, errcode_t(0), excinfo_ptr_t(None), *values]
+
+class _Common:
+    """What the threads have in common, on the caller's stack."""
+
+    def __init__(
+        self, builder: ir.IRBuilder, threads: ir.Value, count: ir.Value, values: list[ir.Value]
+    ) -> None:
+        self.builder, self.threads = builder, threads
+        following = builder.alloca(_INDEX, threads)
+        with cgutils.for_range(builder, threads) as loop:
+            first = self._part(builder, loop.index, threads, count)
+            builder.store(first, builder.gep(following, [loop.index]))
+        start = [threads, count, following, errcode_t(0), excinfo_ptr_t(None), *values]
         self.type = ir.LiteralStructType([value.type for value in start])
         self.address = cgutils.alloca_once(builder, self.type)
         for member, value in zip(self._members(builder, self.address), start, strict=True):
@@ -89,63 +107,68 @@ class _Common:
             cgutils.gep_inbounds(builder, address, 0, i) for i in range(len(self.type.elements))
         ]
 
+    @staticmethod
+    def _part(
+        builder: ir.IRBuilder, part: ir.Value, threads: ir.Value, count: ir.Value
+    ) -> ir.Value:
+        """Return the first task of a part."""
+        return builder.sdiv(builder.mul(part, count), threads)
+
     def outcome(self) -> list[ir.Value]:
         """Return the code that the tasks left, and the exception."""
-        return [
-            self.builder.load(member) for member in self._members(self.builder, self.address)[2:4]
-        ]
+        _, _, _, code, error, *_ = self._members(self.builder, self.address)
+        return [self.builder.load(code), self.builder.load(error)]
 
-    def write_run(self, call: Callable[[ir.IRBuilder, ir.Value, list[ir.Value]], Any]) -> Any:
-        """Write the function that takes tasks until none is left."""
+    def write_run(
+        self, call: Callable[[ir.IRBuilder, ir.Value, list[ir.Value]], Any]
+    ) -> ir.Function:
+        """Write what each thread runs."""
         module = self.builder.module
         run = ir.Function(module, _RUN, module.get_unique_name("until_none_is_left"))
         run.linkage = "internal"
-        begin, take, work, end = (run.append_basic_block() for _ in range(4))
-        builder = ir.IRBuilder(begin)
-        common = builder.bitcast(run.args[3], self.type.as_pointer())
-        next_, count, code, error, *values = self._members(builder, common)
-        count, values = builder.load(count), [builder.load(value) for value in values]
-        builder.branch(take)
-        builder.position_at_end(take)
-        t = builder.atomic_rmw("add", next_, _INDEX(1), "monotonic")
-        builder.cbranch(builder.icmp_signed("<", t, count), work, end)
-        builder.position_at_end(work)
-        status = call(builder, t, values)
-        with cgutils.if_unlikely(builder, status.is_error):
-            builder.store(status.excinfoptr, error)
-            builder.store(status.code, code)
-            builder.store(count, next_)  # the tasks that are left, nobody takes
-        builder.branch(take)
-        builder.position_at_end(end)
+        builder = ir.IRBuilder(run.append_basic_block())
+        members = self._members(builder, builder.bitcast(run.args[3], self.type.as_pointer()))
+        threads, count, following = (builder.load(member) for member in members[:3])
+        code, error, values = *members[3:5], [builder.load(member) for member in members[5:]]
+        own = builder.ptrtoint(builder.load(run.args[0]), _INDEX)  # see run_on_threads
+        with cgutils.for_range(builder, threads) as loop:
+            part = builder.srem(builder.add(own, loop.index), threads)
+            place = builder.gep(following, [part])
+            end = self._part(builder, builder.add(part, _INDEX(1)), threads, count)
+            take, work, done = (builder.append_basic_block() for _ in range(3))
+            builder.branch(take)
+            builder.position_at_end(take)
+            t = builder.atomic_rmw("add", place, _INDEX(1), "monotonic")
+            builder.cbranch(builder.icmp_signed("<", t, end), work, done)
+            builder.position_at_end(work)
+            status = call(builder, t, values)
+            with cgutils.if_unlikely(builder, status.is_error):
+                builder.store(status.excinfoptr, error)
+                builder.store(status.code, code)
+            builder.branch(take)
+            builder.position_at_end(done)
         builder.ret_void()
         return run
 
+    def run_on_threads(self, run: ir.Function) -> None:
+        """Have the pool run it on each thread; the caller alone, where one thread is enough.
 
-def _run_on_threads(
-    builder: ir.IRBuilder, run: ir.Function, common: ir.Value, limits: list[ir.Value]
-) -> None:
-    """Call ``run`` on the threads of the pool, within these limits; on the caller's, if one."""
-    pool_size = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_INDEX, []), "get_num_threads"
-    )
-    pool = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(ir.VoidType(), [_BYTES] * 5 + [_INDEX] * 3),
-        "numba_parallel_for",
-    )  # fmt: skip
-    threads = builder.call(pool_size, [])
-    for most in limits:
-        threads = builder.select(builder.icmp_signed("<", most, threads), most, threads)
-    common = builder.bitcast(common, _BYTES)
-    nothing = cgutils.alloca_once_value(builder, _BYTES(None))  # an array that is never looked at
-    size, step = (cgutils.alloca_once_value(builder, value) for value in (threads, _INDEX(0)))
-    with builder.if_else(builder.icmp_signed(">", threads, _INDEX(1))) as (several, one):
-        with several:
-            function, *arrays = (builder.bitcast(p, _BYTES) for p in (run, nothing, size, step))
-            builder.call(
-                pool, [function, *arrays, common, _INDEX(0), _INDEX(1), threads]
-            )  # fmt: skip
-        with one:
-            builder.call(run, [nothing, size, step, common])
+        The pool cuts arrays into pieces. It is given one at the address 0, with a number of one
+        byte for each thread, so that the address of a thread's piece is the thread's number.
+        """
+        builder = self.builder
+        kind = ir.FunctionType(ir.VoidType(), [_BYTES] * 5 + [_INDEX] * 3)
+        pool = cgutils.get_or_insert_function(builder.module, kind, "numba_parallel_for")
+        common = builder.bitcast(self.address, _BYTES)
+        start = _BYTES(None), self.threads, _INDEX(1)
+        pieces = [cgutils.alloca_once_value(builder, value) for value in start]
+        several = builder.icmp_signed(">", self.threads, _INDEX(1))
+        with builder.if_else(several) as (then, otherwise):
+            with then:
+                arguments = [builder.bitcast(p, _BYTES) for p in (run, *pieces)]
+                builder.call(pool, [*arguments, common, _INDEX(0), _INDEX(1), self.threads])
+            with otherwise:
+                builder.call(run, [*pieces, common])
 
 
 share: Any = (

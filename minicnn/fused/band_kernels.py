@@ -50,7 +50,7 @@ def _differentiate(g, y, lines, dy):
             out[e] = scale[e] * grad[e] + slope[e] * (row[e] - center[e]) + shift[e]
 
 
-@kernel(inner=True, reorder=False)
+@kernel(inner=True, allocates=True, reorder=False)
 def _moments(y, moments):
     """Write into moments (4, c) of each channel the first number, the sums of the differences from
     it and of their squares, and the count. The first is near the mean, so no digits are lost."""
@@ -76,7 +76,7 @@ def _moments(y, moments):
         moments[2, e % c] += sums[1, e]
 
 
-@kernel(inner=True, reorder=False)
+@kernel(inner=True, allocates=True, reorder=False)
 def _mask_and_add(z, x, center, dx, sums):
     """dx = 0 where z is 0; add dx and dx * (x - center) into sums (2, line)."""
     width = center.size
@@ -122,7 +122,7 @@ def _reach(first, last, high, h, halo):
     return first // high * h + lo, (last - 1) // high * h + hi
 
 
-@kernel(inner=True)
+@kernel(inner=True, allocates=True)
 def _aligned(size, dtype, lanes):
     """Return an empty vector that begins where a line of the cache does."""
     array = np.empty(size + lanes, dtype)
@@ -148,12 +148,11 @@ def _read(source, origin, h, w, c, t0, t1, v, step, lanes):
 
 
 @kernel(inner=True)
-def _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles, lanes):
+def _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch, tiles, lanes):
     """Convolve the rows of tiles from ``first`` to ``last`` into y (n, h, w, o)."""
     h, w, o = y.shape[1:]
     high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
     step, out_step = IN * IN * c + lanes, IN * IN * o + lanes
-    patch = np.empty(OUT * OUT * o, y.dtype)
     flat = y.reshape(-1)
     for t0 in range(first * wide, last * wide, tiles):
         t1 = min(t0 + tiles, last * wide)
@@ -228,7 +227,7 @@ def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, 
 # ------------------------------------------------------------------------------------- the kernels
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _forward_task(band, x, lines, y, weights, start, moments, count, tiles, lanes):
     """One task of run_forward."""
     n, h, w, c = x.shape
@@ -242,7 +241,8 @@ def _forward_task(band, x, lines, y, weights, start, moments, count, tiles, lane
         source, origin = near, lo * w * c
     v = _aligned(tiles * (IN * IN * c + lanes), x.dtype, lanes)
     freq = _aligned(tiles * (IN * IN * o + lanes), x.dtype, lanes)
-    _convolve(source, origin, c, y, weights, start, first, last, v, freq, tiles, lanes)
+    patch = np.empty(OUT * OUT * o, x.dtype)
+    _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch, tiles, lanes)
     lo, hi = _reach(first, last, high, h, 0)
     _moments(y.reshape(-1)[lo * w * o : hi * w * o], moments[band])
 
@@ -256,7 +256,7 @@ def run_forward(bands, x, lines, y, weights, start, moments, count, tiles, lanes
     share(bands, _forward_task, (x, lines, y, weights, start, moments, count, tiles, lanes))
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _backward_task(
     r, g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes
 ):
@@ -274,6 +274,7 @@ def _backward_task(
     near = _aligned(most * w * c if before.shape[1] else 0, x.dtype, lanes)
     v = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
     freq = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
+    patch = np.empty(OUT * OUT * c, x.dtype)
     grad, behind = g.reshape(-1), y.reshape(-1)
     for band in range(r * bands // ranges, (r + 1) * bands // ranges):
         first, last = band * count, min((band + 1) * count, total)
@@ -288,7 +289,7 @@ def _backward_task(
                 z, origin, h, w, c, dy, lo * w * o, o, dweight[r], first, last, v, freq, tiles,
                 lanes,
             )  # fmt: skip
-        _convolve(dy, lo * w * o, o, dx, weights, start, first, last, v, freq, tiles, lanes)
+        _convolve(dy, lo * w * o, o, dx, weights, start, first, last, v, freq, patch, tiles, lanes)
         lo, hi = _reach(first, last, high, h, 0)
         lo, hi = lo * w * c, hi * w * c
         if before.shape[1]:

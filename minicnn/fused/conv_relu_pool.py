@@ -262,7 +262,7 @@ def _side_by_side(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
 # ---------------------------------------------------------------------------------------- kernels
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
     """One task of _forward."""
     high, wide, pixels, taps, width, span, members, taps_of, ends = tables
@@ -280,15 +280,19 @@ def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
                 z, v, places, start, v, 1, image, 0, pixels, 0, pixels.size, taps, 0, taps.size,
                 weights, v, span, span - v > lanes,
             )  # fmt: skip
-        first = 0
-        for window in range(ends.size):
-            for e in range(0, o, CHUNK):  # what is too much, the next window writes over
-                choose(
-                    z, e, members, taps_of, first, ends[window], nobody, best, place, window * o + e
-                )
-            first = ends[window]
+        _choose_all(z, o, members, taps_of, ends, nobody, best, place)
         copy(best, y[m].reshape(-1))
         copy(place, winner[m].reshape(-1))
+
+
+@kernel(inner=True)
+def _choose_all(z, o, members, taps, ends, nobody, best, place):
+    """Of each window of the pool and each of o channels, find the greatest: see winner.py."""
+    first = 0
+    for window in range(ends.size):
+        for e in range(0, o, CHUNK):  # what is too much, the next window writes over
+            choose(z, e, members, taps, first, ends[window], nobody, best, place, window * o + e)
+        first = ends[window]
 
 
 @kernel(shares=True)
@@ -297,7 +301,7 @@ def _forward(ranges, x, weights, start, y, winner, tables, conv, pool):
     share(ranges, _forward_task, (ranges, x, weights, start, y, winner, tables, conv, pool))
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv):
     """One task of _backward."""
     (

@@ -287,6 +287,11 @@ def check_memory(call: calls.Call, impl: str) -> None:
             assert_close(array, other, str(call), scale)
 
 
+@numba.njit
+def product(*args):
+    tile.product(*args)
+
+
 @compiled
 @given(
     dtype=st.sampled_from([np.float32, np.float64]),
@@ -308,7 +313,7 @@ def test_the_product_writes_only_its_rows(
     weights = memory.guarded(rng.integers(-9, 9, count * lanes).astype(dtype))
     rows, cols = rng.integers(0, 25, pixels), rng.integers(0, 25, max(count, 1))
     places = np.arange(pixels) * lanes
-    tile.product(
+    product(
         out, 0, places, bias, 0, 1, image, 0, rows, 0, pixels, cols, 0, count, weights, 0, lanes,
         wide,
     )  # fmt: skip

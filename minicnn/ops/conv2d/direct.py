@@ -68,7 +68,7 @@ def pad_rows(x, image, top, left, wide, lo, hi):
             fill(row)
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _correlate_task(
     task, x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts
 ):
@@ -118,9 +118,15 @@ def _correlate_task(
                         weights[g], v * taps + (k0 + k) * bs, bs, bs > lanes,
                     )  # fmt: skip
             if not whole:
-                for p in range(lo, hi):
-                    at = places[p] + g * (o // groups)
-                    copy(spare[spots[p] - spots[lo] :], out[at : at + o // groups])
+                _move(spare, spots, out, places, lo, hi, g * (o // groups), o // groups)
+
+
+@kernel(inner=True)
+def _move(spare, spots, out, places, lo, hi, first, count):
+    """Copy ``count`` channels of the pixels from ``lo`` to ``hi``, which are filled to vectors."""
+    for p in range(lo, hi):
+        at = places[p] + first
+        copy(spare[spots[p] - spots[lo] :], out[at : at + count])
 
 
 @kernel(shares=True)
@@ -158,7 +164,7 @@ def _reach(phases, rows, images, part, parts):
     return least, greatest
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _correlate_weights_task(task, x, dy, sums, place, pixels, taps, lanes, images, parts):
     """One task of _correlate_weights."""
     ranges, groups, size = sums.shape
@@ -201,16 +207,23 @@ def _correlate_weights_task(task, x, dy, sums, place, pixels, taps, lanes, image
             for v in range(0, width, 2 * lanes):
                 bs = min(2 * lanes, width - v)
                 if not whole:
-                    used = min(bs, per_group - v)
-                    for k in range(k0, k1):
-                        at = k * o + g * per_group + v
-                        copy(gradient[at : at + used], panel[(k - k0) * bs :])
+                    _gather(
+                        gradient, k0, k1, o, g * per_group + v, min(bs, per_group - v), panel, bs
+                    )
                 product(
                     sums[r, g], v * taps.size, steps[bs // lanes - 1], panel, 0, 0,
                     x[m0:m1].reshape(-1) if bare else image, g * (c // groups), taps, lo, hi,
                     pixels, k0, k1 - k0,
                     gradient if whole else panel, k0 * o if whole else 0, bs, bs > lanes,
                 )  # fmt: skip
+
+
+@kernel(inner=True)
+def _gather(gradient, k0, k1, o, channel, count, panel, bs):
+    """Copy ``count`` channels, from one on, of the pixels from k0 to k1 into a panel."""
+    for k in range(k0, k1):
+        at = k * o + channel
+        copy(gradient[at : at + count], panel[(k - k0) * bs :])
 
 
 @kernel(shares=True)
@@ -223,7 +236,7 @@ def _correlate_weights(tasks, x, dy, sums, place, pixels, taps, lanes, images, p
     share(tasks, _correlate_weights_task, (x, dy, sums, place, pixels, taps, lanes, images, parts))
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _pack_task(task, weight, packed, order, steps, lanes):
     """One task of _pack."""
     group_step, lane_step, e_step, size, es = steps
@@ -257,7 +270,7 @@ def _pack(tasks, weight, packed, order, steps, lanes):
     share(tasks, _pack_task, (weight, packed, order, steps, lanes))
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _unpack_task(task, sums, weight, steps, lanes):
     """One task of _unpack."""
     group_step, lane_step, e_step, size, es = steps
@@ -293,7 +306,7 @@ def _unpack(tasks, sums, weight, steps, lanes):
     share(tasks, _unpack_task, (sums, weight, steps, lanes))
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _sum_pixels_task(r, dy, sums):
     """One task of _sum_pixels."""
     ranges, o = sums.shape

@@ -75,7 +75,7 @@ def add_rows(dy, columns, i0, i1, rows, dilation, channels, dx, above):
                 )  # fmt: skip
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _input_gradient_task(task, bands, dy, rows, dx, columns, g):
     """One task of _input_gradient."""
     m, band = task // bands, task % bands

@@ -71,7 +71,7 @@ def _bounds(part, parts, total, lines, pool):
     return p0, p1, max(0, i0) * lines, min(pool.h, i1) * lines
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _correlate_task(
     task, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor
 ):
@@ -137,7 +137,7 @@ def _correlate_task(
                     )  # fmt: skip
 
 
-@kernel(inner=True)
+@kernel(inner=True, allocates=True)
 def _pool(sums, span, y, m0, m1, p0, p1, lo, count, groups, out, pool, low):
     """Write the greatest of each window of sums, and of ``low``."""
     first, per_group, pitch, together = out

@@ -348,7 +348,7 @@ def _stride(width, lanes):
     return ROWS * width + lanes
 
 
-@kernel(inner=True)
+@kernel(inner=True, allocates=True)
 def _rows(tiles, width, lanes):
     """Return the address of each tile: ROWS of them, all their frequencies, the next ROWS."""
     rows = np.empty(tiles, np.int64)
@@ -357,7 +357,7 @@ def _rows(tiles, width, lanes):
     return rows
 
 
-@kernel(inner=True)
+@kernel(inner=True, allocates=True)
 def _multiples(count, step):
     """Return 0, step, 2*step ..."""
     multiples = np.empty(count, np.int64)
@@ -366,12 +366,12 @@ def _multiples(count, step):
     return multiples
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _correlate_task(
     task, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
 ):
     """One task of _correlate."""
-    n, oh, ow, pitch = y.shape
+    n, oh, ow = y.shape[:3]
     c, (o, first, parts), low = x.shape[3], out, y.dtype.type(floor)
     block, part, panels = task // parts, task % parts, (out_width // lanes + 1) // 2
     e0 = part * panels // parts * 2 * lanes
@@ -397,20 +397,32 @@ def _correlate_task(
                 v, f * stride, rows, 0, t1 - t0, cols, 0, c,
                 weights, (IN * IN * e + f * bs) * c, bs, bs > lanes,
             )  # fmt: skip
+    _write_tiles(
+        freq, places, y, first, o, e0, e1, out_width, high, wide, t0, t1, patch, out_stride, lanes,
+        added, low,
+    )  # fmt: skip
+
+
+@kernel(inner=True)
+def _write_tiles(
+    freq, places, y, first, o, e0, e1, width, high, wide, t0, t1, patch, stride, lanes, added, low
+):
+    """Transform the products back, and write the channels from e0 to e1 of o, behind ``first``."""
+    oh, ow, pitch = y.shape[1:]
     flat = y.reshape(-1)
     m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
     for t in range(t1 - t0):
         row, column = i * OUT, j * OUT
-        inside = row + OUT <= oh and column + OUT <= ow and o == out_width
+        inside = row + OUT <= oh and column + OUT <= ow and o == width
         at = ((m * oh + row) * ow + column) * pitch + first
         for e in range(e0, e1, lanes):
             _transform_outputs(
-                freq, places[t] + e, IN * out_stride, out_stride, 0, IN, 0, IN,
+                freq, places[t] + e, IN * stride, stride, 0, IN, 0, IN,
                 flat if inside else patch, at + e if inside else e,
-                ow * pitch if inside else OUT * out_width, pitch if inside else out_width,
+                ow * pitch if inside else OUT * width, pitch if inside else width,
             )  # fmt: skip
         if not inside:
-            _write_patch(patch[e0:], out_width, y[m], row, column, first + e0, first + min(o, e1))
+            _write_patch(patch[e0:], width, y[m], row, column, first + e0, first + min(o, e1))
         if added.size or low > -np.inf:
             for p in range(row, min(row + OUT, oh)):
                 for q in range(column, min(column + OUT, ow)):
@@ -437,12 +449,11 @@ def _correlate(
     )  # fmt: skip
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, lanes):
     """One task of _correlate_weights."""
-    n, oh, ow, o = dy.shape
-    flat, whole = dy.reshape(-1), o == out_width
-    c = x.shape[3]
+    n, oh, ow = dy.shape[:3]
+    c, own = x.shape[3], sums[r]
     high, wide = (oh + OUT - 1) // OUT, (ow + OUT - 1) // OUT
     total = n * high * wide
     blocks, ranges = (total + tiles - 1) // tiles, sums.shape[0]
@@ -455,30 +466,38 @@ def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, 
     for block in range(r * blocks // ranges, (r + 1) * blocks // ranges):
         t0, t1 = block * tiles, min(total, (block + 1) * tiles)
         _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes)
-        m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
-        for t in range(t1 - t0):
-            row, column = i * OUT, j * OUT
-            if not whole:
-                _read_patch(dy[m], row, column, OUT, patch, out_width)
-            for e in range(0, out_width, lanes):
-                panel = e - e % (2 * lanes)
-                bs = min(2 * lanes, out_width - panel)
-                _transform_gradients(
-                    flat if whole else patch,
-                    ((m * oh + row) * ow + column) * o + e if whole else e,
-                    (ow if whole else OUT) * out_width, out_width,
-                    0, oh - row if whole else OUT, 0, ow - column if whole else OUT,
-                    d, panel * tiles + t * bs + e - panel, IN * out_stride, out_stride,
-                )  # fmt: skip
-            m, i, j = _next(m, i, j, high, wide)
+        _read_gradients(dy, high, wide, t0, t1, patch, out_width, d, tiles, out_stride, lanes)
         for f in range(IN * IN):
             for e in range(0, out_width, 2 * lanes):
                 bs = min(2 * lanes, out_width - e)
                 product(
-                    sums[r], (IN * IN * e + f * bs) * c, broad if bs > lanes else narrow, d, 0,
+                    own, (IN * IN * e + f * bs) * c, broad if bs > lanes else narrow, d, 0,
                     0, v, f * stride, taps, 0, c, rows, 0, t1 - t0,
                     d, f * out_stride + e * tiles, bs, bs > lanes,
                 )  # fmt: skip
+
+
+@kernel(inner=True)
+def _read_gradients(dy, high, wide, t0, t1, patch, width, d, tiles, stride, lanes):
+    """Transform the gradients of the tiles from t0 to t1 into d, panel by panel."""
+    oh, ow, o = dy.shape[1:]
+    flat, whole = dy.reshape(-1), o == width
+    m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
+    for t in range(t1 - t0):
+        row, column = i * OUT, j * OUT
+        if not whole:
+            _read_patch(dy[m], row, column, OUT, patch, width)
+        for e in range(0, width, lanes):
+            panel = e - e % (2 * lanes)
+            bs = min(2 * lanes, width - panel)
+            _transform_gradients(
+                flat if whole else patch,
+                ((m * oh + row) * ow + column) * o + e if whole else e,
+                (ow if whole else OUT) * width, width,
+                0, oh - row if whole else OUT, 0, ow - column if whole else OUT,
+                d, panel * tiles + t * bs + e - panel, IN * stride, stride,
+            )  # fmt: skip
+        m, i, j = _next(m, i, j, high, wide)
 
 
 @kernel(shares=True)
@@ -487,14 +506,21 @@ def _correlate_weights(tasks, x, dy, sums, top, left, width, out_width, tiles, l
     share(tasks, _correlate_weights_task, (x, dy, sums, top, left, width, out_width, tiles, lanes))
 
 
-@kernel(inner=True)
+@kernel(task=True)
 def _multiply_task(task, matrix, source, target, line):
     """One task of _multiply."""
-    rows, cols = matrix.shape
+    rows = matrix.shape[0]
     first, part = task // TASKS * line, task % TASKS
     length = min(line, target.size // rows - first)
     lo, hi = part * length // TASKS, (part + 1) * length // TASKS
     numbers = np.empty(hi - lo, source.dtype)
+    _multiply_part(matrix, source, target, numbers, first, length, lo, hi)
+
+
+@kernel(inner=True)
+def _multiply_part(matrix, source, target, numbers, first, length, lo, hi):
+    """Multiply the numbers from lo to hi of the rows of a panel that begins with ``first``."""
+    rows, cols = matrix.shape
     for k in range(cols):
         at = first * cols + k * length
         copy(source[0, at + lo : at + hi], numbers)
