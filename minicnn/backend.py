@@ -33,72 +33,83 @@ def kernel(
     *,
     parallel: bool = False,
     shares: bool = False,
-    inner: bool = False,
-    task: bool = False,
-    allocates: bool = False,
     reorder: bool = True,
 ) -> Any:
     """Compile with Numba, cached on disk.
 
     parallel   Iterations of ``prange`` share the cores.
     shares     It calls ``share`` of threads.py, which does so for large tasks.
-    task       It is such a task. The arrays that it is given do not overlap.
-    inner      Only kernels call it: a way in from Python, which takes as long, is not compiled,
-               and references to arrays are not counted, unless it ``allocates`` any.
     reorder    ``False`` keeps the order of additions, where rounding depends on it.
 
     A kernel and the helpers it calls belong in one file: Numba's cache notices an edit of the
     kernel's own file only.
     """
     if function is None:
-        return functools.partial(
-            kernel, parallel=parallel, shares=shares, inner=inner, task=task,
-            allocates=allocates, reorder=reorder,
-        )  # fmt: skip
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if inner or task else {}
-    if inner and not allocates:
-        options["_nrt"] = False
-    compiled = numba.njit(
-        function,
-        cache=True,
-        parallel=parallel,
-        nogil=True,
-        error_model="numpy",
-        fastmath=_FASTMATH if reorder else {"contract"},
-        **options,
-    )
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return compiled
-    if task:
-        compiled._compiler._customize_flags = _without_overlap
-    if inner or task:
-        return _Inner(compiled)
+        return functools.partial(kernel, parallel=parallel, shares=shares, reorder=reorder)
+    compiled = _compile(function, reorder, parallel=parallel)
     if shares:
         compiled = _with_pool(compiled)
     return _in_turn(compiled) if (parallel or shares) and _POOL_TAKES_ONE_CALLER else compiled
 
 
+def inner(
+    function: Callable | None = None, *, allocates: bool = False, reorder: bool = True
+) -> Any:
+    """Compile what only kernels call, without a way in from Python, which takes as long again.
+
+    Unless it ``allocates`` arrays, it does not count references to any: each count is a locked
+    instruction, and in a loop over pixels they take longer than the pixels.
+    """
+    if function is None:
+        return functools.partial(inner, allocates=allocates, reorder=reorder)
+    return _hidden(_compile(function, reorder, _nrt=allocates, **_NO_WAY_IN))
+
+
+def task(function: Callable) -> Any:
+    """Compile a task of ``share``, see threads.py. The arrays that it is given do not overlap."""
+    compiled = _compile(function, True, **_NO_WAY_IN)
+    if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        compiled._compiler._customize_flags = _without_overlap
+    return _hidden(compiled)
+
+
+_NO_WAY_IN = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def _compile(function: Callable, reorder: bool, **options: Any) -> Any:
+    fastmath = _FASTMATH if reorder else {"contract"}
+    return numba.njit(
+        function, cache=True, nogil=True, error_model="numpy", fastmath=fastmath, **options
+    )
+
+
 def _without_overlap(flags: Any) -> Any:
-    """Have LLVM know that arrays do not overlap. prange does so, and has no public name for it."""
+    """Tell LLVM that arrays do not overlap, as prange does. Numba has no public name for it."""
     flags.noalias = True
     return flags
 
 
-class _Inner:
+class _Hidden:
     """A kernel for kernels. Numba takes it for the kernel; called from Python, it would crash."""
 
     def __init__(self, compiled: Any) -> None:
         functools.update_wrapper(self, compiled)
+        self.__wrapped__ = compiled
+        self._name = f"{compiled.__module__}.{compiled.__name__}"
 
     def __call__(self, *args: Any) -> None:
         raise TypeError(
-            f"{self.__module__}.{self.__name__} is compiled for kernels to call it, not Python. "
-            "To call it, set NUMBA_DISABLE_JIT=1 before the import"
+            f"{self._name} is compiled for kernels to call it, not Python. To call it from Python, "
+            "set NUMBA_DISABLE_JIT=1 before the import."
         )
 
 
-@typeof_impl.register(_Inner)
-def _type_of_inner(value: _Inner, context: Any) -> Any:
+def _hidden(compiled: Any) -> Any:
+    return compiled if numba.config.DISABLE_JIT else _Hidden(compiled)  # type: ignore[attr-defined]
+
+
+@typeof_impl.register(_Hidden)
+def _type_of_hidden(value: _Hidden, context: Any) -> Any:
     return typeof_impl(value.__wrapped__, context)
 
 

@@ -30,7 +30,7 @@ from numba.core import cgutils
 from numba.core.callconv import errcode_t, excinfo_ptr_t
 from numba.extending import intrinsic
 
-_INDEX = ir.IntType(types.intp.bitwidth)
+_INDEX = cgutils.intp_t
 _BYTES = ir.IntType(8).as_pointer()
 _RUN = ir.FunctionType(  # what the pool calls with pieces of arrays, how many, steps, and the rest
     ir.VoidType(), [_BYTES.as_pointer(), _INDEX.as_pointer(), _INDEX.as_pointer(), _BYTES]

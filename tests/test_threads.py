@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicnn.backend import kernel
+from minicnn.backend import kernel, task
 from minicnn.threads import share
 
 compiled = pytest.mark.skipif(
@@ -23,7 +23,7 @@ compiled = pytest.mark.skipif(
 )
 
 
-@kernel(inner=True)
+@task
 def _count(task, times, scale, place):
     times[task] += scale * place[1][task]
 
@@ -38,7 +38,7 @@ def count_alone(tasks, threads, times, scale, place):
     share(tasks, _count, (times, scale, place), threads)
 
 
-@kernel(inner=True)
+@task
 def _fail(task, done, bad):
     if task == bad:
         raise ValueError("task of no use")
@@ -50,17 +50,16 @@ def fail(tasks, done, bad):
     share(tasks, _fail, (done, bad))
 
 
-@kernel(inner=True)
-def _wait(task, arrived):
-    arrived[task] = 1
-    turns = 0
-    while arrived[1 - task] == 0 and turns < 2_000_000_000:
-        turns += 1
+@task
+def _take_long(task, threads, sums):
+    for e in range(1, 30_000_000):
+        sums[task] += 1.0 / (e + task)
+    threads[task] = numba.get_thread_id()
 
 
 @kernel(shares=True)
-def wait(arrived):
-    share(2, _wait, (arrived,))
+def take_long(threads, sums):
+    share(threads.size, _take_long, (threads, sums))
 
 
 @given(tasks=st.integers(0, 200), threads=st.integers(1, 5))
@@ -85,13 +84,14 @@ def test_what_a_task_raises_reaches_the_caller_once(tasks: int, data: st.DataObj
 
 @compiled
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread")
-def test_tasks_run_side_by_side() -> None:
-    """Each of two tasks waits for the other; one after the other they would wait for long."""
-    arrived = np.zeros(2, np.int64)
-    worker = threading.Thread(target=wait, args=(arrived,))
-    worker.start()
-    worker.join(30)
-    assert arrived.all()
+def test_each_thread_begins_with_its_own_part() -> None:
+    threads = np.full(2, -1)
+    numba.set_num_threads(2)
+    try:
+        take_long(threads, np.zeros(2))
+    finally:
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    assert threads.tolist() == [0, 1]
 
 
 def test_python_threads_share_at_once() -> None:

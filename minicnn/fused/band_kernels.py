@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicnn.backend import kernel
+from minicnn.backend import inner, kernel, task
 from minicnn.ops.conv2d.strided import fresh1, fresh2, more1, more2
 from minicnn.ops.conv2d.tile import ROWS, fill
 from minicnn.ops.conv2d.winograd import (
@@ -26,7 +26,7 @@ FEW = 16  # lines that are summed before they enter a sum in float64
 # Numbers of a channel repeat along ``lines``, as the channels do along the memory.
 
 
-@kernel(inner=True, reorder=False)
+@inner(reorder=False)
 def _normalise(x, lines, z):
     """z = max(scale * (x - center) + shift, 0)."""
     center, scale, shift = lines[0], lines[1], lines[2]
@@ -38,7 +38,7 @@ def _normalise(x, lines, z):
             out[e] = 0 if value <= 0 else value
 
 
-@kernel(inner=True, reorder=False)
+@inner(reorder=False)
 def _differentiate(g, y, lines, dy):
     """dy = scale * g + slope * (y - center) + shift."""
     center, scale, slope, shift = lines[0], lines[1], lines[2], lines[3]
@@ -50,7 +50,7 @@ def _differentiate(g, y, lines, dy):
             out[e] = scale[e] * grad[e] + slope[e] * (row[e] - center[e]) + shift[e]
 
 
-@kernel(inner=True, allocates=True, reorder=False)
+@inner(allocates=True, reorder=False)
 def _moments(y, moments):
     """Write into moments (4, c) of each channel the first number, the sums of the differences from
     it and of their squares, and the count. The first is near the mean, so no digits are lost."""
@@ -76,7 +76,7 @@ def _moments(y, moments):
         moments[2, e % c] += sums[1, e]
 
 
-@kernel(inner=True, allocates=True, reorder=False)
+@inner(allocates=True, reorder=False)
 def _mask_and_add(z, x, center, dx, sums):
     """dx = 0 where z is 0; add dx and dx * (x - center) into sums (2, line)."""
     width = center.size
@@ -95,7 +95,7 @@ def _mask_and_add(z, x, center, dx, sums):
             _move(near, sums)
 
 
-@kernel(inner=True)
+@inner
 def _move(near, sums):
     """Add sums of a few lines to those in float64, and begin anew."""
     for i in range(near.shape[0]):
@@ -105,7 +105,7 @@ def _move(near, sums):
             few[e] = 0
 
 
-@kernel(inner=True)
+@inner
 def _add(dx, residual):
     for e in range(dx.size):
         dx[e] += residual[e]
@@ -114,7 +114,7 @@ def _add(dx, residual):
 # --------------------------------------------------------------------------------- over the tiles
 
 
-@kernel(inner=True)
+@inner
 def _reach(first, last, high, h, halo):
     """Return the rows of pixels, counted over all images, that rows of tiles reach."""
     lo = max(0, first % high * OUT - halo)
@@ -122,14 +122,14 @@ def _reach(first, last, high, h, halo):
     return first // high * h + lo, (last - 1) // high * h + hi
 
 
-@kernel(inner=True, allocates=True)
+@inner(allocates=True)
 def _aligned(size, dtype, lanes):
     """Return an empty vector that begins where a line of the cache does."""
     array = np.empty(size + lanes, dtype)
     return array[-(array.ctypes.data // array.itemsize) % lanes :]
 
 
-@kernel(inner=True)
+@inner
 def _read(source, origin, h, w, c, t0, t1, v, step, lanes):
     """Transform the inputs of the tiles from t0 to t1 into v (tile, frequency, c).
 
@@ -147,7 +147,7 @@ def _read(source, origin, h, w, c, t0, t1, v, step, lanes):
         m, i, j = _next(m, i, j, high, wide)
 
 
-@kernel(inner=True)
+@inner
 def _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch, tiles, lanes):
     """Convolve the rows of tiles from ``first`` to ``last`` into y (n, h, w, o)."""
     h, w, o = y.shape[1:]
@@ -190,7 +190,7 @@ def _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch,
             m, i, j = _next(m, i, j, high, wide)
 
 
-@kernel(inner=True)
+@inner
 def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, tiles, lanes):
     """Add z times dy over the rows of tiles from ``first`` to ``last`` into sums (panels)."""
     high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
@@ -227,7 +227,7 @@ def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, 
 # ------------------------------------------------------------------------------------- the kernels
 
 
-@kernel(task=True)
+@task
 def _forward_task(band, x, lines, y, weights, start, moments, count, tiles, lanes):
     """One task of run_forward."""
     n, h, w, c = x.shape
@@ -256,7 +256,7 @@ def run_forward(bands, x, lines, y, weights, start, moments, count, tiles, lanes
     share(bands, _forward_task, (x, lines, y, weights, start, moments, count, tiles, lanes))
 
 
-@kernel(task=True)
+@task
 def _backward_task(
     r, g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes
 ):

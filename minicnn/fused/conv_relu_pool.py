@@ -43,7 +43,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from minicnn.backend import kernel, nchw, nhwc
+from minicnn.backend import inner, kernel, nchw, nhwc, task
 from minicnn.fused.patches import WIDTH, Patches, add_patches, addresses, framed, suits
 from minicnn.fused.winner import CHUNK, choose
 from minicnn.ops import conv2d, max_pool2d, relu
@@ -262,7 +262,7 @@ def _side_by_side(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
 # ---------------------------------------------------------------------------------------- kernels
 
 
-@kernel(task=True)
+@task
 def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
     """One task of _forward."""
     high, wide, pixels, taps, width, span, members, taps_of, ends = tables
@@ -285,7 +285,7 @@ def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
         copy(place, winner[m].reshape(-1))
 
 
-@kernel(inner=True)
+@inner
 def _choose_all(z, o, members, taps, ends, nobody, best, place):
     """Of each window of the pool and each of o channels, find the greatest: see winner.py."""
     first = 0
@@ -301,7 +301,7 @@ def _forward(ranges, x, weights, start, y, winner, tables, conv, pool):
     share(ranges, _forward_task, (ranges, x, weights, start, y, winner, tables, conv, pool))
 
 
-@kernel(task=True)
+@task
 def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv):
     """One task of _backward."""
     (

@@ -35,7 +35,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minicnn.backend import empty, kernel
+from minicnn.backend import empty, inner
 from minicnn.ops.conv2d.vectors import VECTOR_BYTES, Code, filled, lanes_of
 from minicnn.windows import Windows
 
@@ -190,7 +190,7 @@ else:
     _small, _large = _make(SMALL), _make(LARGE)
 
 
-@kernel(inner=True)
+@inner
 def add_patches(out, o0, out_pieces, factor, b, where, pieces, k0, step, count):
     """Add ``count`` patches of b, each times its factor, to ``out``."""
     last = pieces.size - 1

@@ -38,7 +38,7 @@ from jaxtyping import Float
 from numba import prange
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minicnn.backend import IMPLS, Impl, dim_last, kernel
+from minicnn.backend import IMPLS, Impl, dim_last, inner, kernel
 from minicnn.shapes import ShapeError, check_choice, check_float, check_gradient, integer
 
 
@@ -110,7 +110,7 @@ def _window_sum(v: np.ndarray, below: int, above: int) -> np.ndarray:
     return sliding_window_view(padded, below + 1 + above, axis=1).sum(axis=-1)
 
 
-@kernel(inner=True)
+@inner
 def _add_window(v, total, below, above):
     """Add to each number of total those of v from ``below`` before it to ``above`` after."""
     c = v.size
@@ -120,7 +120,7 @@ def _add_window(v, total, below, above):
             out[e] += seen[e]
 
 
-@kernel(inner=True)
+@inner
 def _power(d, beta, out):
     """Set out = d^-beta; the usual 3/4 is made of roots, which run on vectors."""
     one = d.dtype.type(1)

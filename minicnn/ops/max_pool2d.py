@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float
 from numba import prange
 
-from minicnn.backend import IMPLS, Impl, kernel, nchw, nhwc
+from minicnn.backend import IMPLS, Impl, inner, kernel, nchw, nhwc
 from minicnn.shapes import check_choice, check_float, check_gradient, check_image
 from minicnn.windows import Windows, pool_windows, scatter, view
 
@@ -152,7 +152,7 @@ def _forward(x, y, winner, g):
                     _challenge(gathered[row], best[row], place[row], tap)
 
 
-@kernel(inner=True)
+@inner
 def _begin(best, place, i, g, c):
     """Before any challenge, the first pixel that lies in the image holds the place."""
     r = _first_inside(i * g.sh - g.top, g.dh, g.kh, g.h)
@@ -163,14 +163,14 @@ def _begin(best, place, i, g, c):
             best[e], place[e] = -np.inf, tap
 
 
-@kernel(inner=True)
+@inner
 def _first_inside(start, dilation, kernel, size):
     """Return the first tap of a window beginning at ``start`` that lies inside, else ``kernel``."""
     first = max(0, (dilation - 1 - start) // dilation)
     return first if first < kernel and start + first * dilation < size else kernel
 
 
-@kernel(inner=True)
+@inner
 def _challenge(pixels, best, place, tap):
     for e in range(pixels.size):
         new, old, held = pixels[e], best[e], place[e]
@@ -200,13 +200,13 @@ def _greatest(x, y, g):
                     _keep(best[q * c : (q + 1) * c], pixel)
 
 
-@kernel(inner=True)
+@inner
 def _clear(best):
     for e in range(best.size):
         best[e] = -np.inf
 
 
-@kernel(inner=True)
+@inner
 def _keep(new, best):
     """best = max(best, new), of which NaN is the greatest."""
     for e in range(best.size):

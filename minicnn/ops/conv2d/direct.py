@@ -38,7 +38,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.backend import kernel, nchw, nhwc
+from minicnn.backend import inner, kernel, nchw, nhwc, task
 from minicnn.ops.conv2d import narrow
 from minicnn.ops.conv2d.tile import ROWS, copy, fill, product
 from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
@@ -53,7 +53,7 @@ GROUP = 256  # pixels of small images that are taken as one
 # ---------------------------------------------------------------------------------------- kernels
 
 
-@kernel(inner=True)
+@inner
 def pad_rows(x, image, top, left, wide, lo, hi):
     """Write the rows ``lo`` to ``hi`` of x (h, w, c), padded to ``wide`` pixels, into ``image``."""
     h, w, c = x.shape
@@ -68,7 +68,7 @@ def pad_rows(x, image, top, left, wide, lo, hi):
             fill(row)
 
 
-@kernel(task=True)
+@task
 def _correlate_task(
     task, x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts
 ):
@@ -121,7 +121,7 @@ def _correlate_task(
                 _move(spare, spots, out, places, lo, hi, g * (o // groups), o // groups)
 
 
-@kernel(inner=True)
+@inner
 def _move(spare, spots, out, places, lo, hi, first, count):
     """Copy ``count`` channels of the pixels from ``lo`` to ``hi``, which are filled to vectors."""
     for p in range(lo, hi):
@@ -144,14 +144,14 @@ def _correlate(tasks, x, y, place, phases, rows, places, spots, cols, weights, b
     )  # fmt: skip
 
 
-@kernel(inner=True)
+@inner
 def _cut(total, part, parts):
     """Return where a part of ``total`` rows begins and ends, cut between tiles."""
     tiles = (total + ROWS - 1) // ROWS
     return part * tiles // parts * ROWS, min(total, (part + 1) * tiles // parts * ROWS)
 
 
-@kernel(inner=True)
+@inner
 def _reach(phases, rows, images, part, parts):
     """Return the least and the greatest address that a part of the pixels reads."""
     least, greatest = np.int64(1) << 62, np.int64(0)
@@ -164,7 +164,7 @@ def _reach(phases, rows, images, part, parts):
     return least, greatest
 
 
-@kernel(task=True)
+@task
 def _correlate_weights_task(task, x, dy, sums, place, pixels, taps, lanes, images, parts):
     """One task of _correlate_weights."""
     ranges, groups, size = sums.shape
@@ -218,7 +218,7 @@ def _correlate_weights_task(task, x, dy, sums, place, pixels, taps, lanes, image
                 )  # fmt: skip
 
 
-@kernel(inner=True)
+@inner
 def _gather(gradient, k0, k1, o, channel, count, panel, bs):
     """Copy ``count`` channels, from one on, of the pixels from k0 to k1 into a panel."""
     for k in range(k0, k1):
@@ -236,7 +236,7 @@ def _correlate_weights(tasks, x, dy, sums, place, pixels, taps, lanes, images, p
     share(tasks, _correlate_weights_task, (x, dy, sums, place, pixels, taps, lanes, images, parts))
 
 
-@kernel(task=True)
+@task
 def _pack_task(task, weight, packed, order, steps, lanes):
     """One task of _pack."""
     group_step, lane_step, e_step, size, es = steps
@@ -270,7 +270,7 @@ def _pack(tasks, weight, packed, order, steps, lanes):
     share(tasks, _pack_task, (weight, packed, order, steps, lanes))
 
 
-@kernel(task=True)
+@task
 def _unpack_task(task, sums, weight, steps, lanes):
     """One task of _unpack."""
     group_step, lane_step, e_step, size, es = steps
@@ -306,7 +306,7 @@ def _unpack(tasks, sums, weight, steps, lanes):
     share(tasks, _unpack_task, (sums, weight, steps, lanes))
 
 
-@kernel(task=True)
+@task
 def _sum_pixels_task(r, dy, sums):
     """One task of _sum_pixels."""
     ranges, o = sums.shape

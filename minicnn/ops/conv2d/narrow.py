@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.backend import kernel, nchw, nhwc
+from minicnn.backend import inner, kernel, nchw, nhwc, task
 from minicnn.ops.conv2d.tile import copy, fill, product
 from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled
 from minicnn.threads import share
@@ -59,7 +59,7 @@ def rows_of_kernel(weight: np.ndarray) -> np.ndarray:
     return out
 
 
-@kernel(inner=True)
+@inner
 def add_rows(dy, columns, i0, i1, rows, dilation, channels, dx, above):
     """Add what the rows i0 to i1 of dy give to dx, a padded image without ``above`` numbers."""
     corners, spots, pitch, oh = columns
@@ -75,7 +75,7 @@ def add_rows(dy, columns, i0, i1, rows, dilation, channels, dx, above):
                 )  # fmt: skip
 
 
-@kernel(task=True)
+@task
 def _input_gradient_task(task, bands, dy, rows, dx, columns, g):
     """One task of _input_gradient."""
     m, band = task // bands, task % bands

@@ -34,7 +34,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from minicnn.backend import kernel, nchw, nhwc
+from minicnn.backend import inner, kernel, nchw, nhwc, task
 from minicnn.ops.conv2d import direct, winograd
 from minicnn.ops.conv2d.direct import COLUMNS, TASKS
 from minicnn.ops.conv2d.finish import finish, greatest
@@ -56,7 +56,7 @@ CHANNELS, TILES = 16, 16  # at least, for Winograd to pay once the weights are t
 # ---------------------------------------------------------------------------------------- kernels
 
 
-@kernel(inner=True)
+@inner
 def _bounds(part, parts, total, lines, pool):
     """Return which rows of y a part makes (0, 0 without a pool), and which of the sums."""
     if pool.kh == 0:
@@ -71,7 +71,7 @@ def _bounds(part, parts, total, lines, pool):
     return p0, p1, max(0, i0) * lines, min(pool.h, i1) * lines
 
 
-@kernel(task=True)
+@task
 def _correlate_task(
     task, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor
 ):
@@ -137,7 +137,7 @@ def _correlate_task(
                     )  # fmt: skip
 
 
-@kernel(inner=True, allocates=True)
+@inner(allocates=True)
 def _pool(sums, span, y, m0, m1, p0, p1, lo, count, groups, out, pool, low):
     """Write the greatest of each window of sums, and of ``low``."""
     first, per_group, pitch, together = out

@@ -25,7 +25,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minicnn.backend import kernel
+from minicnn.backend import inner
 from minicnn.ops.conv2d.vectors import Code, lanes_of
 
 ROWS = 8  # of a tile: 8 x 2 sums leave registers for the operands; more would spill
@@ -113,7 +113,7 @@ else:
     tile1, tile2 = _make_tile(1), _make_tile(2)
 
 
-@kernel(inner=True)
+@inner
 def product(c, c0, places, start, s0, fresh, a, a0, rows, lo, hi, cols, k0, count, b, b0, bs, wide):
     """Compute the rows from ``lo`` to ``hi``, tile by tile; two vectors to a row if ``wide``."""
     for row in range(lo, hi, ROWS):
@@ -129,14 +129,14 @@ def product(c, c0, places, start, s0, fresh, a, a0, rows, lo, hi, cols, k0, coun
             )  # fmt: skip
 
 
-@kernel(inner=True)
+@inner
 def copy(source, target):
     """Copy as much as the shorter vector holds. (Assigning slices takes seconds to compile.)"""
     for e in range(min(source.size, target.size)):
         target[e] = source[e]
 
 
-@kernel(inner=True)
+@inner
 def fill(target):
     """Fill a vector with zeros."""
     for e in range(target.size):

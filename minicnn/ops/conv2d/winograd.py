@@ -51,7 +51,7 @@ from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic
 
-from minicnn.backend import kernel, nchw, nhwc
+from minicnn.backend import inner, kernel, nchw, nhwc, task
 from minicnn.ops.conv2d.direct import TASKS, pack, steps_of, turned, unpack
 from minicnn.ops.conv2d.finish import finish
 from minicnn.ops.conv2d.tile import ROWS, copy, fill, product
@@ -286,7 +286,7 @@ else:
 # ---------------------------------------------------------------------------------------- kernels
 
 
-@kernel(inner=True)
+@inner
 def _read_patch(image, row, column, side, patch, width):
     """Copy a square of image (h, w, c) into patch, ``width`` to a pixel; zeros lie around it."""
     h, w = image.shape[:2]
@@ -296,7 +296,7 @@ def _read_patch(image, row, column, side, patch, width):
             copy(image[row + i, column + j], patch[(i * side + j) * width :])
 
 
-@kernel(inner=True)
+@inner
 def _write_patch(patch, width, image, row, column, first, end):
     """Copy a tile of outputs, ``width`` to a pixel, into image (h, w, c) as far as it reaches.
 
@@ -308,7 +308,7 @@ def _write_patch(patch, width, image, row, column, first, end):
             copy(patch[(i * OUT + j) * width :], image[row + i, column + j][first:end])
 
 
-@kernel(inner=True)
+@inner
 def _next(m, i, j, high, wide):
     """Return the tile after the tile (i, j) of image m. (Divisions would take longer.)"""
     if j + 1 < wide:
@@ -318,7 +318,7 @@ def _next(m, i, j, high, wide):
     return m + 1, 0, 0
 
 
-@kernel(inner=True)
+@inner
 def _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes):
     """Transform the inputs of the tiles from t0 to t1 into v[rows[tile] + frequency * stride]."""
     h, w, c = x.shape[1:]
@@ -339,7 +339,7 @@ def _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride,
         m, i, j = _next(m, i, j, high, wide)
 
 
-@kernel(inner=True)
+@inner
 def _stride(width, lanes):
     """Return the distance of two frequencies, with ROWS tiles between them.
 
@@ -348,7 +348,7 @@ def _stride(width, lanes):
     return ROWS * width + lanes
 
 
-@kernel(inner=True, allocates=True)
+@inner(allocates=True)
 def _rows(tiles, width, lanes):
     """Return the address of each tile: ROWS of them, all their frequencies, the next ROWS."""
     rows = np.empty(tiles, np.int64)
@@ -357,7 +357,7 @@ def _rows(tiles, width, lanes):
     return rows
 
 
-@kernel(inner=True, allocates=True)
+@inner(allocates=True)
 def _multiples(count, step):
     """Return 0, step, 2*step ..."""
     multiples = np.empty(count, np.int64)
@@ -366,7 +366,7 @@ def _multiples(count, step):
     return multiples
 
 
-@kernel(task=True)
+@task
 def _correlate_task(
     task, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
 ):
@@ -403,7 +403,7 @@ def _correlate_task(
     )  # fmt: skip
 
 
-@kernel(inner=True)
+@inner
 def _write_tiles(
     freq, places, y, first, o, e0, e1, width, high, wide, t0, t1, patch, stride, lanes, added, low
 ):
@@ -449,7 +449,7 @@ def _correlate(
     )  # fmt: skip
 
 
-@kernel(task=True)
+@task
 def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, lanes):
     """One task of _correlate_weights."""
     n, oh, ow = dy.shape[:3]
@@ -477,7 +477,7 @@ def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, 
                 )  # fmt: skip
 
 
-@kernel(inner=True)
+@inner
 def _read_gradients(dy, high, wide, t0, t1, patch, width, d, tiles, stride, lanes):
     """Transform the gradients of the tiles from t0 to t1 into d, panel by panel."""
     oh, ow, o = dy.shape[1:]
@@ -506,7 +506,7 @@ def _correlate_weights(tasks, x, dy, sums, top, left, width, out_width, tiles, l
     share(tasks, _correlate_weights_task, (x, dy, sums, top, left, width, out_width, tiles, lanes))
 
 
-@kernel(task=True)
+@task
 def _multiply_task(task, matrix, source, target, line):
     """One task of _multiply."""
     rows = matrix.shape[0]
@@ -517,7 +517,7 @@ def _multiply_task(task, matrix, source, target, line):
     _multiply_part(matrix, source, target, numbers, first, length, lo, hi)
 
 
-@kernel(inner=True)
+@inner
 def _multiply_part(matrix, source, target, numbers, first, length, lo, hi):
     """Multiply the numbers from lo to hi of the rows of a panel that begins with ``first``."""
     rows, cols = matrix.shape
