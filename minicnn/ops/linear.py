@@ -14,7 +14,9 @@ Derivation
         dbias[o]     = sum_n dy[n,o]
 Implementations
     textbook  the sums as they stand, in Einstein's notation.
-    fast      matrix products of BLAS, on one thread (see backend.single_threaded_blas).
+    fast      matrix products of BLAS, on one thread (see backend.single_threaded_blas). A few
+              images through weights that no cache holds take as long as the memory needs to bring
+              these: there all threads read, each some rows of weight, or some columns for dx.
 """
 
 from __future__ import annotations
@@ -25,8 +27,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from minicnn.backend import IMPLS, Impl, single_threaded_blas
+from minicnn.backend import IMPLS, Impl, inner, kernel, single_threaded_blas, task
 from minicnn.shapes import ShapeError, check_choice, check_float, check_gradient, check_shape
+from minicnn.threads import share
+
+FEW = 8  # images, at most, for which reading the weights takes longer than the products
+NEAR = 2**20  # bytes of weights that a cache holds
+TASKS = 8
 
 
 class Cache(NamedTuple):
@@ -58,6 +65,9 @@ def forward(
     rows = x.reshape(math.prod(x.shape[:-1]), i)
     if impl == "textbook":
         y = np.einsum("ni,oi->no", rows, weight)
+    elif _far(rows, weight):
+        y = np.empty((len(rows), o), x.dtype)
+        _multiply(TASKS, *_rows(rows, weight), y)
     else:
         with single_threaded_blas():
             y = rows @ weight.T
@@ -95,6 +105,14 @@ def backward(
             dx = np.einsum("no,oi->ni", drows, weight)
         if param_grad:
             dweight = np.einsum("no,ni->oi", drows, rows)
+    elif _far(rows, weight):
+        rows, weight, drows = _rows(rows, weight, drows)
+        if input_grad:
+            dx = np.zeros(rows.shape, rows.dtype)
+            _multiply_back(TASKS, drows, weight, dx)
+        if param_grad:
+            dweight = np.zeros(weight.shape, weight.dtype)
+            _multiply_outer(TASKS, drows, rows, dweight)
     else:
         with single_threaded_blas():
             if input_grad:
@@ -104,3 +122,85 @@ def backward(
     if param_grad and has_bias:
         dbias = drows.sum(axis=0)
     return None if dx is None else dx.reshape(x.shape), dweight, dbias
+
+
+def _far(rows: np.ndarray, weight: np.ndarray) -> bool:
+    return 0 < len(rows) <= FEW and weight.nbytes > NEAR
+
+
+def _rows(*arrays: np.ndarray) -> list[np.ndarray]:
+    return [np.require(array, requirements=["C", "W"]) for array in arrays]
+
+
+# Where few images meet many weights. A task has some rows of weight, or for dx some columns.
+
+
+@inner
+def _add(factor, row, sums):
+    for e in range(sums.size):
+        sums[e] += factor * row[e]
+
+
+@inner
+def _dot(row, other):
+    total = row.dtype.type(0)
+    for e in range(row.size):
+        total += row[e] * other[e]
+    return total
+
+
+@inner
+def _multiply_some(x, weight, y, first, end):
+    for o in range(first, end):
+        for n in range(x.shape[0]):
+            y[n, o] = _dot(x[n], weight[o])
+
+
+@inner
+def _multiply_back_some(dy, weight, dx, first, end):
+    for o in range(weight.shape[0]):
+        for n in range(dx.shape[0]):
+            _add(dy[n, o], weight[o, first:end], dx[n, first:end])
+
+
+@inner
+def _multiply_outer_some(dy, x, dweight, first, end):
+    for o in range(first, end):
+        for n in range(x.shape[0]):
+            _add(dy[n, o], x[n], dweight[o])
+
+
+@task
+def _multiply_task(t, tasks, x, weight, y):
+    o = weight.shape[0]
+    _multiply_some(x, weight, y, t * o // tasks, (t + 1) * o // tasks)
+
+
+@task
+def _multiply_back_task(t, tasks, dy, weight, dx):
+    i = weight.shape[1]
+    _multiply_back_some(dy, weight, dx, t * i // tasks, (t + 1) * i // tasks)
+
+
+@task
+def _multiply_outer_task(t, tasks, dy, x, dweight):
+    o = dweight.shape[0]
+    _multiply_outer_some(dy, x, dweight, t * o // tasks, (t + 1) * o // tasks)
+
+
+@kernel(shares=True)
+def _multiply(tasks, x, weight, y):
+    """y = x weight^T."""
+    share(tasks, _multiply_task, (tasks, x, weight, y))
+
+
+@kernel(shares=True)
+def _multiply_back(tasks, dy, weight, dx):
+    """Add dy weight to dx."""
+    share(tasks, _multiply_back_task, (tasks, dy, weight, dx))
+
+
+@kernel(shares=True)
+def _multiply_outer(tasks, dy, x, dweight):
+    """Add dy^T x to dweight."""
+    share(tasks, _multiply_outer_task, (tasks, dy, x, dweight))

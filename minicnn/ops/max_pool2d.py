@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numba import prange
 
-from minicnn.backend import IMPLS, Impl, inner, kernel, nchw, nhwc
+from minicnn.backend import IMPLS, Impl, inner, kernel, nchw, nhwc, task
 from minicnn.shapes import check_choice, check_float, check_gradient, check_image
+from minicnn.threads import share
 from minicnn.windows import Windows, pool_windows, scatter, view
 
 
@@ -65,7 +65,7 @@ def forward(
         index = np.uint8 if g.kh * g.kw < 256 else np.int64
         y = np.empty((n, g.oh, g.ow, c), dtype)
         winner = np.empty(y.shape, index)
-        _forward(nhwc(x), y, winner, g)
+        _forward(len(x) * g.oh, nhwc(x), y, winner, g)
         y, winner = nchw(y), nchw(winner)
     return y, Cache(winner, g, dtype)
 
@@ -83,7 +83,7 @@ def backward(
         return scatter(np.where(wins, dy[..., None, None], dtype.type(0)), g)
     n, c = dy.shape[:2]
     dx = np.zeros((n, g.h, g.w, c), dtype)
-    _backward(nhwc(dy), nhwc(winner), dx, g)
+    _backward(len(dx), nhwc(dy), nhwc(winner), dx, g)
     return nchw(dx)
 
 
@@ -94,7 +94,7 @@ def greatest(
     check_image("max_pool2d", "x", x)
     g = windows((x.shape[2], x.shape[3]))
     y = np.empty((x.shape[0], g.oh, g.ow, x.shape[1]), x.dtype)
-    _greatest(nhwc(x), y, g)
+    _greatest(len(x) * g.oh, nhwc(x), y, g)
     return nchw(y)
 
 
@@ -115,41 +115,48 @@ def _textbook(x: np.ndarray, g: Windows) -> tuple[np.ndarray, np.ndarray]:
 FEW = 32  # channels: fewer are compared faster with a whole row gathered
 
 
-@kernel(parallel=True)
-def _forward(x, y, winner, g):
-    """Row by row, let the pixels of one tap after the other challenge the best so far.
+@kernel(shares=True)
+def _forward(rows, x, y, winner, g):
+    """Write y and winner (n, oh, ow, c), whose ``rows`` are n * oh."""
+    share(rows, _forward_task, (x, y, winner, g))
 
-    Where the channels are few, the tap's pixels are gathered first, so that a whole row of outputs
-    is compared at once.
+
+@task
+def _forward_task(row, x, y, winner, g):
+    n, i, c = row // g.oh, row % g.oh, x.shape[3]
+    gathered = np.empty(g.ow * c if c < FEW else 0, x.dtype)
+    _compare(x[n], y[n, i].reshape(-1), winner[n, i].reshape(-1), gathered, i, g)
+
+
+@inner
+def _compare(image, best, place, gathered, i, g):
+    """Let the pixels of one tap after the other challenge the best so far of a row of outputs.
+
+    Where the channels are few, the tap's pixels are gathered first, so that a whole row is compared
+    at once.
     """
-    c = x.shape[3]
-    for task in prange(x.shape[0] * g.oh):
-        n, i = task // g.oh, task % g.oh
-        gathered = np.empty(g.ow * c, x.dtype)
-        best, place = y[n, i].reshape(-1), winner[n, i].reshape(-1)
-        _begin(best, place, i, g, c)
-        for r in range(g.kh):
-            p = i * g.sh + r * g.dh - g.top
-            if not 0 <= p < g.h:
-                continue
-            line = x[n, p].reshape(-1)
-            for s in range(g.kw):
-                q = s * g.dw - g.left
-                j0 = max(0, (g.sw - 1 - q) // g.sw)  # outputs whose tap lies in the image
-                j1 = min(g.ow, (g.w - 1 - q) // g.sw + 1)
-                tap = place.dtype.type(r * g.kw + s)
-                for j in range(j0, j1):
-                    out, at = j * c, (j * g.sw + q) * c
-                    if c < FEW:
-                        for k in range(c):
-                            gathered[out + k] = line[at + k]
-                    else:
-                        _challenge(
-                            line[at : at + c], best[out : out + c], place[out : out + c], tap
-                        )
-                if c < FEW and j0 < j1:
-                    row = slice(j0 * c, j1 * c)
-                    _challenge(gathered[row], best[row], place[row], tap)
+    c = image.shape[2]
+    _begin(best, place, i, g, c)
+    for r in range(g.kh):
+        p = i * g.sh + r * g.dh - g.top
+        if not 0 <= p < g.h:
+            continue
+        line = image[p].reshape(-1)
+        for s in range(g.kw):
+            q = s * g.dw - g.left
+            j0 = max(0, (g.sw - 1 - q) // g.sw)  # outputs whose tap lies in the image
+            j1 = min(g.ow, (g.w - 1 - q) // g.sw + 1)
+            tap = place.dtype.type(r * g.kw + s)
+            for j in range(j0, j1):
+                out, at = j * c, (j * g.sw + q) * c
+                if c < FEW:
+                    for k in range(c):
+                        gathered[out + k] = line[at + k]
+                else:
+                    _challenge(line[at : at + c], best[out : out + c], place[out : out + c], tap)
+            if c < FEW and j0 < j1:
+                row = slice(j0 * c, j1 * c)
+                _challenge(gathered[row], best[row], place[row], tap)
 
 
 @inner
@@ -179,25 +186,33 @@ def _challenge(pixels, best, place, tap):
         place[e] = tap if wins else held
 
 
-@kernel(parallel=True)
-def _greatest(x, y, g):
+@kernel(shares=True)
+def _greatest(rows, x, y, g):
+    """Write y alone."""
+    share(rows, _greatest_task, (x, y, g))
+
+
+@task
+def _greatest_task(row, x, y, g):
+    best = np.empty(g.w * x.shape[3], x.dtype)
+    _keep_greatest(x[row // g.oh], y[row // g.oh, row % g.oh], best, row % g.oh, g)
+
+
+@inner
+def _keep_greatest(image, out, best, i, g):
     """Take the greatest of each window: first of its rows, then of the row that is left."""
-    c = x.shape[3]
-    for task in prange(y.shape[0] * g.oh):
-        n, i = task // g.oh, task % g.oh
-        best = np.empty(g.w * c, x.dtype)
-        _clear(best)
-        for r in range(g.kh):
-            p = i * g.sh + r * g.dh - g.top
-            if 0 <= p < g.h:
-                _keep(x[n, p].reshape(-1), best)
-        for j in range(g.ow):
-            pixel = y[n, i, j]
-            _clear(pixel)
-            for s in range(g.kw):
-                q = j * g.sw + s * g.dw - g.left
-                if 0 <= q < g.w:
-                    _keep(best[q * c : (q + 1) * c], pixel)
+    c = image.shape[2]
+    _clear(best)
+    for r in range(g.kh):
+        p = i * g.sh + r * g.dh - g.top
+        if 0 <= p < g.h:
+            _keep(image[p].reshape(-1), best)
+    for j in range(g.ow):
+        _clear(out[j])
+        for s in range(g.kw):
+            q = j * g.sw + s * g.dw - g.left
+            if 0 <= q < g.w:
+                _keep(best[q * c : (q + 1) * c], out[j])
 
 
 @inner
@@ -213,18 +228,28 @@ def _keep(new, best):
         best[e] = new[e] if (new[e] > best[e]) | (new[e] != new[e]) else best[e]
 
 
-@kernel(parallel=True)
-def _backward(dy, winner, dx, g):
-    c = dx.shape[3]
+@kernel(shares=True)
+def _backward(images, dy, winner, dx, g):
+    """Add dy (n, oh, ow, c) to the zeros of dx, where the winners are."""
+    share(images, _backward_task, (dy, winner, dx, g))
+
+
+@task
+def _backward_task(n, dy, winner, dx, g):
     taps = np.empty(g.kh * g.kw, np.int64)  # from a window's first pixel to each of its others
     for tap in range(taps.size):
-        taps[tap] = (tap // g.kw * g.dh * g.w + tap % g.kw * g.dw) * c
-    for n in prange(dx.shape[0]):
-        image = dx[n].reshape(-1)
-        for i in range(g.oh):
-            for j in range(g.ow):
-                first = ((i * g.sh - g.top) * g.w + j * g.sw - g.left) * c
-                for k in range(c):
-                    tap = winner[n, i, j, k]
-                    if tap < taps.size:
-                        image[first + taps[tap] + k] += dy[n, i, j, k]
+        taps[tap] = (tap // g.kw * g.dh * g.w + tap % g.kw * g.dw) * dx.shape[3]
+    _give(dy[n], winner[n], dx[n].reshape(-1), taps, g)
+
+
+@inner
+def _give(dy, winner, image, taps, g):
+    """Add the gradients of one image to its winners."""
+    c = dy.shape[2]
+    for i in range(g.oh):
+        for j in range(g.ow):
+            first = ((i * g.sh - g.top) * g.w + j * g.sw - g.left) * c
+            for k in range(c):
+                tap = winner[i, j, k]
+                if tap < taps.size:
+                    image[first + taps[tap] + k] += dy[i, j, k]
