@@ -58,7 +58,8 @@ def inner(
     """Compile what only kernels call, without a way in from Python, which takes as long again.
 
     Unless it ``allocates`` arrays, it does not count references to any: each count is a locked
-    instruction, and in a loop over pixels they take longer than the pixels.
+    instruction, and in a loop over pixels they take longer than the pixels. What it writes does
+    not overlap with the other arrays that it is given.
     """
     if function is None:
         return functools.partial(inner, allocates=allocates, reorder=reorder)
@@ -66,11 +67,8 @@ def inner(
 
 
 def task(function: Callable) -> Any:
-    """Compile a task of ``share``, see threads.py. The arrays that it is given do not overlap."""
-    compiled = _compile(function, True, **_NO_WAY_IN)
-    if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        compiled._compiler._customize_flags = _without_overlap
-    return _hidden(compiled)
+    """Compile a task of ``share``, see threads.py. Of overlaps, the same holds as for inner."""
+    return _hidden(_compile(function, True, **_NO_WAY_IN))
 
 
 _NO_WAY_IN = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -84,7 +82,7 @@ def _compile(function: Callable, reorder: bool, **options: Any) -> Any:
 
 
 def _without_overlap(flags: Any) -> Any:
-    """Tell LLVM that arrays do not overlap, as prange does. Numba has no public name for it."""
+    """Tell LLVM that arrays do not overlap, as prange does; Numba has no public name for it."""
     flags.noalias = True
     return flags
 
@@ -105,7 +103,10 @@ class _Hidden:
 
 
 def _hidden(compiled: Any) -> Any:
-    return compiled if numba.config.DISABLE_JIT else _Hidden(compiled)  # type: ignore[attr-defined]
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return compiled
+    compiled._compiler._customize_flags = _without_overlap
+    return _Hidden(compiled)
 
 
 @typeof_impl.register(_Hidden)

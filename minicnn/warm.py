@@ -50,6 +50,9 @@ def _operations(rng: np.random.Generator) -> None:
     ops.local_response_norm.backward(*ops.local_response_norm.forward(image, 3))
     weight = rng.standard_normal((192, 192, 3, 3), np.float32)  # too large for the nearer caches
     ops.conv2d.prepare(weight, None, 2, 1)(weight[:1])
+    few, many = np.ones((2, 600), np.float32), np.ones((600, 600), np.float32)  # the same
+    ops.linear.backward(np.ones_like(few), ops.linear.forward(few, many)[1])
+    ops.max_pool2d.forward(image, 2)
     columns, cache = ops.unfold.forward(image, 3)
     ops.unfold.backward(columns, cache)
     ops.fold.backward(*ops.fold.forward(columns, (8, 8), 3))

@@ -35,8 +35,8 @@ from minicnn.ops import conv2d
 from minicnn.ops.conv2d import winograd
 from minicnn.ops.conv2d.direct import TASKS, unpack
 from minicnn.ops.conv2d.tile import ROWS
-from minicnn.ops.conv2d.vectors import lanes_of
 from minicnn.ops.conv2d.winograd import GG, IN, ONE, OUT
+from minicnn.vectors import lanes_of
 from minicnn.windows import conv_windows
 
 BAND = 2**17  # bytes that a band writes, unless a row of tiles is more

@@ -45,14 +45,14 @@ from jaxtyping import Float
 
 from minicnn.backend import inner, kernel, nchw, nhwc, task
 from minicnn.fused.patches import WIDTH, Patches, add_patches, addresses, framed, suits
-from minicnn.fused.winner import CHUNK, choose
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.ops.conv2d.direct import TASKS, pad_rows
 from minicnn.ops.conv2d.tile import copy, fill, product
-from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.shapes import check_choice, check_gradient
 from minicnn.threads import share
+from minicnn.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows, conv_windows, pool_windows
+from minicnn.winner import CHUNK, choose_positive
 
 ROOM = 2**19  # bytes of z that a buffer takes at most
 CHANNELS = 16  # of x at most: with more, patches are longer than what they spare is worth
@@ -291,7 +291,9 @@ def _choose_all(z, o, members, taps, ends, nobody, best, place):
     first = 0
     for window in range(ends.size):
         for e in range(0, o, CHUNK):  # what is too much, the next window writes over
-            choose(z, e, members, taps, first, ends[window], nobody, best, place, window * o + e)
+            choose_positive(
+                z, e, members, taps, first, ends[window], nobody, best, place, window * o + e
+            )
         first = ends[window]
 
 

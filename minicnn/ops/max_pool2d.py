@@ -20,6 +20,7 @@ Source
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -30,6 +31,9 @@ from minicnn.backend import IMPLS, Impl, inner, kernel, nchw, nhwc, task
 from minicnn.shapes import check_choice, check_float, check_gradient, check_image
 from minicnn.threads import share
 from minicnn.windows import Windows, pool_windows, scatter, view
+from minicnn.winner import CHUNK, choose
+
+TASKS = 16  # parallel pieces at most
 
 
 class Cache(NamedTuple):
@@ -65,7 +69,10 @@ def forward(
         index = np.uint8 if g.kh * g.kw < 256 else np.int64
         y = np.empty((n, g.oh, g.ow, c), dtype)
         winner = np.empty(y.shape, index)
-        _forward(len(x) * g.oh, nhwc(x), y, winner, g)
+        if c >= CHUNK and index is np.uint8:
+            _choose(min(TASKS, n * g.oh), nhwc(x), y, winner, _tables(g, c))
+        else:
+            _compare(min(TASKS, n * g.oh), nhwc(x), y, winner, g)
         y, winner = nchw(y), nchw(winner)
     return y, Cache(winner, g, dtype)
 
@@ -94,7 +101,7 @@ def greatest(
     check_image("max_pool2d", "x", x)
     g = windows((x.shape[2], x.shape[3]))
     y = np.empty((x.shape[0], g.oh, g.ow, x.shape[1]), x.dtype)
-    _greatest(len(x) * g.oh, nhwc(x), y, g)
+    _greatest(min(TASKS, len(x) * g.oh), nhwc(x), y, g)
     return nchw(y)
 
 
@@ -112,28 +119,89 @@ def _textbook(x: np.ndarray, g: Windows) -> tuple[np.ndarray, np.ndarray]:
     return y, np.where(wins.any(axis=-1), winner, g.kh * g.kw)
 
 
-FEW = 32  # channels: fewer are compared faster with a whole row gathered
+class Tables(NamedTuple):
+    """Addresses of the pixels of each window, for the windows of a row: a few rows are cut off."""
+
+    kind: np.ndarray  # of each row of windows: those that lack the same taps are alike
+    start: np.ndarray  # of each row of windows, in an image; before it, where it reaches out
+    first: np.ndarray  # (kinds, ow), in the two lists that follow, of each window
+    end: np.ndarray
+    members: np.ndarray  # pixels, from the start of a row
+    taps: np.ndarray  # which pixel of its window each of them is
+    nobody: np.ndarray  # (kinds, ow): who wins while all are minus infinity
+
+
+@functools.lru_cache(maxsize=256)
+def _tables(g: Windows, c: int) -> Tables:
+    r, s = np.divmod(np.arange(g.kh * g.kw), g.kw)
+    p = np.arange(g.oh)[:, None] * g.sh - g.top + r * g.dh
+    q = np.arange(g.ow)[:, None] * g.sw - g.left + s * g.dw
+    inside, kind = np.unique((p >= 0) & (p < g.h), axis=0, return_inverse=True)
+    exists = inside[:, None] & ((q >= 0) & (q < g.w))  # (kinds, ow, taps)
+    end = np.cumsum(exists.sum(axis=2)).reshape(exists.shape[:2])
+    return Tables(
+        kind.reshape(-1),
+        (np.arange(g.oh) * g.sh - g.top) * g.w * c,
+        end - exists.sum(axis=2),
+        end,
+        np.broadcast_to((r * g.dh * g.w + q) * c, exists.shape)[exists],
+        np.broadcast_to(r * g.kw + s, exists.shape)[exists],
+        np.where(exists.any(axis=2), exists.argmax(axis=2), g.kh * g.kw),
+    )
 
 
 @kernel(shares=True)
-def _forward(rows, x, y, winner, g):
-    """Write y and winner (n, oh, ow, c), whose ``rows`` are n * oh."""
-    share(rows, _forward_task, (x, y, winner, g))
+def _choose(tasks, x, y, winner, tables):
+    """Write y and winner (n, oh, ow, c), for many channels. A task has some of the n * oh rows."""
+    share(tasks, _choose_task, (tasks, x, y, winner, tables))
 
 
 @task
-def _forward_task(row, x, y, winner, g):
-    n, i, c = row // g.oh, row % g.oh, x.shape[3]
-    gathered = np.empty(g.ow * c if c < FEW else 0, x.dtype)
-    _compare(x[n], y[n, i].reshape(-1), winner[n, i].reshape(-1), gathered, i, g)
+def _choose_task(t, tasks, x, y, winner, tables):
+    rows = y.shape[0] * y.shape[1]
+    _choose_rows(x, y, winner, t * rows // tasks, (t + 1) * rows // tasks, tables)
 
 
 @inner
-def _compare(image, best, place, gathered, i, g):
+def _choose_rows(x, y, winner, first_row, last_row, tables):
+    kinds, starts, firsts, ends, members, taps, nobody = tables
+    c = x.shape[3]
+    for row in range(first_row, last_row):
+        n, i = row // y.shape[1], row % y.shape[1]
+        image, best, place = x[n].reshape(-1), y[n, i].reshape(-1), winner[n, i].reshape(-1)
+        kind, start = kinds[i], starts[i]
+        for j in range(y.shape[2]):
+            first, end, none = firsts[kind, j], ends[kind, j], nobody[kind, j]
+            for k in range(0, c, CHUNK):
+                e = min(k, c - CHUNK)  # the last ones again, where CHUNK does not divide c
+                choose(image, start + e, members, taps, first, end, none, best, place, j * c + e)
+
+
+@kernel(shares=True)
+def _compare(tasks, x, y, winner, g):
+    """Do the same for few channels, or for very large windows."""
+    share(tasks, _compare_task, (tasks, x, y, winner, g))
+
+
+@task
+def _compare_task(t, tasks, x, y, winner, g):
+    rows = y.shape[0] * y.shape[1]
+    gathered = np.empty(g.ow * x.shape[3], x.dtype)
+    _compare_rows(x, y, winner, gathered, t * rows // tasks, (t + 1) * rows // tasks, g)
+
+
+@inner
+def _compare_rows(x, y, winner, gathered, first, end, g):
+    for row in range(first, end):
+        n, i = row // g.oh, row % g.oh
+        _compare_row(x[n], y[n, i].reshape(-1), winner[n, i].reshape(-1), gathered, i, g)
+
+
+@inner
+def _compare_row(image, best, place, gathered, i, g):
     """Let the pixels of one tap after the other challenge the best so far of a row of outputs.
 
-    Where the channels are few, the tap's pixels are gathered first, so that a whole row is compared
-    at once.
+    The tap's pixels are gathered first, so that a whole row is compared at once.
     """
     c = image.shape[2]
     _begin(best, place, i, g, c)
@@ -146,16 +214,11 @@ def _compare(image, best, place, gathered, i, g):
             q = s * g.dw - g.left
             j0 = max(0, (g.sw - 1 - q) // g.sw)  # outputs whose tap lies in the image
             j1 = min(g.ow, (g.w - 1 - q) // g.sw + 1)
-            tap = place.dtype.type(r * g.kw + s)
             for j in range(j0, j1):
-                out, at = j * c, (j * g.sw + q) * c
-                if c < FEW:
-                    for k in range(c):
-                        gathered[out + k] = line[at + k]
-                else:
-                    _challenge(line[at : at + c], best[out : out + c], place[out : out + c], tap)
-            if c < FEW and j0 < j1:
-                row = slice(j0 * c, j1 * c)
+                for k in range(c):
+                    gathered[j * c + k] = line[(j * g.sw + q) * c + k]
+            if j0 < j1:
+                row, tap = slice(j0 * c, j1 * c), place.dtype.type(r * g.kw + s)
                 _challenge(gathered[row], best[row], place[row], tap)
 
 
@@ -187,15 +250,23 @@ def _challenge(pixels, best, place, tap):
 
 
 @kernel(shares=True)
-def _greatest(rows, x, y, g):
+def _greatest(tasks, x, y, g):
     """Write y alone."""
-    share(rows, _greatest_task, (x, y, g))
+    share(tasks, _greatest_task, (tasks, x, y, g))
 
 
 @task
-def _greatest_task(row, x, y, g):
+def _greatest_task(t, tasks, x, y, g):
+    rows = y.shape[0] * y.shape[1]
     best = np.empty(g.w * x.shape[3], x.dtype)
-    _keep_greatest(x[row // g.oh], y[row // g.oh, row % g.oh], best, row % g.oh, g)
+    _greatest_rows(x, y, best, t * rows // tasks, (t + 1) * rows // tasks, g)
+
+
+@inner
+def _greatest_rows(x, y, best, first, end, g):
+    for row in range(first, end):
+        n, i = row // g.oh, row % g.oh
+        _keep_greatest(x[n], y[n, i], best, i, g)
 
 
 @inner

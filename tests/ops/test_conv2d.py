@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from minicnn.ops import conv2d
 from minicnn.ops.conv2d import direct, narrow, tile, winograd
-from minicnn.ops.conv2d.vectors import lanes_of
 from minicnn.testing.strategies import WIDE, calls, fills, seeds
 from minicnn.testing.strategies import geometry as geo
+from minicnn.vectors import lanes_of
 from minicnn.windows import Windows, conv_windows
 from tests import oracle
 from tests.arrays import assert_close, compiled, dtypes

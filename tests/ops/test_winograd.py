@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from minicnn import ShapeError
 from minicnn.ops import conv2d
 from minicnn.ops.conv2d import textbook, winograd
-from minicnn.ops.conv2d.vectors import lanes_of
 from minicnn.testing.strategies import seeds
+from minicnn.vectors import lanes_of
 from minicnn.windows import conv_windows
 from tests.arrays import assert_close, compiled, dtypes
 

@@ -41,8 +41,8 @@ import numpy as np
 from minicnn.backend import inner, kernel, nchw, nhwc, task
 from minicnn.ops.conv2d import narrow
 from minicnn.ops.conv2d.tile import ROWS, copy, fill, product
-from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.threads import share
+from minicnn.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows
 
 TASKS = 8  # parallel pieces at least, if the work can be cut so; a constant, not the core count

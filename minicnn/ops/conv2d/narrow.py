@@ -21,8 +21,8 @@ import numpy as np
 
 from minicnn.backend import inner, kernel, nchw, nhwc, task
 from minicnn.ops.conv2d.tile import copy, fill, product
-from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled
 from minicnn.threads import share
+from minicnn.vectors import VECTOR_BYTES, filled
 from minicnn.windows import Windows
 
 BAND = 32  # rows of dx that are made at a time, and in parallel

@@ -39,9 +39,9 @@ from minicnn.ops.conv2d import direct, winograd
 from minicnn.ops.conv2d.direct import COLUMNS, TASKS
 from minicnn.ops.conv2d.finish import finish, greatest
 from minicnn.ops.conv2d.tile import ROWS, product
-from minicnn.ops.conv2d.vectors import filled, lanes_of
 from minicnn.shapes import ShapeError, check_float
 from minicnn.threads import share
+from minicnn.vectors import filled, lanes_of
 from minicnn.windows import Windows, conv_windows
 
 SERIAL = 2**19  # multiply-adds that take less time than a second thread takes to wake

@@ -19,7 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minicnn.ops.conv2d.tile import ROWS
-from minicnn.ops.conv2d.vectors import Code, lanes_of
+from minicnn.vectors import Code, lanes_of
 
 
 def _tile_in_python(

@@ -26,7 +26,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minicnn.backend import inner
-from minicnn.ops.conv2d.vectors import Code, lanes_of
+from minicnn.vectors import Code, lanes_of
 
 ROWS = 8  # of a tile: 8 x 2 sums leave registers for the operands; more would spill
 

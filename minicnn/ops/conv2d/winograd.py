@@ -55,8 +55,8 @@ from minicnn.backend import inner, kernel, nchw, nhwc, task
 from minicnn.ops.conv2d.direct import TASKS, pack, steps_of, turned, unpack
 from minicnn.ops.conv2d.finish import finish
 from minicnn.ops.conv2d.tile import ROWS, copy, fill, product
-from minicnn.ops.conv2d.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.threads import share
+from minicnn.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows
 
 OUT, IN = 4, 6  # the sides of a tile of outputs, and of the inputs that it sees

@@ -1,5 +1,8 @@
 """The winner of a window of max pooling: some channels at a time, as vectors.
 
+    choose            the greatest pixel, and which it is
+    choose_positive   the same after ReLU: where it lets nothing through, it is 0, and nobody
+
 ``_choose_in_python`` says what is computed; the vector code below it does the same, and may be
 skipped. Windows are lists of addresses, so that any shape of window will do.
 
@@ -9,6 +12,7 @@ Numba's cache does not notice an edit of this file, only of that whose kernels u
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -18,15 +22,16 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minicnn.ops.conv2d.vectors import VECTOR_BYTES, Code
+from minicnn.vectors import VECTOR_BYTES, Code
 
 CHUNK = VECTOR_BYTES // 8  # channels that are taken at a time
 
 
-def _choose_in_python(z, e, members, taps, first, end, nobody, best, place, at):
-    """Of CHUNK channels, write the greatest of some pixels, and which it is, after ReLU.
+def _choose_in_python(z, e, members, taps, first, end, nobody, best, place, at, *, positive):
+    """Of CHUNK channels, write the greatest of some pixels, and which it is.
 
-    It is the first of equals, but the last of NaN; ``nobody`` where ReLU lets nothing through.
+    It is the first of equals, but the last of NaN. ``nobody`` is who wins while none is greater
+    than minus infinity, and, of ``positive`` numbers alone, than 0.
     """
     greatest = np.full(CHUNK, -np.inf, z.dtype)
     which = np.full(CHUNK, nobody)
@@ -34,13 +39,23 @@ def _choose_in_python(z, e, members, taps, first, end, nobody, best, place, at):
         new = z[members[i] + e :][:CHUNK]
         wins = (new > greatest) | (new != new)
         greatest, which = np.where(wins, new, greatest), np.where(wins, taps[i], which)
-    dead = greatest <= 0
-    best[at : at + CHUNK] = np.where(dead, 0, greatest)
-    place[at : at + CHUNK] = np.where(dead, nobody, which)
+    if positive:
+        dead = greatest <= 0
+        greatest, which = np.where(dead, 0, greatest), np.where(dead, nobody, which)
+    best[at : at + CHUNK] = greatest
+    place[at : at + CHUNK] = which
 
 
-@intrinsic
-def _choose_in_vectors(context, z, e, members, taps, first, end, nobody, best, place, at):
+def _make(positive: bool) -> Any:
+    @intrinsic
+    def choose(context, z, e, members, taps, first, end, nobody, best, place, at):
+        return _choose_in_vectors(z, members, taps, best, place, positive)
+
+    return choose
+
+
+def _choose_in_vectors(z: Any, members: Any, taps: Any, best: Any, place: Any, positive: bool):
+    """Return the signature, and what writes the instructions."""
     n = types.intp
     signature = types.void(z, n, members, taps, n, n, n, best, place, n)
 
@@ -66,16 +81,20 @@ def _choose_in_vectors(context, z, e, members, taps, first, end, nobody, best, p
             tap = spread(code.entry(taps, i))
             builder.store(builder.select(wins, new, old), greatest)
             builder.store(builder.select(wins, tap, builder.load(which)), which)
-        value, zero = builder.load(greatest), ir.Constant(code.vector, [0.0] * CHUNK)
-        dead = builder.fcmp_ordered("<=", value, zero)
-        won = builder.select(dead, nobody, builder.load(which))
-        code.store(builder.select(dead, zero, value), best, at)
+        value, won = builder.load(greatest), builder.load(which)
+        if positive:
+            zero = ir.Constant(code.vector, [0.0] * CHUNK)
+            dead = builder.fcmp_ordered("<=", value, zero)
+            value, won = builder.select(dead, zero, value), builder.select(dead, nobody, won)
+        code.store(value, best, at)
         builder.store(builder.trunc(won, bytes_), code.pointer(place, at, bytes_), align=1)
         return context.get_dummy_value()
 
     return signature, generate
 
 
-choose: Any = (
-    _choose_in_python if config.DISABLE_JIT else _choose_in_vectors  # type: ignore[attr-defined]
-)
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    choose = functools.partial(_choose_in_python, positive=False)
+    choose_positive = functools.partial(_choose_in_python, positive=True)
+else:
+    choose, choose_positive = _make(False), _make(True)
