@@ -41,13 +41,13 @@ def kernel(
     shares     It calls ``share`` of threads.py, which does so for large tasks.
     reorder    ``False`` keeps the order of additions, where rounding depends on it.
 
-    A kernel and the helpers it calls belong in one file: Numba's cache notices an edit of the
-    kernel's own file only.
+    Numba's cache notices an edit of the kernel's own file only: after one of a helper in another
+    file, or of these options, delete the ``__pycache__`` beside the kernel.
     """
     if function is None:
         return functools.partial(kernel, parallel=parallel, shares=shares, reorder=reorder)
     compiled = _compile(function, reorder, parallel=parallel)
-    if shares:
+    if shares and not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         compiled = _with_pool(compiled)
     return _in_turn(compiled) if (parallel or shares) and _POOL_TAKES_ONE_CALLER else compiled
 
@@ -91,7 +91,7 @@ class _Hidden:
     """A kernel for kernels. Numba takes it for the kernel; called from Python, it would crash."""
 
     def __init__(self, compiled: Any) -> None:
-        functools.update_wrapper(self, compiled)
+        functools.update_wrapper(self, compiled, updated=())
         self.__wrapped__ = compiled
         self._name = f"{compiled.__module__}.{compiled.__name__}"
 
@@ -153,7 +153,7 @@ _turn = threading.Lock()
 
 
 def _in_turn(compiled: Callable) -> Callable:
-    """Let one Python thread at a time run a parallel kernel."""
+    """Let one Python thread at a time run a parallel kernel, be it on one thread of the pool."""
 
     @functools.wraps(compiled)
     def run(*args: Any) -> Any:

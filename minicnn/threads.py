@@ -13,10 +13,11 @@ convolution that lasts seconds. Here one function is written beside the kernel, 
         have the threads run that                       task(t, a, b)
         raise what a task raised
 
-So each thread has tasks of its own, the same ones in layer after layer, and finds its images in its
-own cache; only then does it help the others. ``next++`` is one atomic instruction, so each task is
-taken once. Which thread that was is open: tasks must not depend on each other, and what they add up
-goes to a place of each task's own.
+So each thread begins with tasks of its own, with OpenMP the same ones in layer after layer, and
+finds its images in its own cache; only then does it help the others. ``next++`` is one atomic
+instruction, so each task is taken once. Which thread that was is open: tasks must not depend on
+each other, and what they add up goes to a place of each task's own. After an error the tasks that
+are left still run. A kernel shares once, not in a loop: each time takes some of its stack.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 from numba.core.callconv import errcode_t, excinfo_ptr_t
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 _INDEX = cgutils.intp_t
@@ -47,7 +49,9 @@ def _share_in_python(
 @intrinsic
 def _share_in_threads(typing, count, task, arguments, threads=None):
     kinds = types.intp, *(types.unliteral(kind) for kind in arguments)
-    task.get_call_type(typing, kinds, {})  # compiles it
+    result = task.get_call_type(typing, kinds, {}).return_type  # compiles it
+    if result != types.none:
+        raise TypingError(f"share: a task returns nothing, but {task} returns {result}.")
     compiled = task.dispatcher.overloads[kinds]
     limit = types.Omitted(None) if threads is None else types.intp
     signature = types.void(types.intp, task, types.Tuple(kinds[1:]), limit)

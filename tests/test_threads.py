@@ -50,16 +50,33 @@ def fail(tasks, done, bad):
     share(tasks, _fail, (done, bad))
 
 
+@numba.njit
+def _help(task, done, seen):
+    """Task 0 waits, for a while, until somebody else has done task 1 of the same part."""
+    if task == 0:
+        for _ in range(200_000_000):
+            if done[1] + numba.get_thread_id() - numba.get_thread_id() > 0:  # read each time
+                seen[0] = 1
+                break
+    if task == 2:
+        seen[1] = done[1]
+    done[task] = 1
+
+
 @task
-def _take_long(task, threads, sums):
-    for e in range(1, 30_000_000):
-        sums[task] += 1.0 / (e + task)
-    threads[task] = numba.get_thread_id()
+def _return(task, values):
+    values[task] = 1
+    return task
 
 
 @kernel(shares=True)
-def take_long(threads, sums):
-    share(threads.size, _take_long, (threads, sums))
+def returning(values):
+    share(1, _return, (values,))
+
+
+@kernel(shares=True)
+def help_out(done, seen):
+    share(4, _help, (done, seen))
 
 
 @given(tasks=st.integers(0, 200), threads=st.integers(1, 5))
@@ -84,14 +101,23 @@ def test_what_a_task_raises_reaches_the_caller_once(tasks: int, data: st.DataObj
 
 @compiled
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread")
-def test_each_thread_begins_with_its_own_part() -> None:
-    threads = np.full(2, -1)
+def test_each_thread_begins_with_its_own_part_and_then_helps_the_others() -> None:
+    done, seen = np.zeros(4, np.int64), np.zeros(2, np.int64)
     numba.set_num_threads(2)
     try:
-        take_long(threads, np.zeros(2))
+        help_out(done, seen)
     finally:
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
-    assert threads.tolist() == [0, 1]
+    assert done.all()
+    assert seen[0], "nobody has helped"
+    if numba.threading_layer() == "omp":
+        assert not seen[1], "the second thread has begun with the first one's part"
+
+
+@compiled
+def test_a_task_that_returns_something_is_refused() -> None:
+    with pytest.raises(numba.TypingError, match=r"a task returns nothing, but .* returns int64"):
+        returning(np.zeros(1))
 
 
 def test_python_threads_share_at_once() -> None:
@@ -121,7 +147,9 @@ import numpy as np
 from tests.test_threads import count
 times = np.zeros(5)
 count(5, times, 1.0, (0, np.ones(5)))
-print(times)
+while not hasattr(count, "stats"):
+    count = count.__wrapped__
+print(times, sum(count.stats.cache_hits.values()))
 """
 
 
@@ -131,8 +159,8 @@ def test_a_cached_kernel_finds_the_pool(tmp_path: Path, layer: str) -> None:
     environment = {
         **os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_THREADING_LAYER": layer
     }  # fmt: skip
-    for _ in range(2):
+    for hits in range(2):
         done = subprocess.run(
             [sys.executable, "-c", ONE_CALL], env=environment, capture_output=True, text=True
         )
-        assert done.stdout == "[1. 1. 1. 1. 1.]\n", done.stderr
+        assert done.stdout == f"[1. 1. 1. 1. 1.] {hits}\n", done.stderr

@@ -37,6 +37,7 @@ It adds nothing, unless these are NaN or infinite: then pixels and channels near
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -112,7 +113,10 @@ def forward(
     if bias is not None:
         start[:, :o] = bias
     weights = _side_by_side(weight, conv, plan)
-    _forward(_ranges(x), nhwc(x), weights, start.reshape(-1), y, winner, plan.tables, conv, pool)
+    _forward(
+        _ranges(x), nhwc(x), weights, start.reshape(-1), y, _lines(winner),
+        plan.tables, conv, pool,
+    )  # fmt: skip
     return nchw(y), Cache(x, weight, bias is not None, winner, conv, pool)
 
 
@@ -154,7 +158,10 @@ def backward(
     bias_sums = np.zeros((ranges, o), x.dtype)
     dx = np.empty((x.shape[0], conv.h, conv.w, c) if input_grad else (0, 0, 0, 0), x.dtype)
     weights = framed(weight, conv, pool) if input_grad else np.empty(0, x.dtype)
-    _backward(ranges, nhwc(x), nhwc(dy), winner, weights, sums, bias_sums, dx, plan.patches, conv)
+    _backward(
+        ranges, nhwc(x), nhwc(dy), _lines(winner), weights, sums, bias_sums, dx,
+        plan.patches, conv,
+    )  # fmt: skip
     dweight = dbias = None
     if param_grad:
         total = sums.sum(axis=0)[:, :, : kw * c].reshape(o, kh, kw, c)
@@ -244,6 +251,11 @@ def _members(g: Windows, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     return address[exists], taps[exists], np.cumsum(exists.sum(axis=1))
 
 
+def _lines(winner: np.ndarray) -> np.ndarray:
+    """Return one line for each image."""
+    return winner.reshape(winner.shape[0], math.prod(winner.shape[1:]))
+
+
 def _ranges(x: np.ndarray) -> int:
     """Return into how many ranges the images fall; each has sums of its own."""
     return max(1, min(x.shape[0], TASKS))
@@ -282,7 +294,7 @@ def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
             )  # fmt: skip
         _choose_all(z, o, members, taps_of, ends, nobody, best, place)
         copy(best, y[m].reshape(-1))
-        copy(place, winner[m].reshape(-1))
+        copy(place, winner[m])
 
 
 @inner
@@ -318,7 +330,7 @@ def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patch
     factor, where = np.empty(corners.size, x.dtype), np.empty(corners.size, np.int64)
     weight_sums, bias_sum = sums[r].reshape(-1), bias_sums[r]
     for m in range(r * n // ranges, (r + 1) * n // ranges):
-        gradient, place = dy[m].reshape(-1), winner[m].reshape(-1)
+        gradient, place = dy[m].reshape(-1), winner[m]
         for q in range(factor.size):
             factor[q] = 0 if place[q] == nobody else gradient[q]
             where[q] = corners[q] + steps[np.uint64(place[q])]

@@ -170,6 +170,8 @@ def _forward(z, q, log_p, losses):
 def _backward(grad, log_p, q, dz):
     for n in range(dz.shape[0]):
         row, target, out = log_p[n], q[n], dz[n]
-        mass = target.sum()
+        mass = q.dtype.type(0)
+        for k in range(target.size):
+            mass += target[k]
         for k in range(out.size):
             out[k] = grad[n] * (math.exp(row[k]) * mass - target[k])

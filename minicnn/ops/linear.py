@@ -67,7 +67,7 @@ def forward(
         y = np.einsum("ni,oi->no", rows, weight)
     elif _far(rows, weight):
         y = np.empty((len(rows), o), x.dtype)
-        _multiply(TASKS, *_rows(rows, weight), y)
+        _multiply(TASKS, *_rows(rows), weight, y)
     else:
         with single_threaded_blas():
             y = rows @ weight.T
@@ -106,7 +106,7 @@ def backward(
         if param_grad:
             dweight = np.einsum("no,ni->oi", drows, rows)
     elif _far(rows, weight):
-        rows, weight, drows = _rows(rows, weight, drows)
+        rows, drows = _rows(rows, drows)
         if input_grad:
             dx = np.zeros(rows.shape, rows.dtype)
             _multiply_back(TASKS, drows, weight, dx)
@@ -125,7 +125,9 @@ def backward(
 
 
 def _far(rows: np.ndarray, weight: np.ndarray) -> bool:
-    return 0 < len(rows) <= FEW and weight.nbytes > NEAR
+    """Whether the threads read the weights: as they lie, for a copy would take as long."""
+    as_it_is = weight.flags.c_contiguous and weight.flags.writeable
+    return 0 < len(rows) <= FEW and weight.nbytes > NEAR and as_it_is
 
 
 def _rows(*arrays: np.ndarray) -> list[np.ndarray]:

@@ -34,6 +34,7 @@ from minicnn.windows import Windows, pool_windows, scatter, view
 from minicnn.winner import CHUNK, choose
 
 TASKS = 16  # parallel pieces at most
+LISTED = 64  # pixels of a window, at most, that are listed
 
 
 class Cache(NamedTuple):
@@ -69,7 +70,7 @@ def forward(
         index = np.uint8 if g.kh * g.kw < 256 else np.int64
         y = np.empty((n, g.oh, g.ow, c), dtype)
         winner = np.empty(y.shape, index)
-        if c >= CHUNK and index is np.uint8:
+        if c >= CHUNK and g.kh * g.kw <= LISTED:
             _choose(min(TASKS, n * g.oh), nhwc(x), y, winner, _tables(g, c))
         else:
             _compare(min(TASKS, n * g.oh), nhwc(x), y, winner, g)
@@ -120,9 +121,12 @@ def _textbook(x: np.ndarray, g: Windows) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Tables(NamedTuple):
-    """Addresses of the pixels of each window, for the windows of a row: a few rows are cut off."""
+    """Which pixels each window holds: for one row of windows of each kind.
 
-    kind: np.ndarray  # of each row of windows: those that lack the same taps are alike
+    All rows of windows are alike, but those that reach over the upper or the lower edge.
+    """
+
+    kind: np.ndarray  # of each row of windows
     start: np.ndarray  # of each row of windows, in an image; before it, where it reaches out
     first: np.ndarray  # (kinds, ow), in the two lists that follow, of each window
     end: np.ndarray
@@ -131,7 +135,7 @@ class Tables(NamedTuple):
     nobody: np.ndarray  # (kinds, ow): who wins while all are minus infinity
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
 def _tables(g: Windows, c: int) -> Tables:
     r, s = np.divmod(np.arange(g.kh * g.kw), g.kw)
     p = np.arange(g.oh)[:, None] * g.sh - g.top + r * g.dh
@@ -179,7 +183,7 @@ def _choose_rows(x, y, winner, first_row, last_row, tables):
 
 @kernel(shares=True)
 def _compare(tasks, x, y, winner, g):
-    """Do the same for few channels, or for very large windows."""
+    """Do the same for few channels, or for large windows."""
     share(tasks, _compare_task, (tasks, x, y, winner, g))
 
 

@@ -34,7 +34,7 @@ PROGRAM = "python -m reference.train"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+    """Run the command and return its exit code; a failed process of several ends at once."""
     args = _parser().parse_args(argv)
     try:
         with join(args.device) as machine:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from minicnn.ops import max_pool2d
 from minicnn.testing.strategies import seeds
 from minicnn.windows import Windows, pool_windows
+from minicnn.winner import CHUNK
 from tests.arrays import impls
 
 
@@ -36,7 +37,7 @@ def by_loops(x: np.ndarray, dy: np.ndarray, g: Windows) -> tuple[np.ndarray, np.
     stride=st.integers(1, 4),
     dilation=st.integers(1, 4),
     ceil_mode=st.booleans(),
-    channels=st.sampled_from([2, 8, 11]),
+    channels=st.sampled_from([1, CHUNK, CHUNK + 3]),
     dtype=st.sampled_from([np.float32, np.float64]),
     seed=seeds,
 )
@@ -79,6 +80,21 @@ def test_that_no_pixel_won_can_be_told_from_the_last_of_256(turn: int, impl: str
     y, cache = max_pool2d.forward(x, *options, impl=impl)
     assert cache.winner.item() == 256
     assert not max_pool2d.backward(np.ones_like(y), cache, impl=impl).any()
+
+
+@impls
+@pytest.mark.parametrize("side", [8, 9, 16, 17])
+def test_windows_too_large_for_a_list_or_a_byte(side: int, impl: str) -> None:
+    rng = np.random.default_rng(side)
+    x = rng.integers(0, 9, (1, CHUNK, side + 1, side + 2)).astype(np.float32)
+    y, cache = max_pool2d.forward(x, side, 1, side // 2, impl=impl)
+    dy = rng.integers(-9, 9, y.shape).astype(np.float32)
+    dx = max_pool2d.backward(dy, cache, impl=impl)
+    g = pool_windows("max_pool2d", x.shape[2:], side, 1, side // 2)
+    for c in range(CHUNK):
+        expected, gradient = by_loops(x[0, c], dy[0, c], g)
+        np.testing.assert_array_equal(y[0, c], expected)
+        np.testing.assert_array_equal(dx[0, c], gradient)
 
 
 @impls
