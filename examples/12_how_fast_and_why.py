@@ -275,7 +275,7 @@ figure = paper.empty(7.2, 4.6)
 axes = figure.subplots()
 axes.loglog(slope, np.minimum(peak, slope * bandwidth), color=paper.INK)
 axes.text(ridge / 6, bandwidth * ridge / 4, f"{bandwidth:.1f} GB/s", ha="right")
-axes.text(ridge, 1.1 * peak, f"{peak:.0f} GFLOP/s")
+axes.text(ridge / 1.2, peak, f"{peak:.0f} GFLOP/s", ha="right", va="center")
 for name, rate in reached.items():
     colour = paper.VERMILION if "Winograd" in name else paper.BLUE
     axes.plot(intensity[name], rate, "o", color=colour)
