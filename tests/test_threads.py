@@ -16,11 +16,7 @@ from hypothesis import strategies as st
 
 from minicnn.backend import kernel, task
 from minicnn.threads import share
-
-compiled = pytest.mark.skipif(
-    bool(numba.config.DISABLE_JIT),  # type: ignore[attr-defined]
-    reason="nothing is compiled in this run",
-)
+from tests.arrays import compiled
 
 
 @task

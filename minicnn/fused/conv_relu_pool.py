@@ -252,7 +252,7 @@ def _members(g: Windows, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def _lines(winner: np.ndarray) -> np.ndarray:
-    """Return one line for each image."""
+    """Return one line for each image: a reshape in a kernel takes longer to compile."""
     return winner.reshape(winner.shape[0], math.prod(winner.shape[1:]))
 
 
