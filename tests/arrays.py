@@ -39,6 +39,17 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, what: str, scale: flo
 
 
 @contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Have kernels use so many threads."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(count)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+@contextmanager
 def untouched(*arrays: np.ndarray | None) -> Iterator[None]:
     """Raise if one of the arrays, or the memory it lies in, is different afterwards."""
     bases = [a if a.base is None else a.base for a in arrays if a is not None]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from minicnn.backend import kernel, task
 from minicnn.threads import share
-from tests.arrays import compiled
+from tests.arrays import compiled, on_threads
 
 
 @task
@@ -99,11 +99,8 @@ def test_what_a_task_raises_reaches_the_caller_once(tasks: int, data: st.DataObj
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread")
 def test_each_thread_begins_with_its_own_part_and_then_helps_the_others() -> None:
     done, seen = np.zeros(4, np.int64), np.zeros(2, np.int64)
-    numba.set_num_threads(2)
-    try:
+    with on_threads(2):
         help_out(done, seen)
-    finally:
-        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     assert done.all()
     assert seen[0], "nobody has helped"
     if numba.threading_layer() == "omp":

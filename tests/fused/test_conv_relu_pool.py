@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -16,7 +15,7 @@ from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.shapes import ShapeError
 from minicnn.testing import check_op
 from minicnn.testing.strategies import LAYOUTS, arranged
-from tests.arrays import assert_close, compiled, dtypes, impls, untouched
+from tests.arrays import assert_close, compiled, dtypes, impls, on_threads, untouched
 
 
 class Case(NamedTuple):
@@ -204,13 +203,9 @@ def test_the_number_of_threads_changes_no_bit(dtype: type) -> None:
         y, cache = conv_relu_pool.forward(x, weight, bias, pool_size=2)
         return [a.tobytes() for a in (y, *conv_relu_pool.backward(y, cache)) if a is not None]
 
-    threads = numba.get_num_threads()
     shared = everything()
-    try:
-        numba.set_num_threads(1)
+    with on_threads(1):
         assert everything() == shared
-    finally:
-        numba.set_num_threads(threads)
 
 
 @impls

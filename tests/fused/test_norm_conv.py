@@ -14,7 +14,7 @@ from minicnn import nn
 from minicnn.fused import ConvNormReLU, ResidualConvs, bands, fuse, norm_conv
 from minicnn.ops import batch_norm, conv2d
 from minicnn.testing.strategies import seeds
-from tests.arrays import assert_close, compiled, dtypes, impls
+from tests.arrays import assert_close, compiled, dtypes, impls, on_threads
 from tests.fused.test_fuse import assert_same, parts, passes
 
 # Enough tiles for Winograd's convolution; sizes that fill them and that do not, an image in one
@@ -120,14 +120,10 @@ def test_the_number_of_threads_changes_no_bit(dtype: type) -> None:
     rng = np.random.default_rng(3)
     model = fuse(nn.Sequential(*stages(16, 32, 16, rng=rng)).astype(dtype))
     x = rng.standard_normal((33, 16, 9, 8)).astype(dtype)
-    threads = numba.get_num_threads()
     found = []
-    try:
-        for count in {1, threads}:
-            numba.set_num_threads(count)
+    for count in {1, numba.get_num_threads()}:
+        with on_threads(count):
             found.append(passes(model, x, True))
-    finally:
-        numba.set_num_threads(threads)
     for name, array in found[0].items():
         if "running" not in name and "tracked" not in name:
             np.testing.assert_array_equal(found[-1][name], array, err_msg=name)

@@ -17,7 +17,7 @@ from numba import types
 from minicnn import ShapeError, ops, windows
 from minicnn.testing.strategies import CALLS, WIDE, Call
 from tests import oracle
-from tests.arrays import assert_close, compiled, impls, untouched
+from tests.arrays import assert_close, compiled, impls, on_threads, untouched
 
 every_operation = pytest.mark.parametrize("name", sorted(CALLS))
 
@@ -116,11 +116,10 @@ def test_results_do_not_depend_on_the_number_of_threads(name: str, data: st.Data
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("one core")
     call = data.draw(CALLS[name](WIDE))
-    results, before = [], numba.get_num_threads()
+    results = []
     for threads in (1, 2):
-        numba.set_num_threads(threads)
-        results.append([a.tobytes() for a in run(call, "fast")])
-    numba.set_num_threads(before)
+        with on_threads(threads):
+            results.append([a.tobytes() for a in run(call, "fast")])
     assert results[0] == results[1]
 
 

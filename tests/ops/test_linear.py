@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minicnn.ops import linear
 from minicnn.testing.strategies import seeds
-from tests.arrays import assert_close
+from tests.arrays import assert_close, on_threads
 
 CALLED = linear._multiply, linear._multiply_back, linear._multiply_outer
 
@@ -68,10 +68,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         return [y, *linear.backward(y, cache)[:2]]
 
     several = results()
-    numba.set_num_threads(1)
-    try:
+    with on_threads(1):
         alone = results()
-    finally:
-        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     for a, b in zip(several, alone, strict=True):
         np.testing.assert_array_equal(a, b)
