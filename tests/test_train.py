@@ -7,7 +7,6 @@ import json
 import os
 import signal
 
-import numba
 import numpy as np
 import pytest
 
@@ -16,7 +15,7 @@ from minicnn.checkpoint import CheckpointError
 from minicnn.models.weights import with_weights
 from minicnn.recipes import Recipe, recipe_for
 from minicnn.train import Interrupted, TrainError
-from tests.arrays import trains
+from tests.arrays import on_threads, trains
 
 pytestmark = trains
 
@@ -130,12 +129,8 @@ def test_equal_logits_are_ranked_as_argmax_ranks_them():
 
 
 def test_a_seed_gives_equal_weights_whatever_the_number_of_threads(tmp_path):
-    threads = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
+    with on_threads(1):
         one = finished(tmp_path / "one")
-    finally:
-        numba.set_num_threads(threads)
     many = finished(tmp_path / "many")
     assert_same(weights(one), weights(many))
     other = finished(tmp_path / "other", seed=1)

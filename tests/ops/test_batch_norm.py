@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from minicnn import ShapeError
 from minicnn.backend import IMPLS
 from minicnn.ops import batch_norm
+from tests.arrays import on_threads
 
 impls = pytest.mark.parametrize("impl", IMPLS)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -294,14 +295,13 @@ def test_results_do_not_depend_on_the_number_of_threads(shape: tuple[int, ...]) 
         pytest.skip("one core")
     x, dy = (normal(*shape, dtype=np.float32, seed=seed) for seed in (0, 1))
     ones = np.ones(shape[1], np.float32)
-    results, before = [], numba.get_num_threads()
+    results = []
     for threads in (1, 2):
-        numba.set_num_threads(threads)
         running = ones.copy(), ones.copy()
-        y, cache = batch_norm.forward(x, ones, ones, *running, training=True)
-        arrays = [y, *batch_norm.backward(dy, cache), *running]
+        with on_threads(threads):
+            y, cache = batch_norm.forward(x, ones, ones, *running, training=True)
+            arrays = [y, *batch_norm.backward(dy, cache), *running]
         results.append([array.tobytes() for array in arrays])
-    numba.set_num_threads(before)
     assert results[0] == results[1]
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from minicnn import ShapeError
 from minicnn.backend import IMPLS
 from minicnn.ops import local_response_norm
+from tests.arrays import on_threads
 
 impls = pytest.mark.parametrize("impl", IMPLS)
 seeds = st.integers(0, 2**32 - 1)
@@ -103,12 +104,11 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("one core")
     x, dy = (normal(4, 24, 7, 5, dtype=np.float32, seed=seed) for seed in (0, 1))
-    results, before = [], numba.get_num_threads()
+    results = []
     for threads in (1, 2):
-        numba.set_num_threads(threads)
-        y, cache = local_response_norm.forward(x, 5)
-        results.append((y.tobytes(), local_response_norm.backward(dy, cache).tobytes()))
-    numba.set_num_threads(before)
+        with on_threads(threads):
+            y, cache = local_response_norm.forward(x, 5)
+            results.append((y.tobytes(), local_response_norm.backward(dy, cache).tobytes()))
     assert results[0] == results[1]
 
 

@@ -16,7 +16,7 @@ from minicnn.ops.conv2d.finish import _finish_in_python, _greatest_in_python, fi
 from minicnn.shapes import ShapeError
 from minicnn.testing.strategies import calls, seeds
 from minicnn.windows import pool_windows
-from tests.arrays import assert_close, compiled, dtypes, untouched
+from tests.arrays import assert_close, compiled, dtypes, on_threads, untouched
 
 POOLS = [(1, 1), (2, None), (2, 1), (3, 2), ((1, 2), (2, 1))]
 
@@ -97,12 +97,8 @@ def test_every_way_to_cut_it(shape, dtype: type) -> None:
     expected = followed(y, added, pool, 0)
     got = run(x, added)
     assert_close(got, expected, "y", 10)
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
+    with on_threads(1):
         np.testing.assert_array_equal(run(x, added), got)
-    finally:
-        numba.set_num_threads(before)
 
 
 def test_weights_are_those_of_before() -> None:
