@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from minicnn.cli import add_data_dir, whole_name
+from minicnn.commands.options import add_data_dir, whole_name
 from minicnn.data import DataError
 from reference.data.examine import examine
 from reference.data.files import Files, counts, list_files, passed_over

@@ -18,7 +18,14 @@ import torch
 
 from minicnn import checkpoint, recipes
 from minicnn.checkpoint import CheckpointError
-from minicnn.cli import Help, add_data_dir, add_plan_options, epoch_line, folder_name, whole_name
+from minicnn.commands.options import (
+    Help,
+    add_data_dir,
+    add_plan_options,
+    folder_name,
+    whole_name,
+)
+from minicnn.commands.train import epoch_line
 from minicnn.data import DataError
 from minicnn.evaluation import TOP_K
 from minicnn.interruption import Interrupted

@@ -1,0 +1,61 @@
+"""``minicnn gradcheck``: are gradients right?"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "gradcheck",
+        help="are gradients right, of our layers or of yours?",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Check gradients by differences of forward, and name the likely mistake.",
+        epilog=(
+            "examples:\n"
+            "  minicnn gradcheck minicnn.ops:conv2d            (calls are drawn at random)\n"
+            '  minicnn gradcheck "minicnn.nn:Conv2d(3, 4, 3, rng=rng)" --input 2,3,6,5\n'
+            '  minicnn gradcheck "layers.py:Scale(3)" --input 2,3,4,4\n'
+            "  minicnn gradcheck minicnn.ops:cross_entropy --input 4,3 --input 4:3\n"
+            "exit code: 0 if the gradients are right, 1 if not, 2 if they could not be checked"
+        ),
+    )
+    parser.add_argument(
+        "target", metavar="MODULE:OBJECT",
+        help="an object, or an expression such as Scale(3); np and rng are known in it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="SHAPE", dest="inputs",
+        help="shape of an array that forward takes, 2,3,6,5; of labels with the number of classes, "
+        '4:3; "none" for one that is not given. Once for each array.',
+    )  # fmt: skip
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", dest="options",
+        help="an option of forward, stride=2",
+    )  # fmt: skip
+    parser.add_argument(
+        "--torch", metavar="MODULE:OBJECT",
+        help="a function of torch, or a torch.nn.Module, that computes the same",
+    )  # fmt: skip
+    parser.add_argument("--inference", action="store_true", help="call layers with training=False")
+    parser.add_argument(
+        "--examples", type=int, default=100, help="how many calls to draw without --input (100)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (0)")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from minicnn.testing import command
+
+    if args.examples < 1:
+        raise ValueError(f"--examples must be at least 1, got {args.examples}.")
+    if args.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {args.seed}.")
+    code, report = command.run(
+        args.target, args.inputs, args.options, args.torch, not args.inference, args.examples,
+        args.seed,
+    )  # fmt: skip
+    print(report)
+    return code

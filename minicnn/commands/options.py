@@ -1,0 +1,85 @@
+"""Options that several commands share, and how they name data sets and models."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, except those that the recipe decides."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, argparse.SUPPRESS):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the option of where data sets lie."""
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where data sets lie or go (else $MINICNN_DATA, else the user's cache)",
+    )
+
+
+def add_plan_options(parser: argparse._ActionsContainer) -> None:
+    """Add an option for each field of ``minicnn.recipes.Plan``; one not given is not there."""
+
+    def add(name: str, kind: Any, help: str, **more: Any) -> None:
+        parser.add_argument(name, type=kind, help=help, default=argparse.SUPPRESS, **more)
+
+    add("--epochs", int, "times through the training images")
+    add("--batch-size", int, "images a step")
+    add("--optimizer", str, "sgd, adam or adamw")
+    add("--lr", float, "learning rate, with onecycle the highest")
+    add("--momentum", float, "of sgd (0.9)")
+    add("--weight-decay", float, "pull of the weights towards 0")
+    add("--schedule", str, "constant, step, multistep, cosine or onecycle")
+    add("--warmup-epochs", int, "epochs in which the rate rises to its full value")
+    add("--step-epochs", int, "schedule step: epochs between drops (a third of the run)")
+    add("--milestones", int, "schedule multistep: epochs of the drops", nargs="+", metavar="EPOCH")
+    add("--gamma", float, "schedules step and multistep: factor of a drop (0.1)")
+    add("--label-smoothing", float, "share of the target spread over all classes")
+    add("--init", str, "default, {kaiming,xavier}_{uniform,normal}")
+    parser.add_argument(
+        "--shift", "--crop", type=int, metavar="PIXELS", default=argparse.SUPPRESS,
+        help="augmentation: random shift of up to so many pixels, which is a random crop of the "
+        "image padded with as many",
+    )  # fmt: skip
+    add("--rotate", float, "augmentation: random rotation of up to so many degrees")
+    add("--validation", float, "part of the training images set apart for validation (1/12)")
+    add("--patience", int, "stop after so many epochs without a better validation")
+    add("--seed", int, "of the weights, the order and the augmentation")
+    for flag, text in [
+        ("--nesterov", "Nesterov's momentum in sgd"),
+        ("--flip", "augmentation: exchange left and right, one time in two"),
+    ]:
+        parser.add_argument(
+            flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS
+        )
+
+
+def whole_name(data: str) -> str:
+    """Return the name of a data set, a path in it made absolute: a run may go on elsewhere."""
+    kind, _, path = data.partition(":")
+    return f"{kind}:{Path(path).expanduser().absolute()}" if path else data
+
+
+def folder_name(model: str, data: str) -> str:
+    kind, _, path = data.partition(":")
+    return f"{model}-{Path(path).name.removesuffix('.zip') if path else kind}"
+
+
+def model_names() -> str:
+    from minicnn.models import MODELS
+
+    return ", ".join(MODELS)
+
+
+def some(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:4]) + (f", ... ({len(classes)})" if len(classes) > 4 else "")
