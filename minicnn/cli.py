@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from minicnn.commands import doctor, evaluate, gradcheck, predict, summary, train
 from minicnn.version import __version__
@@ -18,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = _parser().parse_args(argv)
     try:
-        return _run(args)
+        with args.waiting if "waiting" in args else nullcontext():
+            return _run(args)
     except KeyboardInterrupt:
         print(f"minicnn {args.command}: stopped", file=sys.stderr)
         return 130

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minicnn.testing import causes
+from minicnn.testing import causes, points
+from minicnn.testing.conventions import Arrays, ContractError, Subject
+from minicnn.testing.derivatives import DOUBLE, Precision
 from minicnn.testing.equivalents import Equivalent
 from minicnn.testing.report import Fault, Report
-from minicnn.testing.subjects import Arrays, ContractError, Subject
 
 Kinks = Literal["between", "one side", "skip"]
 
@@ -23,12 +24,11 @@ class Stop(Exception):
 
 
 class Check:
-    """One check of one subject. ``manners`` runs the pass and sets y, dy and gradients."""
+    """One check of one subject at one point. A pass sets y, dy and gradients."""
 
     y: np.ndarray
     dy: np.ndarray
     gradients: Arrays
-    cache: Any
 
     def __init__(
         self,
@@ -36,53 +36,97 @@ class Check:
         against: Equivalent | None,
         updates: frozenset[str],
         rng: np.random.Generator,
+        arrays: Arrays | None = None,
+        precision: Precision = DOUBLE,
     ) -> None:
         self.subject, self.against, self.updates, self.rng = subject, against, updates, rng
+        self.precision, self.given = precision, arrays is None
         self.report = Report(repr(subject), subject.names)
+        self.misshaped: set[str] = set()  # arguments whose gradient has another shape
+        self.narrow: set[str] = set()  # arguments whose gradient is rounded to float32
+        self.ignores_upstream = False  # backward gives the gradient of dy = 1
+        self.y_dtype = np.dtype(np.float64)
+        self.protected = False  # forward or backward writes to what it is given
         # As they lie in memory where they are float64 already: backward may depend on that.
+        self.dtype = np.dtype(precision.dtype if subject_is_narrow(subject) else np.float64)
         self.arrays = tuple(
-            a if a is None or a.dtype.kind != "f" or a.dtype == np.float64 else a.astype(np.float64)
-            for a in subject.arrays
-        )
+            a if a is None or a.dtype.kind != "f" or a.dtype == self.dtype
+            else a.astype(self.dtype)
+            for a in (subject.arrays if arrays is None else arrays)
+        )  # fmt: skip
 
     def fresh(self, arrays: Arrays) -> Arrays:
         """Return the arrays, those that forward is meant to write to as copies."""
         return tuple(
-            a.copy() if a is not None and name in self.updates else a
+            np.array(a) if a is not None and (self.protected or name in self.updates) else a
             for name, a in zip(self.subject.names, arrays, strict=True)
         )
 
+    def differentiable(self, i: int) -> bool:
+        """Tell whether argument ``i`` is an array of floats with a gradient."""
+        array, gradients = self.arrays[i], getattr(self, "gradients", None)
+        if array is None or array.dtype.kind != "f":
+            return False
+        return gradients is None or gradients[i] is not None
+
     def value(self, arrays: Arrays) -> np.ndarray:
         """Return y of other arrays."""
-        return self.subject.value(self.fresh(arrays))
+        return wide(self.subject.value(self.fresh(arrays)))
+
+    def run(self, arrays: Arrays | None = None) -> tuple[np.ndarray, Any]:
+        """Return ``(y, cache)`` of a fresh pass."""
+        self.subject.begin()
+        y, cache = self.subject.forward(self.fresh(self.arrays if arrays is None else arrays))
+        self.y_dtype = y.dtype
+        return y, cache
+
+    def backward(self, dy: np.ndarray, cache: Any) -> Arrays:
+        """Return the gradients as copies; dy is handed over in the dtype of y."""
+        gradients = self.subject.backward(dy.astype(self.y_dtype, copy=False), cache)
+        return tuple(None if g is None else np.array(g) for g in gradients)
+
+    def answer(self, dy: np.ndarray, arrays: Arrays | None = None) -> Arrays:
+        """Return the gradients of a fresh forward and backward."""
+        return self.backward(dy.copy(), self.run(arrays)[1])
 
     def along(self, i: int, direction: np.ndarray | int) -> Callable[[complex], np.ndarray]:
         """Return t -> y with argument ``i`` moved by t along a direction or an element."""
-        array = self.arrays[i]
-        assert array is not None
 
         def at(t: complex) -> np.ndarray:
-            moved = array.astype(complex if isinstance(t, complex) else np.float64, order="C")
-            if isinstance(direction, np.ndarray):
-                moved += t * direction
-            else:
-                moved.reshape(-1)[direction] += t
-            return self.value((*self.arrays[:i], moved, *self.arrays[i + 1 :]))
+            return self.value(
+                (*self.arrays[:i], self.moved(i, t, direction), *self.arrays[i + 1 :])
+            )
 
         return at
 
-    def random(self) -> Arrays:
-        """Return arrays of the same shapes with ordinary numbers, which hide less than zeros."""
-        return tuple(
-            np.asarray(self.rng.standard_normal(a.shape))
-            if a is not None and a.dtype.kind == "f"
-            else a
-            for a in self.arrays
-        )
+    def moved(self, i: int, t: complex, direction: np.ndarray | int) -> np.ndarray:
+        """Return argument ``i`` moved by t along a direction or an element."""
+        array = self.arrays[i]
+        assert array is not None
+        kind = complex if isinstance(t, complex) else self.dtype
+        moved = array.astype(kind, order="C")
+        if isinstance(direction, np.ndarray):
+            moved += (t * direction).astype(kind)
+        else:
+            moved.reshape(-1)[direction] += t
+        return moved
 
-    def fault(self, what: str, text: str, cause: str | None = None, stop: bool = False) -> None:
+    def random(self) -> Arrays:
+        """Return arrays of the same shapes with ordinary numbers, which hide less than zeros.
+
+        What has no gradient is data, such as labels, and stays.
+        """
+        return points.ordinary(self)
+
+    def fault(
+        self, what: str, text: str, cause: str | None = None, *, stop: bool = False,
+        manners: bool = False,
+    ) -> None:  # fmt: skip
         """Report what is wrong; with ``stop``, nothing more is checked."""
-        self.report.faults.append(Fault(what, text, cause))
+        fault = Fault(what, text, cause)
+        kept = self.report.manners if manners else self.report.faults
+        if str(fault) not in map(str, kept):
+            kept.append(fault)
         if stop:
             raise Stop
 
@@ -96,7 +140,7 @@ class Check:
         except ContractError as error:
             self.report.checked = not begins
             self.fault(where, str(error), stop=True)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             cause = causes.of_exception(error)
             if self.against is not None:
                 cause = causes.of_rejection(error, self.arrays, self.against) or cause
@@ -104,6 +148,16 @@ class Check:
             self.report.error = error
             text = f"it raised {type(error).__name__}: {error}{_place(error.__traceback__)}"
             self.fault(where, text, cause, stop=True)
+
+
+def wide(y: np.ndarray) -> np.ndarray:
+    """Return y in float64, or complex: differences of float32 lose no more digits then."""
+    return np.asarray(y, np.complex128 if np.iscomplexobj(y) else np.float64)
+
+
+def subject_is_narrow(subject: Subject) -> bool:
+    """Tell whether all floats of a subject are given in float32, to be checked in it."""
+    return getattr(subject, "narrow", False)
 
 
 def _place(traceback: TracebackType | None) -> str:

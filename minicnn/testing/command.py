@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import ast
-import difflib
-import importlib
-import importlib.util
-import sys
-import traceback
-from collections.abc import Sequence
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minicnn import ops
 from minicnn.testing.checker import gradcheck
+from minicnn.testing.conventions import autograd
+from minicnn.testing.loading import load
 from minicnn.testing.report import GradientError
 
 
@@ -28,98 +23,57 @@ def run(
     training: bool = True,
     examples: int = 100,
     seed: int = 0,
+    *,
+    forward: str | None = None,
+    backward: str | None = None,
+    parameters: Sequence[str] = (),
+    dtype: str | None = None,
+    strict: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[int, str]:
     """Return the exit code and the report. Raises ValueError on bad input.
 
-    The code is 0 if the gradients are right, 1 if not, 2 if nothing could be said.
+    The code is 0 if the gradients are right, 1 if not, 2 if nothing could be said. ``say`` is told
+    what is being done.
     """
     rng = np.random.default_rng(seed)
-    thing = load(target, rng)
-    equivalent = load(torch, rng) if torch else None
-    if not inputs:
-        return _drawn(thing, target, options, equivalent, examples, seed)
-    arrays = [array(text, rng) for text in inputs]
     try:
+        say(f"loading {target}")
+        thing = load(target, rng)
+        equivalent = load(torch, rng) if torch else None
+        say(f"checking {target}")
+        if not inputs:
+            if forward or backward or parameters:
+                raise ValueError("--forward, --backward and --parameter need --input.")
+            return _drawn(thing, target, options, equivalent, examples, seed, dtype, say)
         report = gradcheck(
-            thing, *arrays, options=_options(options), training=training, torch=equivalent,
-            seed=seed, raises=False,
+            thing, *(array(text, rng) for text in inputs), options=_options(options),
+            training=training, torch=equivalent, seed=seed, raises=False, strict=strict,
+            forward=forward, backward=backward, parameters=_pairs(parameters), dtype=dtype,
         )  # fmt: skip
     except TypeError as error:
         raise ValueError(str(error).removeprefix("gradcheck: ")) from error
+    except SystemExit as error:
+        raise ValueError(
+            f"{target} ended the process by exit({error.code}) before anything could be said. Take "
+            "exit() and sys.exit() out of it."
+        ) from error
     if not report.checked or (report.ok and not report.compared):
         return 2, str(report)
     return (0 if report.ok else 1), str(report)
 
 
-def load(target: str, rng: np.random.Generator) -> Any:
-    """Return what ``MODULE:OBJECT`` or ``FILE.py:OBJECT`` names. OBJECT may be an expression."""
-    where, colon, expression = target.partition(":")
-    if not colon or not where or not expression:
-        raise ValueError(
-            f"{target!r} is no MODULE:OBJECT, such as minicnn.ops:relu, mylayers.py:Scale(3) or "
-            '"minicnn.nn:Conv2d(3, 4, 3, rng=rng)".'
-        )
-    module = _file(Path(where)) if where.endswith(".py") else _module(where)
-    names = {"np": np, "rng": rng, **vars(module)}
-    if expression not in names and expression.isidentifier():
-        # A module within a package, which is an attribute only once it has been imported.
-        spec = f"{where}.{expression}"
-        if hasattr(module, "__path__") and importlib.util.find_spec(spec) is not None:
-            return importlib.import_module(spec)
-    try:
-        return eval(expression, names)  # the user's own code, as if it stood in the module
-    except NameError as error:
-        public = [n for n in vars(module) if not n.startswith("_")]
-        near = difflib.get_close_matches(str(error.name), public) or public[:12]
-        raise ValueError(
-            f"{where} has no {error.name}. Did you mean {', '.join(near) or 'another file'}?"
-        ) from error
-    except Exception as error:
-        raise ValueError(f"{target}: {type(error).__name__}: {error}.") from error
-
-
-def _module(name: str) -> ModuleType:
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as python -m does: the current folder
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            hint = " (pip install torch)" if error.name == "torch" else ""
+def _pairs(texts: Sequence[str]) -> dict[str, str] | None:
+    """Return what --parameter gives, NAME=GRADIENT, as a dictionary."""
+    found = {}
+    for text in texts:
+        name, equals, gradient = text.partition("=")
+        if not equals or not name or not gradient:
             raise ValueError(
-                f"there is no module {error.name}{hint}. Give a module that Python finds from "
-                "here, or a file with its path: layers.py:Scale(3)."
-            ) from error
-        raise ValueError(f"{name} cannot be imported: {error}.") from error
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{name} cannot be imported: {_said(error)}") from error
-
-
-def _file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file.")
-    # A name of its own: a file inspect.py must not take the place of Python's.
-    spec = importlib.util.spec_from_file_location(f"minicnn_gradcheck_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[spec.name]
-        raise ValueError(f"{path}: {_said(error)}") from error
-    return module
-
-
-def _said(error: BaseException) -> str:
-    """Return an error as text, with the line of the file it comes from."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    at = f" ({Path(last.filename).name}, line {last.lineno})"
-    if isinstance(error, SyntaxError):
-        at = ""  # its text says so
-    return f"{type(error).__name__}: {error}{at}"
+                f"--parameter {text!r}: write it as name=gradient, such as filters=g_filters."
+            )
+        found[name] = gradient
+    return found or None
 
 
 def array(text: str, rng: np.random.Generator) -> np.ndarray | None:
@@ -155,10 +109,13 @@ def _options(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _drawn(
-    thing: Any, target: str, options: Sequence[str], equivalent: Any, examples: int, seed: int
-) -> tuple[int, str]:
+    thing: Any, target: str, options: Sequence[str], equivalent: Any, examples: int, seed: int,
+    dtype: str | None, say: Callable[[str], None],
+) -> tuple[int, str]:  # fmt: skip
     """Check an operation of minicnn on calls drawn by its strategy."""
     name = next((n for n in ops.__all__ if getattr(ops, n) is thing), None)
+    if name is None and (told := autograd.advice(thing)):
+        raise ValueError(told)
     if name is None:
         raise ValueError(
             f"{target} needs --input: the shape of each array that forward takes, in their order, "
@@ -176,14 +133,21 @@ def _drawn(
         ) from error
     from hypothesis import seed as hypothesis_seed
 
+    calls = 0
+
     def operation() -> Any:
+        nonlocal calls
+        calls += 1
+        say(f"checking {target}: call {calls} of {examples}" if calls <= examples
+            else f"{target} is wrong: looking for the smallest call that shows it ({calls})")  # fmt: skip
         return thing
 
-    test = check_op(CALLS[name](), examples=examples, torch=equivalent)(operation)
+    # Of our own operations manners count, always.
+    test = check_op(
+        CALLS[name](), examples=examples, torch=equivalent, dtype=dtype, strict=True
+    )(operation)
     try:
         hypothesis_seed(seed)(test)()
     except GradientError as error:
         return 1, str(error)
-    except TypeError as error:
-        raise ValueError(str(error).removeprefix("gradcheck: ")) from error
     return 0, f"{name}: the gradients are right on {examples} drawn calls."

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from minicnn.testing.checker import gradcheck
+from minicnn.testing.points import KINDS, Kind
 from minicnn.testing.strategies import Call
 
 Make = Callable[[], Any]
@@ -36,11 +37,11 @@ def check_op(
     _check_inputs("check_op", inputs)
 
     def decorate(make: Make) -> Test:
-        def test(drawn: Any) -> None:
+        def test(drawn: Any, also: list[Kind]) -> None:
             __tracebackhide__ = True
-            _check(make, drawn, how)
+            _check(make, drawn, {"points": also, **how})
 
-        return _as_test(test, make, examples, drawn=inputs)
+        return _as_test(test, make, examples, drawn=inputs, also=_also)
 
     return decorate
 
@@ -57,13 +58,17 @@ def check_layer(
     modes = st.just(how.pop("training")) if "training" in how else st.booleans()
 
     def decorate(make: Make) -> Test:
-        def test(drawn: Any, training: bool) -> None:
+        def test(drawn: Any, training: bool, also: list[Kind]) -> None:
             __tracebackhide__ = True
-            _check(make, drawn, {**how, "training": training})
+            _check(make, drawn, {"points": also, **how, "training": training})
 
-        return _as_test(test, make, examples, drawn=inputs, training=modes)
+        return _as_test(test, make, examples, drawn=inputs, training=modes, also=_also)
 
     return decorate
+
+
+# One other point for each example: the examples differ themselves.
+_also: st.SearchStrategy[list[Kind]] = st.sampled_from(KINDS).map(lambda kind: [kind])
 
 
 def split(drawn: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

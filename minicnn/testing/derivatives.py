@@ -14,13 +14,42 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-# From 1e-3 down to 1e-7. The first loses the fewest digits to rounding; the others are for where
-# forward bends within a step, as ReLU does close to 0.
-STEPS = tuple(2.0**-k for k in (10, 13, 17, 20, 23))
+
+class Precision(NamedTuple):
+    """What is exact enough where code computes in one precision.
+
+    Attributes
+        eps        the distance of 1 to the next number
+        steps      of differences. The first loses the fewest digits to rounding; the others are
+                   for where forward bends within a step, as ReLU does close to 0
+        tiny       moves that change y by rounding alone
+        tolerance  of the terms that an element of the gradient is the sum of
+        rounding   of the greatest element, and of dy
+        jump       of the greatest output: what moves more than this in a tiny step has jumped
+    """
+
+    dtype: Any
+    eps: float
+    steps: tuple[float, ...]
+    tiny: tuple[float, ...]
+    tolerance: float
+    rounding: float
+    jump: float
+
+
+# Steps from 1e-3 down to 1e-7; in float32, which has seven digits and not sixteen, from 1/16.
+DOUBLE = Precision(
+    np.float64, 2.0**-52, tuple(2.0**-k for k in (10, 13, 17, 20, 23)), (2.0**-30, 2.0**-31),
+    tolerance=1e-7, rounding=1e-12, jump=1e-6,
+)  # fmt: skip
+SINGLE = Precision(
+    np.float32, 2.0**-23, tuple(2.0**-k for k in (4, 5, 6, 8, 10)), (2.0**-14, 2.0**-15),
+    tolerance=5e-4, rounding=2e-6, jump=1e-2,
+)  # fmt: skip
 COMPLEX_STEP = 2.0**-70
 
 Along = Callable[[complex], np.ndarray]  # t -> y(x + t*v)
@@ -33,6 +62,7 @@ class Kink(NamedTuple):
     right: np.ndarray
     kinked: np.ndarray  # which outputs
     jumps: bool  # the values themselves differ to both sides
+    steep: bool = False  # the slope is infinite, as that of a root at 0
 
 
 def central(along: Along, step: float) -> np.ndarray:
@@ -57,7 +87,9 @@ def slope(along: Along, step: float, dy: np.ndarray, rounded: np.ndarray) -> Slo
     return Slope(float(terms.sum()), float(np.abs(terms).sum()), noise)
 
 
-def rounding(alongs: Sequence[Along], y: np.ndarray, elsewhere: np.ndarray) -> np.ndarray:
+def rounding(
+    alongs: Sequence[Along], y: np.ndarray, elsewhere: np.ndarray, precision: Precision = DOUBLE
+) -> np.ndarray:
     """Return how far rounding may move each output: some of its last digits, or what is seen.
 
     Where forward loses digits within, y wavers by more than its last digits when x moves by next
@@ -65,14 +97,14 @@ def rounding(alongs: Sequence[Along], y: np.ndarray, elsewhere: np.ndarray) -> n
     """
     wavers = np.zeros(y.shape)
     for along in alongs:
-        for tiny in (2.0**-30, 2.0**-31):
+        for tiny in precision.tiny:
             wavers = np.fmax(wavers, np.abs(along(tiny) - 2 * y + along(-tiny)))
-    wavers = np.where(wavers > 1e-6 * np.abs(y).max(initial=0), 0, wavers)  # that is a jump
-    last_digits = 16 * np.finfo(np.float64).eps * np.abs(y)
+    wavers = np.where(wavers > precision.jump * np.abs(y).max(initial=0), 0, wavers)  # that is a jump
+    last_digits = 16 * precision.eps * np.abs(y)
     return np.where(elsewhere != y, np.maximum(last_digits, 4 * wavers), 0)
 
 
-def kink(along: Along) -> Kink | None:
+def kink(along: Along, precision: Precision = DOUBLE) -> Kink | None:
     """Return the kink at t = 0, or None where y is smooth.
 
     Where y is smooth, the difference between right and left slope shrinks with the step; at a
@@ -80,17 +112,21 @@ def kink(along: Along) -> Kink | None:
     """
     y = along(0.0)
     gaps, left, right = [], y, y
-    for step in STEPS[2:]:
+    for step in precision.steps[2:]:
         after, before = along(step), along(-step)
         left, right = (y - before) / step, (after - y) / step
         gaps.append(np.abs(right - left))
-    noise = 16 * np.finfo(np.float64).eps * np.abs(y) / STEPS[-1]
+    noise = 16 * precision.eps * np.abs(y) / precision.steps[-1]
     size = np.maximum(np.abs(left), np.abs(right))
     kinked = (gaps[-1] > 1e-3 * size + noise) & (gaps[-1] > 0.5 * gaps[-2])
     if not kinked.any():
         return None
-    jumps = bool((kinked & (gaps[-1] > 4 * gaps[-2])).any())
-    return Kink(left, right, kinked, jumps)
+    # Where y jumps, slopes grow as fast as steps shrink; where a root has its pole, more slowly.
+    growth = np.where(kinked, gaps[-1] / np.maximum(gaps[-2], np.finfo(np.float64).tiny), 0)
+    steps = precision.steps
+    jumps = bool((growth > 0.5 * steps[-2] / steps[-1]).any())
+    steep = bool((growth > 1.1).any()) and not jumps
+    return Kink(left, right, kinked, jumps, steep)
 
 
 def complex_step(along: Along) -> np.ndarray | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.testing.subjects import Arrays, LayerSubject, Subject, subject_of
+from minicnn.testing.conventions import Arrays, LayerSubject, Subject, subject_of
 
 
 class Equivalent:
@@ -78,7 +78,9 @@ class _Pair(Equivalent):
         options = self.options if options is None else options
         subject = subject_of(self.thing, _copies(arrays), options, self.training)
         y, cache = subject.forward(subject.arrays)
-        return y, subject.backward(dy, cache) if dy is not None else ()
+        if dy is None or np.shape(y) != dy.shape:
+            return y, ()
+        return y, subject.backward(dy, cache)
 
 
 class _Torch(Equivalent):
@@ -129,8 +131,8 @@ class _Torch(Equivalent):
             if tensor is not None and tensor.is_floating_point():
                 tensor.requires_grad_()
         y = function(*inputs, **options)
-        if dy is not None:
-            y.backward(torch.tensor(dy))
+        if dy is not None and tuple(y.shape) == dy.shape and y.requires_grad:
+            y.backward(torch.tensor(dy, dtype=y.dtype))
         self._module = function if self.module else None
         gradients = tuple(None if t is None or t.grad is None else t.grad.numpy() for t in leaves)
         return y.detach().numpy(), gradients

@@ -44,12 +44,16 @@ class Report:
     subject: str
     names: tuple[str, ...] = ()  # of all arguments
     arguments: list[Argument] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)  # of the gradients
+    manners: list[Fault] = field(default_factory=list)  # of the way they are computed
     notes: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)  # float arrays without a gradient
     against: str | None = None  # the equivalent that it was compared with
     checked: bool = True  # False: forward could not be run
     error: BaseException | None = None  # that forward or backward raised
+    strict: bool = False  # whether manners count
+    points: list[str] = field(default_factory=list)  # where else the gradients were compared
+    precision: str = ""  # in which it was checked, where it is not float64
 
     @property
     def compared(self) -> bool:
@@ -58,12 +62,13 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return not self.faults
+        """Whether the gradients are right; with ``strict``, whether manners are good as well."""
+        return not self.faults and not (self.strict and self.manners)
 
     @property
     def causes(self) -> list[str]:
         """The likely causes that were named, the most telling first."""
-        return [fault.cause for fault in self.faults if fault.cause]
+        return [fault.cause for fault in [*self.faults, *self.manners] if fault.cause]
 
     def __str__(self) -> str:
         lines = [f"{self.subject}: {self._verdict()}"]
@@ -71,6 +76,10 @@ class Report:
             lines += ["", *_table(self.arguments)]
         if self.faults:
             lines += ["", *map(str, self.faults)]
+        if self.manners:
+            lines += ["", f"Manners ({self._weight()}):", *map(str, self.manners)]
+        if self.points:
+            lines += ["", f"Also compared at {', '.join(self.points)}."]
         if self.notes:
             lines += ["", *dict.fromkeys(self.notes)]
         return "\n".join(lines)
@@ -78,14 +87,21 @@ class Report:
     def _verdict(self) -> str:
         if not self.checked:
             return "could not be checked"
-        if not self.ok:
+        if self.faults:
             return "WRONG"
         if not self.compared:
             return "nothing was compared"
         text = "the gradients are right"
+        if self.precision:
+            text += f" (in {self.precision}, in which it computes)"
         if self.against:
             text += f", and those of {self.against}"
+        if self.strict and self.manners:
+            text += ", the manners are not"
         return text + (f"; not checked: {', '.join(self.unchecked)}" if self.unchecked else "")
+
+    def _weight(self) -> str:
+        return "strict: they count" if self.strict else "strict=True or --strict makes them count"
 
 
 class GradientError(AssertionError):

@@ -1,0 +1,140 @@
+"""Which mistake makes a gradient wrong in this way?
+
+Each file knows some mistakes, and replays them: what would backward give if this one had been made?
+A cause is named if that reproduces the wrong gradient, at the numbers at hand and at random ones,
+which no coincidence survives. The first that does so is named; the more specific come first.
+Where none does, none is named.
+
+    behaviour    backward asked again: another dy, another seed, another cache
+    amounts      a factor, a sign, nothing, an error of rounding
+    kinks        ties
+    arguments    a parameter forgotten, one argument for another, a kernel turned
+    geometry     stride, dilation, padding forgotten
+    statistics   means and variances taken for constants, wrong counts, wrong axes
+    sums         an axis or a window left out
+    places       the right numbers elsewhere, zeros where y moves
+    shapes       a gradient of another shape
+    values       forward against its equivalent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minicnn.testing.causes import (
+    amounts,
+    arguments,
+    behaviour,
+    geometry,
+    kinks,
+    places,
+    statistics,
+    sums,
+)
+from minicnn.testing.causes.amounts import factor, numbers_of
+from minicnn.testing.causes.arguments import TURNS
+from minicnn.testing.causes.evidence import Evidence, at_ordinary_numbers
+from minicnn.testing.causes.shapes import of_exception, of_shape
+from minicnn.testing.causes.texts import (
+    ACCUMULATION,
+    ALIAS,
+    BORDER,
+    BRANCH,
+    CACHE_USED_UP,
+    COUNT,
+    DILATION_FORGOTTEN,
+    DTYPE,
+    FLAT,
+    FLIPPED,
+    FORGOTTEN,
+    INFINITE,
+    INPUT_WRITTEN,
+    KEEPDIMS,
+    LAST_ENTRY,
+    MEAN,
+    MEMOISED,
+    MEMORY_ORDER,
+    MISPLACED,
+    NARROW,
+    NOT_LINEAR,
+    OUTPUT_FOR_INPUT,
+    OVERFLOW,
+    OVERWRITES,
+    PADDING_FORGOTTEN,
+    PARTIAL,
+    PRODUCT,
+    RANDOM,
+    RANDOM_BACKWARD,
+    SHIFTED,
+    SIGN,
+    SKIP,
+    SMALL,
+    SOFTMAX_AXIS,
+    STALE,
+    STATISTICS,
+    STRIDE_FORGOTTEN,
+    SWAPPED,
+    SWAPPED_ARGUMENTS,
+    TIES_SHARED,
+    TIES_TO_ALL,
+    TIES_TO_NONE,
+    TRANSPOSED,
+    TURNED_WEIGHT,
+    UNREACHABLE,
+    UNREACHED,
+    UPSTREAM_IGNORED,
+    UPSTREAM_WRITTEN,
+    VARIANCE,
+    ZERO,
+)
+from minicnn.testing.causes.values import of_rejection, of_values
+
+if TYPE_CHECKING:
+    from minicnn.testing.check import Check
+
+Replay = Callable[[Evidence], str | None]
+
+# The most specific first: what fits a later one may be an accident of what an earlier one is.
+FIRST: tuple[Replay, ...] = (
+    amounts.small, amounts.infinite, behaviour.noise, behaviour.upstream, amounts.zero, kinks.ties,
+)  # fmt: skip
+REPLAYS: tuple[Replay, ...] = (
+    amounts.times, amounts.skip, arguments.forgotten, arguments.exchanged, arguments.turned_weight,
+    arguments.output_for_input, arguments.turned, statistics.softmax, statistics.keepdims,
+    statistics.count, statistics.constants, geometry.forgotten_option, sums.last_entry,
+    sums.accumulation, geometry.shifted, sums.partial, places.flat, places.unreached,
+    behaviour.alias, places.permuted,
+)  # fmt: skip
+
+
+def of_gradient(
+    check: Check, i: int, wrong: np.ndarray, at_kinks: np.ndarray, adjoint_holds: bool
+) -> str | None:
+    """Return the likely cause of a wrong gradient of argument ``i``, or None."""
+    here = Evidence(check, i, wrong, at_kinks, adjoint_holds)
+    for test in FIRST:
+        if cause := test(here):
+            return cause.format(name=here.name)
+    if np.isin(wrong, at_kinks).all():
+        return None
+    other = at_ordinary_numbers(check, i)
+    if other is not None and (cause := amounts.small(other)) and not here.shows:
+        return cause
+    for test in REPLAYS:
+        cause = _reproduced(test, here, other)
+        if cause:
+            return cause.format(name=here.name)
+    return None
+
+
+def _reproduced(test: Replay, here: Evidence, other: Evidence | None) -> str | None:
+    """Return what the test says, if it says so at the numbers at hand and at random ones."""
+    said = test(other or here)
+    if said is None or other is None:
+        return said
+    if here.at_kinks.size or not here.shows:
+        return said  # at kinks differences say little
+    return said if test(here) == said else None

@@ -1,0 +1,104 @@
+"""Pairs of functions, modules with two functions, and one function that gives loss and gradient."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from minicnn.testing.conventions import isolation
+from minicnn.testing.conventions.calls import (
+    Pass,
+    arguments,
+    keywords,
+    named,
+    names_of,
+    positional,
+    value_and_cache,
+)
+from minicnn.testing.conventions.names import assigned
+from minicnn.testing.conventions.subject import Arrays, ContractError, Subject
+
+
+class FunctionSubject(Subject):
+    """``forward(x, ...) -> (y, cache)`` and ``backward(dy, cache)``, and other forms of a pair."""
+
+    def __init__(
+        self, thing: Any, pair: tuple[Callable, Callable], arrays: Arrays, options: Mapping[str, Any]
+    ) -> None:
+        self._pristine, self._thing = pair, thing
+        # What backward takes in the place of dy and of the cache is no option, whatever its name.
+        own = {p.name for p in positional(pair[1])[:2]}
+        self._takes = (keywords(pair[1]) - own) & options.keys()
+        super().__init__(named(thing), names_of(pair[0], len(arrays)), arrays, options)
+        self.begin()
+
+    def begin(self) -> None:
+        self._now = copy.deepcopy(self.options)
+
+    def forward(self, arrays: Arrays) -> tuple[np.ndarray, Any]:
+        isolation.seed()
+        forward, backward = isolation.copied(self._pristine)
+        return value_and_cache(forward(*arrays, **self._now), arrays, backward, (forward, backward))
+
+    def backward(self, dy: np.ndarray, cache: Pass) -> Arrays:
+        backward = cache.owner[1]
+        options = {name: self._now[name] for name in self._takes}
+        values, self.takes_dy = arguments(backward, self.names, cache, dy)
+        returned = backward(*values, **options)
+        found, self.answered = assigned(returned, self.names, self.inputs, self.arrays)
+        return tuple(None if g is None else np.asarray(g) for g in found)
+
+    def varied(self, name: str, value: Any) -> Subject | None:
+        if name not in self.options:
+            return None
+        return FunctionSubject(
+            self._thing, self._pristine, self.arrays, {**self.options, name: value}
+        )
+
+
+class LossAndGradientSubject(Subject):
+    """One function that returns ``(loss, gradient)``: of its first array, of several, or by name."""
+
+    takes_dy = False
+
+    def __init__(self, function: Callable, arrays: Arrays, options: Mapping[str, Any]) -> None:
+        self._pristine = function
+        super().__init__(named(function), names_of(function, len(arrays)), arrays, options)
+        self.begin()
+
+    def begin(self) -> None:
+        self._now = copy.deepcopy(self.options)
+
+    def forward(self, arrays: Arrays) -> tuple[np.ndarray, Any]:
+        isolation.seed()
+        function = isolation.copied(self._pristine)
+        loss, gradients = loss_and_gradients(function(*arrays, **self._now), self.name)
+        return loss, Pass(gradients, True, loss, arrays, None)
+
+    def backward(self, dy: np.ndarray, cache: Pass) -> Arrays:
+        gradients = cache.cache
+        one = len(gradients) == 1 and not isinstance(gradients[0], Mapping)
+        if one and np.shape(gradients[0]) != np.shape(self.arrays[0]):
+            # Of one gradient the shape tells whose it is: loss(x, y, W) gives that of W.
+            same = [i for i, a in enumerate(self.arrays)
+                    if a is not None and a.dtype.kind == "f" and a.shape == np.shape(gradients[0])]  # fmt: skip
+            if len(same) == 1:
+                gradients = (None,) * same[0] + tuple(gradients)
+        found, self.answered = assigned(gradients, self.names, self.inputs, self.arrays)
+        return tuple(None if g is None else np.array(g * dy) for g in found)
+
+
+def loss_and_gradients(result: Any, name: str) -> tuple[np.ndarray, tuple[Any, ...]]:
+    """Return the loss as an array, and the gradients that came with it."""
+    if not isinstance(result, (tuple, list)) or len(result) < 2 or np.size(result[0]) != 1:
+        raise ContractError(
+            f"{name} has no backward and did not return (loss, gradient) with one number as the "
+            "loss. Give a pair (forward, backward), an object with both, or such a function."
+        )
+    loss, *gradients = result
+    if len(gradients) == 1 and isinstance(gradients[0], (tuple, list)):
+        gradients = list(gradients[0])
+    return np.asarray(loss, np.result_type(np.asarray(loss).dtype, np.float32)), tuple(gradients)
