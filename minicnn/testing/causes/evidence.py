@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 JACOBIAN = 4_000_000  # numbers, about, that are measured of the derivative
 ELEMENTS = 3000
-REPLAYED = 120  # elements of a replay that asks forward again
+REPLAYED = 60  # elements of a replay that asks forward again
 
 
 class Evidence:
@@ -125,7 +125,8 @@ class Evidence:
                ) -> np.ndarray | None:  # fmt: skip
         """Return the gradient of <dy, value> at other arrays, NaN where not measured.
 
-        The argument may have become larger than it was: its elements are its first ones.
+        None if it is not the wrong gradient along some direction: that is seen at once. The
+        argument may have become larger than it was: its elements are its first ones.
         """
         array = arrays[self.i]
         assert array is not None
@@ -135,6 +136,8 @@ class Evidence:
         inside = np.unravel_index(elements, self.gradient.shape)
         step = self.check.precision.steps[2 if self.check.precision is DOUBLE else 1]
         found = np.full(self.gradient.shape, np.nan)
+        if not self._fits_along_a_direction(value, arrays, dy, step):
+            return None
         try:
             for place in zip(*inside, strict=True):
 
@@ -147,6 +150,27 @@ class Evidence:
         except Exception:  # this is no legal call
             return None
         return found
+
+    def _fits_along_a_direction(
+        self, value: Callable[[Arrays], np.ndarray], arrays: Arrays, dy: np.ndarray, step: float
+    ) -> bool:
+        array = arrays[self.i]
+        assert array is not None
+        v = np.random.default_rng(2).standard_normal(self.gradient.shape)
+        longer = np.zeros(array.shape)
+        longer[tuple(slice(0, size) for size in v.shape)] = v
+
+        def along(t: complex) -> np.ndarray:
+            moved = np.asarray(array + t * longer, float)
+            return value((*arrays[: self.i], moved, *arrays[self.i + 1 :]))
+
+        try:
+            slope = float((dy * central(along, step)).sum())
+        except Exception:  # this is no legal call
+            return False
+        terms = self.gradient * v
+        size = float(np.abs(terms).sum()) + abs(slope)
+        return bool(abs(slope - terms.sum()) <= 100 * self.exact * size)
 
     def with_argument(self, j: int, other: np.ndarray) -> np.ndarray | None:
         """Return the gradient by differences with argument ``j`` replaced."""
