@@ -43,6 +43,7 @@ class Check:
         self.precision, self.given = precision, arrays is None
         self.report = Report(repr(subject), subject.names)
         self.misshaped: set[str] = set()  # arguments whose gradient has another shape
+        self.known: set[str] = set()  # arguments found wrong at another point
         self.narrow: set[str] = set()  # arguments whose gradient is rounded to float32
         self.ignores_upstream = False  # backward gives the gradient of dy = 1
         self.y_dtype = np.dtype(np.float64)

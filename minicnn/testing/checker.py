@@ -183,6 +183,7 @@ class _Run:
         here = Check(check.subject, None, self.updates, np.random.default_rng(self.seed),
                      point.arrays, check.precision)  # fmt: skip
         here.protected = check.protected
+        here.known = {fault.what for fault in check.report.faults}
         try:
             y, _ = here.run()
             if not _finite(y) or not elsewhere.keeps_its_meaning(check, point, y):
@@ -199,9 +200,8 @@ class _Run:
                     slopes.compare(here, self.kinks, min(self.elements, ELEMENTS_ELSEWHERE))
         if not here.report.checked:
             return
-        known = {fault.what for fault in check.report.faults}
         for fault in here.report.faults:
-            if fault.what not in known:
+            if fault.what not in here.known:
                 fault.text = f"with {point.title}: {fault.text}"
                 check.report.faults.append(fault)
         check.report.error = check.report.error or here.report.error

@@ -172,7 +172,8 @@ def _shapes(check: Check) -> None:
         elif gradient.shape != array.shape:
             check.misshaped.add(name)
             text = f"the gradient has shape {gradient.shape} where {name} has {array.shape}"
-            check.fault(name, text, causes.of_shape(check, i))
+            if name not in check.known:
+                check.fault(name, text, causes.of_shape(check, i))
         else:
             kept[i] = wide(gradient)
             if gradient.dtype != check.y_dtype:

@@ -34,11 +34,16 @@ DIRECTIONS = 4
 
 
 def compare(check: Check, kinks: Kinks, elements: int, inputs_only: bool = False) -> None:
-    """Compare every gradient that there is with differences of forward."""
+    """Compare every gradient that there is with differences of forward.
+
+    What is known to be wrong from elsewhere is passed over, and with ``inputs_only`` parameters.
+    """
     for i, (name, array, gradient) in enumerate(
         zip(check.subject.names, check.arrays, check.gradients, strict=True)
     ):
         if array is None or array.dtype.kind != "f" or name in check.misshaped:
+            continue
+        if name in check.known:
             continue
         if gradient is None:
             check.report.unchecked.append(f"{name} (backward has no gradient of it)")
@@ -51,9 +56,10 @@ def together(check: Check) -> bool:
 
     A quick look: a gradient that is wrong shows itself along nearly every direction.
     """
+    passed_over = check.misshaped | check.known
     moving = [
         i for i, g in enumerate(check.gradients)
-        if g is not None and check.differentiable(i) and check.subject.names[i] not in check.misshaped
+        if g is not None and check.differentiable(i) and check.subject.names[i] not in passed_over
     ]  # fmt: skip
     for _ in range(2):
         vs = {i: directions(check.arrays[i].shape, 2, check.rng)[1] for i in moving}  # type: ignore[union-attr]

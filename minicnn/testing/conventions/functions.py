@@ -19,7 +19,7 @@ from minicnn.testing.conventions.calls import (
     value_and_cache,
 )
 from minicnn.testing.conventions.names import assigned
-from minicnn.testing.conventions.subject import Arrays, ContractError, Subject
+from minicnn.testing.conventions.subject import Arrays, ContractError, Subject, with_option
 
 
 class FunctionSubject(Subject):
@@ -52,11 +52,10 @@ class FunctionSubject(Subject):
         return tuple(None if g is None else np.asarray(g) for g in found)
 
     def varied(self, name: str, value: Any) -> Subject | None:
-        if name not in self.options:
+        options = with_option(self.options, name, value)
+        if options is None:
             return None
-        return FunctionSubject(
-            self._thing, self._pristine, self.arrays, {**self.options, name: value}
-        )
+        return FunctionSubject(self._thing, self._pristine, self.arrays, options)
 
 
 class LossAndGradientSubject(Subject):

@@ -27,6 +27,7 @@ from minicnn.testing.conventions.subject import (
     ContractError,
     Subject,
     is_geometry,
+    with_option,
 )
 
 
@@ -215,11 +216,13 @@ class ObjectSubject(Subject):
         return {**own, **super().integers()}
 
     def varied(self, name: str, value: Any) -> Subject | None:
-        thing, options = isolation.copied(self._pristine), dict(self.options)
-        if name in options:
-            options[name] = value
+        thing = isolation.copied(self._pristine)
+        options = with_option(self.options, name, value)
+        if options is not None:
+            pass
         elif name in getattr(thing, "__dict__", {}):
             setattr(thing, name, value)
+            options = self.options
         else:
             return None
         return ObjectSubject(

@@ -61,7 +61,11 @@ class Subject:
 
     def integers(self) -> dict[str, Any]:
         """Return the options that are integers or pairs of them, by name."""
-        return {k: v for k, v in self.options.items() if is_geometry(v)}
+        found = {k: v for k, v in self.options.items() if is_geometry(v)}
+        for k, inside in self.options.items():  # conv_param = {"stride": 2, "pad": 1}
+            if isinstance(inside, dict):
+                found |= {f"{k}.{name}": v for name, v in inside.items() if is_geometry(v)}
+        return found
 
     def varied(self, name: str, value: Any) -> Subject | None:
         """Return the same subject with one of ``integers`` changed, or None."""
@@ -74,6 +78,14 @@ class Subject:
             if a is not None
         ]
         return f"{self.name}({', '.join(shapes)})"
+
+
+def with_option(options: Mapping[str, Any], name: str, value: Any) -> dict[str, Any] | None:
+    """Return the options with one of ``integers`` changed, or None if there is no such."""
+    outer, dot, inner = name.partition(".")
+    if outer not in options:
+        return None
+    return {**options, outer: {**options[outer], inner: value} if dot else value}
 
 
 def is_geometry(value: Any) -> bool:

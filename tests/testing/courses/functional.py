@@ -163,7 +163,7 @@ def sigmoid_with_output(x):
 
 
 AFFINE = numbers(4, 2, 3), numbers(6, 5, seed=4), numbers(5, seed=5)
-IMAGES = numbers(2, 3, 5, 5), numbers(4, 3, 3, 3, seed=4), numbers(4, seed=5)
+IMAGES = numbers(2, 2, 4, 5), numbers(3, 2, 3, 3, seed=4), numbers(3, seed=5)
 NORM = numbers(6, 3), np.ones(3), np.zeros(3)
 COLUMNS = numbers(3, 5), numbers(4, 3, seed=4), numbers(4, 1, seed=5)
 SVM = numbers(4, 3), numbers(5, 4, seed=4), labels(5, 3)
