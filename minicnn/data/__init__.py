@@ -3,6 +3,7 @@
 from minicnn.data.dataset import DataError, Dataset, Normalization, Splits, normalization
 from minicnn.data.images import read_image
 from minicnn.data.loader import Augment, Loader, normalize
+from minicnn.data.prepare import DigitError, PreparedDigit, prepare_digit
 from minicnn.data.sources import NAMES, available, data_root, load
 
 __all__ = [
@@ -10,13 +11,16 @@ __all__ = [
     "Augment",
     "DataError",
     "Dataset",
+    "DigitError",
     "Loader",
     "Normalization",
+    "PreparedDigit",
     "Splits",
     "available",
     "data_root",
     "load",
     "normalization",
     "normalize",
+    "prepare_digit",
     "read_image",
 ]
