@@ -21,6 +21,18 @@ whole_networks = pytest.mark.skipif(
     numba.config.DISABLE_JIT, reason="whole networks take too long as plain Python"
 )
 
+# Each argument enters as a factor: the sum of the magnitudes of all terms is the same call on
+# absolute values.
+MULTILINEAR = {
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
+    "conv2d",
+    "fold",
+    "linear",
+    "nll_loss",
+    "unfold",
+}
+
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}  # relative to the scale of the result
 
 

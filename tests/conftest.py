@@ -7,10 +7,21 @@ time; the default where CI is set), ``brief`` (few, for slow ways to run) or ``t
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
-from tests import annotations, oracle
+from tests import annotations
+from tests.pytorch import MISSING, REASON
+
+try:
+    from tests import oracle
+except ModuleNotFoundError as error:
+    if error.name not in MISSING:
+        raise
+    oracle = None  # type: ignore[assignment]
 
 # No deadlines: the first call of a kernel compiles it.
 settings.register_profile("dev", max_examples=25, deadline=None)
@@ -22,9 +33,28 @@ settings.load_profile(PROFILE)
 
 
 def pytest_configure() -> None:
-    oracle.prepare()
+    if oracle:
+        oracle.prepare()
     annotations.enforce()
 
 
 def pytest_report_header() -> list[str]:
-    return [f"oracle: {oracle.description()}", f"hypothesis examples: {PROFILE}"]
+    answers = oracle.description() if oracle else "none: torch is not installed"
+    return [f"oracle: {answers}", f"hypothesis examples: {PROFILE}"]
+
+
+class Module(pytest.Module):
+    """A file of tests; it is skipped where it imports torch and there is none."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            missing = getattr(error.__cause__, "name", None)
+            if missing not in MISSING:
+                raise
+            raise pytest.skip.Exception(REASON.format(missing), allow_module_level=True) from error
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    return Module.from_parent(parent, path=module_path)

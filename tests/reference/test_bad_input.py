@@ -19,8 +19,9 @@ from reference.train import memory
 from reference.train.command import _settle, read_config
 from reference.train.machine import join
 from reference.train.run import Run
-from tests.reference.conftest import Tiny, write_images
+from tests.reference.conftest import write_images
 from tests.reference.test_train import CPU, SHORT, run_of
+from tests.reference.tiny import Tiny
 
 WRONG = [
     (["no-such"], "There is no model or preset 'no-such'. Presets: lenet5-mnist, "),
