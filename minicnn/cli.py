@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from minicnn.commands import doctor, evaluate, gradcheck, predict, summary, train
 from minicnn.version import __version__
@@ -30,10 +32,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     from minicnn.checkpoint import CheckpointError
     from minicnn.data import DataError
+    from minicnn.models.own import NetworkChanged
     from minicnn.train import Interrupted, TrainError
 
+    def tell(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"minicnn {args.command}: {message}", file=sys.stderr)
+
     try:
-        code = args.run(args) or 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", NetworkChanged)
+            warnings.showwarning = tell  # one line, without a place in our source
+            code = args.run(args) or 0
         sys.stdout.flush()
     except BrokenPipeError:
         raise

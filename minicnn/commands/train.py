@@ -13,6 +13,7 @@ from minicnn.commands.options import (
     add_plan_options,
     folder_name,
     model_names,
+    whole_model,
     whole_name,
 )
 
@@ -28,7 +29,10 @@ def add(commands: Any) -> None:
         epilog="Options that are not given come from the recipe of the model and the data set.",
     )
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="lenet5, resnet20, ...; a wrong one lists all"
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="lenet5, resnet20, ... (a wrong one lists all), or of your own FILE.py:OBJECT",
     )
     parser.add_argument(
         "--data",
@@ -61,6 +65,7 @@ def _run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from minicnn import evaluation, train
+    from minicnn.models import own
     from minicnn.recipes import recipe_for
 
     options = {k: v for k, v in vars(args).items() if k not in _NOT_OF_THE_RECIPE}
@@ -68,20 +73,20 @@ def _run(args: argparse.Namespace) -> None:
         options["milestones"] = tuple(options["milestones"])
     if args.resume is not None:
         _refuse_with_resume(args, options)
-        run = train.resume(args.resume, args.data_dir)
+        run = train.resume(args.resume, args.data_dir, model=args.model)
     else:
         if args.model is None:
             raise ValueError(f"which model? Known: {model_names()}.")
-        name = whole_name(args.data or "digits")
-        recipe = recipe_for(args.model, name, **options)
-        folder = args.out or Path("runs", folder_name(args.model, name))
+        name, model = whole_name(args.data or "digits"), whole_model(args.model)
+        recipe = recipe_for(model, name, **options)
+        folder = args.out or Path("runs", folder_name(model, name))
         run = train.start(recipe, folder, args.data_dir, numbered=args.out is None)
     recipe = run.recipe
     train_n, validation_n, test_n = (len(part) for part in run.splits)
     parameters = sum(param.data.size for param in run.model.parameters())
     print(
-        f"{recipe.model} ({parameters:,} parameters) on {recipe.data}: {train_n:,} images to "
-        f"train, {validation_n:,} to validate, {test_n:,} to test\n"
+        f"{own.short(recipe.model)} ({parameters:,} parameters) on {recipe.data}: "
+        f"{train_n:,} images to train, {validation_n:,} to validate, {test_n:,} to test\n"
         f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), epochs: {recipe.epochs}, "
         f"images a batch: {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
     )
@@ -140,10 +145,13 @@ def epoch_line(row: dict[str, float], epochs: int) -> str:
 
 def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> None:
     """Raise where an option would be ignored because the run has its own."""
+    from minicnn.models import own
     from minicnn.train import TrainError, read_config
 
-    recipe = read_config(args.resume).recipe
-    if args.model not in (None, recipe.model):
+    config = read_config(args.resume)
+    recipe, network = config.recipe, config.network
+    moved = network is not None and args.model is not None and own.is_own(args.model)
+    if not moved and args.model not in (None, recipe.model):
         raise TrainError(
             f"{args.resume} is a run of {recipe.model}, not of {args.model}. Leave the model out, "
             f"or start a run of {args.model} in another folder."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from minicnn.data import cifar, digits, images, mnist
+from minicnn.data import arrays, cifar, digits, images, mnist
 from minicnn.data.dataset import DataError, Dataset, Splits, set_apart
 from minicnn.shapes import did_you_mean, integer
 
@@ -58,11 +58,32 @@ def load(
         train, test = cifar.load(data_root(data_dir))
     elif kind == "imagefolder" and path:
         train, held, test = images.load_folder(name, Path(path).expanduser())
+    elif name == arrays.NAME:
+        raise DataError(
+            "The images of this run were arrays, and only Python has them. Name a data set by "
+            "--data, or in Python give the arrays again."
+        )
     else:
         near = did_you_mean(kind, NAMES)
         if name and Path(name).expanduser().exists():
             near = f" Did you mean imagefolder:{name}?"
         raise DataError(f"There is no data set {name!r}.{near} Known are {', '.join(NAMES)}.")
+    return divide(name, train, held, test, validation=validation, seed=seed)
+
+
+def divide(
+    name: str,
+    train: Dataset,
+    held: Dataset | None = None,
+    test: Dataset | None = None,
+    *,
+    validation: float | None = None,
+    seed: int = 0,
+) -> Splits:
+    """Return the three parts; ``held``, for validation, and ``test`` are set apart if not given.
+
+    Raises DataError where there are too few images, or a fraction is given for a part that is.
+    """
     if test is None:
         train, test = set_apart(train, TEST_FRACTION, TEST_SEED, "test")
     if held is None:

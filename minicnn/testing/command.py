@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import ast
-import difflib
-import importlib
-import importlib.util
-import sys
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from minicnn import ops
+from minicnn.objects import load
 from minicnn.testing.checker import gradcheck
 from minicnn.testing.report import GradientError
 
@@ -34,8 +28,8 @@ def run(
     The code is 0 if the gradients are right, 1 if not, 2 if nothing could be said.
     """
     rng = np.random.default_rng(seed)
-    thing = load(target, rng)
-    equivalent = load(torch, rng) if torch else None
+    thing = load(target, rng=rng)
+    equivalent = load(torch, rng=rng) if torch else None
     if not inputs:
         return _drawn(thing, target, options, equivalent, examples, seed)
     arrays = [array(text, rng) for text in inputs]
@@ -49,77 +43,6 @@ def run(
     if not report.checked or (report.ok and not report.compared):
         return 2, str(report)
     return (0 if report.ok else 1), str(report)
-
-
-def load(target: str, rng: np.random.Generator) -> Any:
-    """Return what ``MODULE:OBJECT`` or ``FILE.py:OBJECT`` names. OBJECT may be an expression."""
-    where, colon, expression = target.partition(":")
-    if not colon or not where or not expression:
-        raise ValueError(
-            f"{target!r} is no MODULE:OBJECT, such as minicnn.ops:relu, mylayers.py:Scale(3) or "
-            '"minicnn.nn:Conv2d(3, 4, 3, rng=rng)".'
-        )
-    module = _file(Path(where)) if where.endswith(".py") else _module(where)
-    names = {"np": np, "rng": rng, **vars(module)}
-    if expression not in names and expression.isidentifier():
-        # A module within a package, which is an attribute only once it has been imported.
-        spec = f"{where}.{expression}"
-        if hasattr(module, "__path__") and importlib.util.find_spec(spec) is not None:
-            return importlib.import_module(spec)
-    try:
-        return eval(expression, names)  # the user's own code, as if it stood in the module
-    except NameError as error:
-        public = [n for n in vars(module) if not n.startswith("_")]
-        near = difflib.get_close_matches(str(error.name), public) or public[:12]
-        raise ValueError(
-            f"{where} has no {error.name}. Did you mean {', '.join(near) or 'another file'}?"
-        ) from error
-    except Exception as error:
-        raise ValueError(f"{target}: {type(error).__name__}: {error}.") from error
-
-
-def _module(name: str) -> ModuleType:
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as python -m does: the current folder
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            hint = " (pip install torch)" if error.name == "torch" else ""
-            raise ValueError(
-                f"there is no module {error.name}{hint}. Give a module that Python finds from "
-                "here, or a file with its path: layers.py:Scale(3)."
-            ) from error
-        raise ValueError(f"{name} cannot be imported: {error}.") from error
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{name} cannot be imported: {_said(error)}") from error
-
-
-def _file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file.")
-    # A name of its own: a file inspect.py must not take the place of Python's.
-    spec = importlib.util.spec_from_file_location(f"minicnn_gradcheck_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[spec.name]
-        raise ValueError(f"{path}: {_said(error)}") from error
-    return module
-
-
-def _said(error: BaseException) -> str:
-    """Return an error as text, with the line of the file it comes from."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    at = f" ({Path(last.filename).name}, line {last.lineno})"
-    if isinstance(error, SyntaxError):
-        at = ""  # its text says so
-    return f"{type(error).__name__}: {error}{at}"
 
 
 def array(text: str, rng: np.random.Generator) -> np.ndarray | None:
