@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help
+from minicnn.commands.options import Help, add_own
 
 
 def add(commands: Any) -> None:
@@ -21,6 +21,7 @@ def add(commands: Any) -> None:
         action="store_true",
         help="exchange dark and light, for digits written dark on light",
     )
+    add_own(parser)
     parser.set_defaults(run=_run)
 
 
@@ -32,7 +33,7 @@ def _run(args: argparse.Namespace) -> None:
 
     if args.top < 1:
         raise ValueError(f"--top must be at least 1, got {args.top}.")
-    model, config = train.load_model(args.folder)
+    model, config = train.load_model(args.folder, args.model)
     c, h, w = config.image
     images = np.stack([data.read_image(path, (h, w), c) for path in args.images])
     if args.invert:
