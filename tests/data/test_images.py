@@ -292,17 +292,13 @@ def test_sixteen_bits_of_every_kind_are_refused(tmp_path, kind):
 
 def test_an_empty_class_folder_is_named(pets):
     (pets / "eel").mkdir()
-    with pytest.raises(
-        DataError, match=r"pets/eel has no image .*: it is empty\. Put"
-    ):
+    with pytest.raises(DataError, match=r"pets/eel has no image .*: it is empty\. Put"):
         load(f"imagefolder:{pets}")
 
 
 def test_no_class_folders(tmp_path, save_image):
     save_image(tmp_path / "pile" / "1.png", grey())
-    with pytest.raises(
-        DataError, match=r"pile has no class folders, but 1 image without one\."
-    ):
+    with pytest.raises(DataError, match=r"pile has no class folders, but 1 image without one\."):
         load(f"imagefolder:{tmp_path / 'pile'}")
 
 
