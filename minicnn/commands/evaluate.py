@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help, add_data_dir, add_own, some, whole_name
+from minicnn.commands.options import Help, add_data_dir, add_own, some
 
 
 def add(commands: Any) -> None:
@@ -29,7 +29,7 @@ def _run(args: argparse.Namespace) -> None:
     from minicnn.models import own
 
     model, config = train.load_model(args.folder, args.model)
-    name = config.recipe.data if args.data is None else whole_name(args.data)
+    name = config.recipe.data if args.data is None else data.whole_name(args.data)
     cut = config.content["data"].get("cut")
     if cut and name == config.recipe.data:
         raise train.TrainError(

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from minicnn.commands.options import add_data_dir, whole_name
-from minicnn.data import DataError
+from minicnn.commands.options import add_data_dir
+from minicnn.data import DataError, whole_name
 from minicnn.data.class_folders import Passed
 from reference.data.examine import examine
 from reference.data.files import counts, list_all

@@ -111,6 +111,7 @@ class Run:
         self.loss_sum, self.correct, self.seen = 0.0, 0, 0  # over those batches
         self.seconds = 0.0  # spent on those batches
         self.history: list[dict[str, float]] = []
+        self.scores: Scores | None = None  # on the test images, once the run is finished
 
     # ---- where the run stands
 
@@ -290,6 +291,7 @@ class Run:
         self.model.load_state_dict(best)
         test = self.splits.test
         scores = evaluate(self._for_inference(), test, self.normalization, impl=self.recipe.impl)
+        self.scores = scores
         kernels = [p.data for p in self.model.parameters() if p.data.ndim == 4]
         run_folder.write_outcome(
             self.folder, self.history, scores, test.labels, test.classes,
