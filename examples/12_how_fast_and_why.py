@@ -2,13 +2,14 @@
 # # How fast is a convolution, and why?
 #
 # One layer, one image, 115,605,504 multiply-adds. Six programs compute it, with the same result up
-# to rounding, and the slowest takes thousands of times as long as the fastest. Where does the time
-# go, if not into the arithmetic? And what bounds the fastest?
+# to rounding. On the machine that this was written on, the slowest took thousands of times as long
+# as the fastest. Where does the time go, if not into the arithmetic? And what bounds the fastest?
 #
 # Run it with `python examples/12_how_fast_and_why.py` (a quarter of a minute). Speed depends on
-# the machine: what is claimed here holds on any, and yours are printed and drawn in three pictures
-# under `runs/12_how_fast_and_why/`. All is measured on one core. Cores multiply the speed by their
-# number at best, and change none of the reasons.
+# the machine, and on what else it does: so no time and no rate is claimed here. Yours are printed
+# and drawn in three pictures under `runs/12_how_fast_and_why/`. What is claimed, counts and errors,
+# holds on any machine. All is measured on one core. Cores multiply the speed by their number at
+# best, and change none of the reasons.
 
 # %%
 import argparse
@@ -175,8 +176,6 @@ for name, time_taken in taken.items():
 assert max(errors.values()) < 1e-6
 assert 1.5 < errors["Winograd"] / errors["direct"] < 3
 assert max(errors, key=errors.__getitem__) == "Winograd"
-assert taken["Python"] > 1000 * taken["Winograd"]
-assert taken["loops, compiled"] > 10 * min(taken["direct"], taken["Winograd"])
 
 # %% [markdown]
 # In `ladder.png` each step down is one idea: a compiler, vectors, sums that stay in registers, no
@@ -263,13 +262,18 @@ for name, rate in reached.items():
     print(f"{name:13} {rate:7.1f} GFLOP/s, {rate / roof:.2f} of the roof")
 
 # %% [markdown]
-# In `roofline.png` ReLU reaches less than a tenth of the peak, and no better program would help: it
-# hangs on the slope. The direct convolution lies under the flat part, where only fewer operations
-# help. And Winograd's point lies, if your machine is like ours, where nothing can lie: above the
-# roof. Its rate counts the products of the definition, 144 for each 36 that it multiplies.
+# In `roofline.png` ReLU's place is on the slope, far below the peak. Faster arithmetic would not
+# help it, fewer bytes would. The direct convolution's place is under the flat part, where only
+# fewer operations help.
+#
+# A point above the roof breaks no law. It shows what the roof left out, and there are two such
+# points to look for. Winograd's rate counts the products of the definition, 144 for each 36 that it
+# multiplies. And the slope is the bandwidth of one pass over three vectors of 4 MB: ReLU lies above
+# it where a processor keeps more of ReLU's two arrays in its caches than of these three vectors. A
+# product of NumPy that is slow (an older BLAS, or one held to an older processor) lowers the flat
+# part, and the convolutions rise above it.
 
 # %%
-assert reached["ReLU"] < 0.1 * peak
 slope = np.geomspace(1 / 16, 1024, 200)
 figure = paper.empty(7.2, 4.6)
 axes = figure.subplots()

@@ -133,7 +133,7 @@ run(*torchrun, *recipe, "--out", str(folder / "two"))
 # %%
 def losses(name: str) -> np.ndarray:
     """Return the loss of each step of a run."""
-    with (folder / name / "steps.csv").open() as file:
+    with (folder / name / "steps.csv").open(encoding="utf-8") as file:
         return np.array([float(row["loss"]) for row in csv.DictReader(file)])
 
 

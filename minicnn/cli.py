@@ -1,4 +1,4 @@
-"""The command ``minicnn``: train, evaluate, predict, summary, gradcheck, doctor.
+"""The command ``minicnn``: train, evaluate, predict, summary, export, gradcheck, doctor.
 
 What can be foreseen to go wrong ends with one line on stderr and exit code 2; Ctrl-C with 130.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
-from minicnn.commands import doctor, evaluate, gradcheck, predict, summary, train
+from minicnn.commands import doctor, evaluate, export, gradcheck, predict, summary, train
 from minicnn.version import __version__
 
 
@@ -32,10 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     from minicnn.checkpoint import CheckpointError
     from minicnn.data import DataError
+    from minicnn.models.own import NetworkChanged
     from minicnn.train import Interrupted, TrainError
 
+    def tell(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"minicnn {args.command}: {message}", file=sys.stderr)
+
     try:
-        code = args.run(args) or 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", NetworkChanged)
+            warnings.showwarning = tell  # one line, without a place in our source
+            code = args.run(args) or 0
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -56,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"minicnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, evaluate, predict, summary, gradcheck, doctor):
+    for command in (train, evaluate, predict, summary, export, gradcheck, doctor):
         command.add(commands)
     return parser
 

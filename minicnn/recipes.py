@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
-from minicnn import optim
+from minicnn import objects, optim
 from minicnn.backend import IMPLS, Impl
-from minicnn.models import find
+from minicnn.models import find, own
 from minicnn.nn import Module
 from minicnn.nn.init import SCHEMES
 from minicnn.shapes import check_choice, integer
@@ -37,7 +37,7 @@ class Plan:
     out of range, and for one that the chosen optimiser or schedule would ignore.
     """
 
-    model: str
+    model: str  # a name as models.create takes it
     data: str  # a name as data.load takes it
     epochs: int = 10
     batch_size: int = 64
@@ -108,7 +108,10 @@ class Plan:
 
     def check_model(self) -> None:
         """Raise ValueError, with the known names, where there is no network of that name."""
-        find(self.model)
+        if own.is_own(self.model):
+            objects.split(self.model)
+        else:
+            find(self.model)
 
     def build_schedule(self, steps: int) -> optim.Schedule:
         """Return the learning rate by the number of the step, for ``steps`` steps an epoch."""

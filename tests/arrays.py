@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numba
@@ -20,6 +20,18 @@ trains = pytest.mark.skipif(
 whole_networks = pytest.mark.skipif(
     numba.config.DISABLE_JIT, reason="whole networks take too long as plain Python"
 )
+
+# Each argument enters as a factor: the sum of the magnitudes of all terms is the same call on
+# absolute values.
+MULTILINEAR = {
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
+    "conv2d",
+    "fold",
+    "linear",
+    "nll_loss",
+    "unfold",
+}
 
 TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}  # relative to the scale of the result
 
@@ -47,6 +59,18 @@ def on_threads(count: int) -> Iterator[None]:
         yield
     finally:
         numba.set_num_threads(before)
+
+
+def assert_threads_change_no_bit(results: Callable[[], Iterable[np.ndarray]]) -> None:
+    """Raise unless ``results()`` has the same bits on one thread and on all that there are."""
+    most = numba.config.NUMBA_NUM_THREADS
+    if most < 2:
+        pytest.skip("Numba is held to one thread")
+    with on_threads(1):
+        alone = [array.tobytes() for array in results()]
+    with on_threads(most):
+        shared = [array.tobytes() for array in results()]
+    assert shared == alone
 
 
 @contextmanager

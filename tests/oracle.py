@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from minicnn.testing.strategies import Call
+from tests.arrays import MULTILINEAR
 
 
 def prepare() -> None:
@@ -74,19 +75,6 @@ def value_and_gradients(
     y.backward(to_torch(dy))
     gradients = tuple(None if t is None else to_numpy(t.grad) for t in tensors[:differentiable])
     return to_numpy(y), dy, gradients
-
-
-# Each argument enters as a factor: the sum of the magnitudes of all terms is the same call on
-# absolute values.
-MULTILINEAR = {
-    "adaptive_avg_pool2d",
-    "avg_pool2d",
-    "conv2d",
-    "fold",
-    "linear",
-    "nll_loss",
-    "unfold",
-}
 
 
 def function_of(call: Call) -> Callable[..., torch.Tensor]:

@@ -72,7 +72,7 @@ def test_json_that_is_damaged_is_named(tmp_path):
 
 
 def test_numbers_that_numpy_has_not_are_named(tmp_path):
-    import torch
+    torch = pytest.importorskip("torch")
     from safetensors.torch import save_file
 
     save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "a.safetensors")

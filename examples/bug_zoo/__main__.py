@@ -74,7 +74,7 @@ def main() -> int:
             print(described(ANIMALS[name], caught, whole=bool(args.animal)))
     print(f"{len(names)} animals, {len(names) - len(catches)} not caught")
     if args.page:
-        args.page.write_text(page(catches))
+        args.page.write_text(page(catches), encoding="utf-8")
     return 0 if len(catches) == len(names) else 1
 
 

@@ -27,6 +27,15 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_own(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a run's own network where the run cannot."""
+    parser.add_argument(
+        "--model",
+        metavar="FILE.py:OBJECT",
+        help="the run's own network, where its file has moved or the run has no name of it",
+    )
+
+
 def add_plan_options(parser: argparse._ActionsContainer) -> None:
     """Add an option for each field of ``minicnn.recipes.Plan``; one not given is not there."""
 
@@ -64,15 +73,11 @@ def add_plan_options(parser: argparse._ActionsContainer) -> None:
         )
 
 
-def whole_name(data: str) -> str:
-    """Return the name of a data set, a path in it made absolute: a run may go on elsewhere."""
-    kind, _, path = data.partition(":")
-    return f"{kind}:{Path(path).expanduser().absolute()}" if path else data
+def whole_model(model: str) -> str:
+    """Return the name of a model; of a reader's own with its file's whole path and its options."""
+    from minicnn.models import own
 
-
-def folder_name(model: str, data: str) -> str:
-    kind, _, path = data.partition(":")
-    return f"{model}-{Path(path).name.removesuffix('.zip') if path else kind}"
+    return own.describe(model).name if own.is_own(model) else model
 
 
 def model_names() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ from minicnn.commands.options import (
     Help,
     add_data_dir,
     add_plan_options,
-    folder_name,
     model_names,
-    whole_name,
+    whole_model,
 )
 
 _NOT_OF_THE_RECIPE = ("command", "run", "model", "data", "data_dir", "out", "resume", "quiet")
@@ -28,7 +26,10 @@ def add(commands: Any) -> None:
         epilog="Options that are not given come from the recipe of the model and the data set.",
     )
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="lenet5, resnet20, ...; a wrong one lists all"
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="lenet5, resnet20, ... (a wrong one lists all), or of your own FILE.py:OBJECT",
     )
     parser.add_argument(
         "--data",
@@ -58,92 +59,37 @@ def add(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
-    from minicnn import evaluation, train
+    from minicnn import train
+    from minicnn.data import whole_name
     from minicnn.recipes import recipe_for
+    from minicnn.run_folder import folder_name
 
     options = {k: v for k, v in vars(args).items() if k not in _NOT_OF_THE_RECIPE}
     if "milestones" in options:
         options["milestones"] = tuple(options["milestones"])
     if args.resume is not None:
         _refuse_with_resume(args, options)
-        run = train.resume(args.resume, args.data_dir)
+        run = train.resume(args.resume, args.data_dir, model=args.model)
     else:
         if args.model is None:
             raise ValueError(f"which model? Known: {model_names()}.")
-        name = whole_name(args.data or "digits")
-        recipe = recipe_for(args.model, name, **options)
-        folder = args.out or Path("runs", folder_name(args.model, name))
+        name, model = whole_name(args.data or "digits"), whole_model(args.model)
+        recipe = recipe_for(model, name, **options)
+        folder = args.out or Path("runs", folder_name(model, name))
         run = train.start(recipe, folder, args.data_dir, numbered=args.out is None)
-    recipe = run.recipe
-    train_n, validation_n, test_n = (len(part) for part in run.splits)
-    parameters = sum(param.data.size for param in run.model.parameters())
-    print(
-        f"{recipe.model} ({parameters:,} parameters) on {recipe.data}: {train_n:,} images to "
-        f"train, {validation_n:,} to validate, {test_n:,} to test\n"
-        f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), epochs: {recipe.epochs}, "
-        f"images a batch: {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
-    )
-    if run.done:
-        print("all epochs are done; here is the result again")
-    elif run.epoch or run.batch:
-        print(f"going on in epoch {min(run.epoch + 1, recipe.epochs)} after batch {run.batch}")
-    # The bar counts images over the whole run, so its rate is images a second and its estimate
-    # the time left until the end.
-    bar = tqdm(
-        total=train_n * recipe.epochs,
-        initial=train_n * run.epoch + run.seen,
-        unit=" images",
-        disable=True if args.quiet else None,
-        dynamic_ncols=True,
-        leave=False,
-        mininterval=0.2,
-    )
-
-    def on_batch(now: train.Progress) -> None:
-        bar.update(now.images)
-        bar.set_postfix_str(f"loss {now.loss:.4f}, accuracy {now.accuracy:.2%}", refresh=False)
-
-    def on_epoch(row: dict[str, float]) -> None:
-        epoch = int(row["epoch"])
-        best = "  best" if run.best["epoch"] == epoch else ""
-        bar.set_description(f"epoch {min(epoch + 1, recipe.epochs)}/{recipe.epochs}", refresh=False)
-        bar.write(epoch_line(row, recipe.epochs) + best, file=sys.stdout)
-
-    bar.set_description(f"epoch {min(run.epoch + 1, recipe.epochs)}/{recipe.epochs}")
-    try:
-        run.fit(on_batch, on_epoch)
-    finally:
-        bar.close()
-    if run.epoch < recipe.epochs:
-        print(f"stopped early: {recipe.patience} epochs without a better validation")
-    scores = run.finish()
-    seconds = sum(row["seconds"] for row in run.history)
-    print(
-        f"test accuracy {scores.accuracy:.2%} (top-{evaluation.TOP_K} {scores.top_k:.2%}, loss "
-        f"{scores.loss:.4f}) on {test_n:,} images, with the weights of epoch "
-        f"{int(run.best['epoch'])}; {seconds:.1f} s of training"
-    )
-    pictures = sorted(path.name for path in run.folder.glob("*.png"))
-    print(f"pictures in {run.folder}: {', '.join(pictures)}")
-
-
-def epoch_line(row: dict[str, float], epochs: int) -> str:
-    """Return what is printed of an epoch."""
-    return (
-        f"epoch {int(row['epoch']):>3}/{epochs}  loss {row['train_loss']:.4f}  accuracy "
-        f"{row['train_accuracy']:7.2%}  validation loss {row['validation_loss']:.4f}  accuracy "
-        f"{row['validation_accuracy']:7.2%}  {row['images_per_second']:,.0f} images/s"
-    )
+    train.follow(run, bar=not args.quiet)
 
 
 def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> None:
     """Raise where an option would be ignored because the run has its own."""
+    from minicnn.data import whole_name
+    from minicnn.models import own
     from minicnn.train import TrainError, read_config
 
-    recipe = read_config(args.resume).recipe
-    if args.model not in (None, recipe.model):
+    config = read_config(args.resume)
+    recipe, network = config.recipe, config.network
+    moved = network is not None and args.model is not None and own.is_own(args.model)
+    if not moved and args.model not in (None, recipe.model):
         raise TrainError(
             f"{args.resume} is a run of {recipe.model}, not of {args.model}. Leave the model out, "
             f"or start a run of {args.model} in another folder."

@@ -78,6 +78,7 @@ class Loader:
                 f"{dataset.name}: a batch of {batch_size} is larger than the data, {len(dataset)} "
                 f"images, and drop_last leaves nothing. Use a batch of at most {len(dataset)}."
             )
+        self.epoch = 0  # that the next ``for`` goes through
         self._images = np.require(dataset.images, requirements=["C", "W"])
         self._table = _table(normalization, dataset.images.shape[3])
 
@@ -85,6 +86,11 @@ class Loader:
         """Batches in an epoch."""
         whole, rest = divmod(len(self.dataset), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[Float32[np.ndarray, "n c h w"], Int64[np.ndarray, " n"]]]:
+        """Yield the batches of an epoch, of another one each time: ``for images, labels in``."""
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return self.batches(epoch)
 
     def batches(
         self, epoch: int = 0, start: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from minicnn.data import cifar, digits, images, mnist
+from minicnn.data import arrays, cifar, digits, images, mnist
 from minicnn.data.dataset import DataError, Dataset, Splits, set_apart
 from minicnn.shapes import did_you_mean, integer
 
@@ -31,6 +31,9 @@ def load(
     *,
     validation: float | None = None,
     seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    zip_encoding: str | None = None,
 ) -> Splits:
     """Return the training, validation and test images of one of ``NAMES``.
 
@@ -40,6 +43,10 @@ def load(
     brings, otherwise a fifth of all, always the same. A set that is not under
     ``data_root(data_dir)`` is downloaded.
 
+    Of a folder, images are read as ``images.Form`` says: with ``size``, each is resized and cut to
+    so many pixels along both sides; ``channels`` makes all grey (1) or RGB (3); ``zip_encoding`` is
+    the code of names in a zip that does not tell. ``train.notes`` says what was passed over.
+
     Raises DataError where the data cannot be had or are damaged, ValueError for a fraction that
     is not between 0 and 1.
     """
@@ -47,6 +54,13 @@ def load(
         raise ValueError(f"load: validation must be between 0 and 1, got {validation}.")
     integer("load", "seed", seed, 0)
     kind, _, path = name.partition(":")
+    of_folder = kind == "imagefolder" and bool(path)
+    form = images.Form(size, channels, zip_encoding)
+    if any(form) and not of_folder:
+        raise DataError(
+            f"{name}: its images have one size and form. --size and --zip-encoding are for "
+            "imagefolder:PATH; leave them out."
+        )
     train: Dataset
     held: Dataset | None = None
     test: Dataset | None = None
@@ -56,15 +70,41 @@ def load(
         train, test = mnist.load(name, data_root(data_dir))
     elif name == "cifar10":
         train, test = cifar.load(data_root(data_dir))
-    elif kind == "imagefolder" and path:
-        train, held, test = images.load_folder(name, Path(path).expanduser())
+    elif of_folder:
+        train, held, test = images.load_folder(name, Path(path).expanduser(), form)
+    elif name == arrays.NAME:
+        raise DataError(
+            "The images of this run were arrays, and only Python has them. Name a data set by "
+            "--data, or in Python give the arrays again."
+        )
     else:
         near = did_you_mean(kind, NAMES)
         if name and Path(name).expanduser().exists():
             near = f" Did you mean imagefolder:{name}?"
         raise DataError(f"There is no data set {name!r}.{near} Known are {', '.join(NAMES)}.")
+    return divide(name, train, held, test, validation=validation, seed=seed)
+
+
+def divide(
+    name: str,
+    train: Dataset,
+    held: Dataset | None = None,
+    test: Dataset | None = None,
+    *,
+    validation: float | None = None,
+    seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    zip_encoding: str | None = None,
+) -> Splits:
+    """Return the three parts; ``held``, for validation, and ``test`` are set apart if not given.
+
+    Raises DataError where there are too few images, or a fraction is given for a part that is.
+    """
     if test is None:
-        train, test = set_apart(train, TEST_FRACTION, TEST_SEED, "test")
+        train, test = set_apart(
+            train, TEST_FRACTION, TEST_SEED, "test", leave=2 if held is None else 1
+        )
     if held is None:
         fraction = VALIDATION_FRACTION if validation is None else validation
         train, held = set_apart(train, fraction, seed, "validation")
@@ -81,3 +121,9 @@ def available(data_dir: str | Path | None = None) -> dict[str, Path | None]:
     root = data_root(data_dir)
     of_mnist = {name: mnist.found(name, root) for name in mnist.FAMILIES}
     return {"digits": digits.found(), **of_mnist, "cifar10": cifar.found(root)}
+
+
+def whole_name(data: str) -> str:
+    """Return the name of a data set, a path in it made absolute: a run may go on elsewhere."""
+    kind, _, path = data.partition(":")
+    return f"{kind}:{Path(path).expanduser().absolute()}" if path else data

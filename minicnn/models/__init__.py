@@ -1,7 +1,8 @@
 """Networks by name.
 
 Every constructor also takes ``weights``, a safetensors file whose names are torchvision's:
-``models.resnet18(weights="resnet18.safetensors")``. ``load_weights`` says what it refuses.
+``models.resnet18(weights="resnet18.safetensors")``. ``load_weights`` says what it refuses. A name
+may also be that of a network of the reader's own, ``FILE.py:OBJECT``; own.py says which.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minicnn.models import own
 from minicnn.models.alexnet import alexnet
 from minicnn.models.densenet import densenet121
 from minicnn.models.googlenet import googlenet, inception_mnist
@@ -59,6 +61,7 @@ __all__ = [
     "inception_mnist",
     "lenet5",
     "load_weights",
+    "own",
     "resnet18",
     "resnet20",
     "resnet32",
@@ -128,7 +131,12 @@ def find(name: str) -> Model:
     """Return how to build the network of that name; an unknown name lists the known ones."""
     if name not in MODELS:
         near = did_you_mean(name, MODELS)
-        raise ValueError(f"There is no model {name!r}.{near} Known: {', '.join(MODELS)}.")
+        if name.endswith(".py"):
+            near = f" Which object in it is the network? Name it: {name}:Net."
+        raise ValueError(
+            f"There is no model {name!r}.{near} Known: {', '.join(MODELS)}. "
+            "One of your own is named FILE.py:OBJECT."
+        )
     return MODELS[name]
 
 
@@ -142,7 +150,10 @@ def create(
     """Return a new network by its name; an unknown name lists the known ones.
 
     Without ``num_classes`` it has those of the data it is known for: 1000 of ImageNet, else 10.
-    ``rng`` draws the first weights, or ``weights`` is a file of them, for ``load_weights``.
+    ``rng`` draws the first weights, or ``weights`` is a file of them, for ``load_weights``. A name
+    of the form ``FILE.py:OBJECT`` is that of a network of the reader's own.
     """
+    if own.is_own(name):
+        return own.build(name, num_classes, weights=weights, rng=rng)
     classes = () if num_classes is None else (num_classes,)
     return find(name).build(*classes, weights=weights, rng=rng)

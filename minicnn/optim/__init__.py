@@ -1,6 +1,6 @@
 """Optimisers, and schedules of their learning rate. Both mean exactly what torch.optim means.
 
-optimizer = SGD(parameters, lr=0.1, momentum=0.9)
+optimizer = SGD(model, lr=0.1, momentum=0.9)
 schedule = Warmup(CosineLR(0.1, T_max=900), total_iters=100)
 for step in range(1000):
     optimizer.zero_grad()

@@ -37,14 +37,13 @@ Source
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
 
 from minicnn.backend import kernel
 from minicnn.optim.checks import number
-from minicnn.optim.optimizer import Optimizer, Parameter
+from minicnn.optim.optimizer import Optimizer, Parameters
 
 
 @kernel
@@ -70,7 +69,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Parameter],
+        params: Parameters,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -127,7 +126,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: Iterable[Parameter],
+        params: Parameters,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

@@ -34,8 +34,20 @@ class Parameter(Protocol):
         """False: no update, as in torch where grad is None."""
 
 
+class HasParameters(Protocol):
+    """What gives its parameters itself: a layer, a network."""
+
+    def parameters(self) -> Iterable[Parameter]:
+        """The parameters, each once."""
+
+
+Parameters = Iterable[Parameter] | HasParameters
+
+
 class Optimizer(ABC):
     """Updates ``params`` in place, step by step, from their gradients.
+
+    ``params`` are parameters, or a network, whose parameters they then are.
 
     Attributes
         params  the parameters, in the order given
@@ -45,7 +57,15 @@ class Optimizer(ABC):
     # What the rule remembers of each parameter, by the names in the state dict.
     remembers: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, params: Iterable[Parameter], lr: float) -> None:
+    def __init__(self, params: Parameters, lr: float) -> None:
+        own = getattr(params, "parameters", None)
+        if callable(own) and not isinstance(params, type):
+            params = own()
+        if isinstance(params, type) or not isinstance(params, Iterable):
+            raise TypeError(
+                f"{self.name}: parameters are needed, or a network that has them, got "
+                f"{params!r}. Use for example {self.name}(model, lr=0.01)."
+            )
         self.params = list(params)
         self._check_params()
         self.lr = lr

@@ -33,14 +33,13 @@ Source
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
 
 from minicnn.backend import kernel
 from minicnn.optim.checks import number
-from minicnn.optim.optimizer import Optimizer, Parameter
+from minicnn.optim.optimizer import Optimizer, Parameters
 
 
 @kernel
@@ -73,7 +72,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Parameter],
+        params: Parameters,
         lr: float,
         momentum: float = 0.0,
         *,

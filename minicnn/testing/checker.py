@@ -176,8 +176,10 @@ class _Run:
         """Compare at another point, and report what is wrong there and was right so far."""
         if not all(np.isfinite(a).all() for a in point.arrays if a is not None):
             return
-        same = (a is b or np.array_equal(a, b) for a, b in zip(point.arrays, check.arrays,
-                                                              strict=True))  # fmt: skip
+        same = (
+            a is b or (a is not None and b is not None and np.array_equal(a, b))
+            for a, b in zip(point.arrays, check.arrays, strict=True)
+        )
         if all(same):
             return
         here = Check(check.subject, None, self.updates, np.random.default_rng(self.seed),
@@ -291,7 +293,7 @@ def _is_narrow(dtype: Any) -> bool:
     try:
         given = np.dtype(dtype)
     except TypeError:
-        given = None  # type: ignore[assignment]
+        given = None
     if given not in (np.float32, np.float64):
         raise ValueError(f"gradcheck: dtype must be float32 or float64, got {dtype!r}.")
     return given == np.float32

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from minicnn import ops
+from minicnn.objects import load
 from minicnn.testing.checker import gradcheck
 from minicnn.testing.conventions import autograd
-from minicnn.testing.loading import load
 from minicnn.testing.report import GradientError
 
 
@@ -39,8 +39,8 @@ def run(
     rng = np.random.default_rng(seed)
     try:
         say(f"loading {target}")
-        thing = load(target, rng)
-        equivalent = load(torch, rng) if torch else None
+        thing = load(target, rng=rng)
+        equivalent = load(torch, rng=rng) if torch else None
         say(f"checking {target}")
         if not inputs:
             if forward or backward or parameters:
@@ -138,14 +138,16 @@ def _drawn(
     def operation() -> Any:
         nonlocal calls
         calls += 1
-        say(f"checking {target}: call {calls} of {examples}" if calls <= examples
-            else f"{target} is wrong: looking for the smallest call that shows it ({calls})")  # fmt: skip
+        if calls <= examples:
+            say(f"checking {target}: call {calls} of {examples}")
+        else:
+            say(f"{target} is wrong; looking for a small call that shows it ({calls})")
         return thing
 
     # Of our own operations manners count, always.
-    test = check_op(
-        CALLS[name](), examples=examples, torch=equivalent, dtype=dtype, strict=True
-    )(operation)
+    test = check_op(CALLS[name](), examples=examples, torch=equivalent, dtype=dtype, strict=True)(
+        operation
+    )
     try:
         hypothesis_seed(seed)(test)()
     except GradientError as error:

@@ -6,8 +6,8 @@ import numpy as np
 
 from minicnn.testing import causes
 from minicnn.testing.check import Check
-from minicnn.testing.equivalents import Equivalent
 from minicnn.testing.conventions import LayerSubject
+from minicnn.testing.equivalents import Equivalent
 
 TOLERANCE = 1e-9  # of the greatest element
 

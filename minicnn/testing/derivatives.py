@@ -99,7 +99,9 @@ def rounding(
     for along in alongs:
         for tiny in precision.tiny:
             wavers = np.fmax(wavers, np.abs(along(tiny) - 2 * y + along(-tiny)))
-    wavers = np.where(wavers > precision.jump * np.abs(y).max(initial=0), 0, wavers)  # that is a jump
+    wavers = np.where(
+        wavers > precision.jump * np.abs(y).max(initial=0), 0, wavers
+    )  # that is a jump
     last_digits = 16 * precision.eps * np.abs(y)
     return np.where(elsewhere != y, np.maximum(last_digits, 4 * wavers), 0)
 

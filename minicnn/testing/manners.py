@@ -152,9 +152,7 @@ def _is_about_the_same(check: Check, arrays: Arrays, y: np.ndarray, gradients: A
 
     How far rounding moves a result is seen from how far a small change of the numbers moves it.
     """
-    exact_arrays = tuple(
-        wide(a) if a is not None and a.dtype.kind == "f" else a for a in arrays
-    )
+    exact_arrays = tuple(wide(a) if a is not None and a.dtype.kind == "f" else a for a in arrays)
     off = tuple(
         np.asarray(a * (1 + 1e-6 * check.rng.uniform(-1, 1, a.shape)))
         if a is not None and a.dtype.kind == "f" else a
@@ -168,12 +166,26 @@ def _is_about_the_same(check: Check, arrays: Arrays, y: np.ndarray, gradients: A
             value = value.copy()
             found = check.subject.backward(check.dy.astype(y.dtype).astype(np.float64), cache)
             passes.append((value, *[None if g is None else np.array(g) for g in found]))
+    with check.catching(f"in {y.dtype}"):  # by rounding alone it may differ as much as this
+        check.subject.begin()
+        near = tuple(a.astype(y.dtype) if a is not None and a.dtype.kind == "f" else a for a in off)
+        value, cache = check.subject.forward(check.fresh(near))
+        found = check.subject.backward(check.dy.astype(y.dtype), cache)
+        passes.append((value.copy(), *[None if g is None else np.array(g) for g in found]))
     names = ("y", *(f"the gradient of {name}" for name in check.subject.names))
-    for name, narrow, exact, moved in zip(names, (y, *gradients), *passes, strict=True):
-        if narrow is None or exact is None or moved is None or not np.isfinite(exact).all():
+    for name, narrow, exact, moved, beside in zip(names, (y, *gradients), *passes, strict=True):
+        if (
+            narrow is None
+            or exact is None
+            or moved is None
+            or beside is None
+            or not np.isfinite(exact).all()
+        ):
             continue
         size = np.abs(exact).max(initial=0)
-        allowed = 1e-3 * size + 100 * np.abs(moved - exact).max(initial=0) + 1e-5
+        with np.errstate(all="ignore"):
+            rounded = np.nan_to_num(np.abs(narrow - beside), nan=0, posinf=0).max(initial=0)
+        allowed = 1e-3 * size + 100 * np.abs(moved - exact).max(initial=0) + 8 * rounded + 1e-5
         if size < np.finfo(y.dtype).max / 1e3 and not np.allclose(
             narrow, exact, rtol=0, atol=allowed
         ):

@@ -163,14 +163,15 @@ def _oblong(check: Check) -> Iterator[Point]:
         return
     cut = tuple(
         np.delete(a, -1, axis=axes[1])
-        if a is not None and i < check.subject.inputs and a.shape == x.shape else a
+        if a is not None and i < check.subject.inputs and a.shape == x.shape
+        else a
         for i, a in enumerate(check.arrays)
     )
     yield Point("an image that is not square", cut, False, resized=True)
 
 
 def keeps_its_meaning(check: Check, point: Point, y: np.ndarray) -> bool:
-    """Tell whether y of a resized point has the shape that a batch of one, or a narrower image, has.
+    """Tell whether y of a resized point is that of a batch of one, or of a narrower image.
 
     If not, the axis was no such axis, or something was broadcast.
     """

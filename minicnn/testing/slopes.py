@@ -57,12 +57,12 @@ def together(check: Check) -> bool:
     A quick look: a gradient that is wrong shows itself along nearly every direction.
     """
     passed_over = check.misshaped | check.known
-    moving = [
-        i for i, g in enumerate(check.gradients)
+    moving = {
+        i: g for i, g in enumerate(check.gradients)
         if g is not None and check.differentiable(i) and check.subject.names[i] not in passed_over
-    ]  # fmt: skip
+    }  # fmt: skip
     for _ in range(2):
-        vs = {i: directions(check.arrays[i].shape, 2, check.rng)[1] for i in moving}  # type: ignore[union-attr]
+        vs = {i: directions(g.shape, 2, check.rng)[1] for i, g in moving.items()}
 
         def along(t: complex, vs: dict[int, np.ndarray] = vs) -> np.ndarray:
             return check.value(
@@ -70,7 +70,7 @@ def together(check: Check) -> bool:
                       for i, a in enumerate(check.arrays))
             )  # fmt: skip
 
-        terms = [check.gradients[i] * v for i, v in vs.items()]  # type: ignore[operator]
+        terms = [moving[i] * v for i, v in vs.items()]
         right = float(sum(t.sum() for t in terms))
         size = float(sum(np.abs(t).sum() for t in terms)) + 1e-10 * float(np.abs(check.dy).sum())
         rounded = 16 * check.precision.eps * np.abs(check.y)
@@ -93,7 +93,9 @@ class Measurement:
         # Where a gradient is 0, backward gives what rounding leaves of terms that cancel.
         self.floor = self.precision.rounding * float(np.abs(check.dy).sum())
         self.tolerance, self.rounding = self.precision.tolerance, self.precision.rounding
-        if check.subject.names[i] in check.narrow:  # backward rounds to float32, whatever forward does
+        if (
+            check.subject.names[i] in check.narrow
+        ):  # backward rounds to float32, whatever forward does
             self.tolerance = max(self.tolerance, 64 * SINGLE.eps)
             self.rounding = max(self.rounding, 8 * SINGLE.eps)
         around = [self.along(v) for v in directions(gradient.shape, 3, check.rng)]

@@ -43,7 +43,9 @@ def _peak() -> int:
     report the parent's peak where its own is lower.
     """
     if sys.platform == "linux":
-        for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
+        for line in (
+            Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     import resource

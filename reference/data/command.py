@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from minicnn.commands.options import add_data_dir, whole_name
-from minicnn.data import DataError
+from minicnn.commands.options import add_data_dir
+from minicnn.data import DataError, whole_name
+from minicnn.data.class_folders import Passed
 from reference.data.examine import examine
-from reference.data.files import Files, counts, list_files, passed_over
+from reference.data.files import counts, list_all
 from reference.data.parts import load
 from reference.data.split import in_english, split
 
@@ -70,7 +71,7 @@ def _split(args: argparse.Namespace) -> None:
     parts, skipped = split(args.source, args.target, args.test, args.seed)
     for text in skipped:
         print(f"left out: {text}")
-    _print_passed_over(args.source, parts)
+    _print_passed_over(list_all(f"imagefolder:{args.source}", args.source)[1])
     train, test = (counts(files) for files in parts.values())
     _print_table(parts["train"].classes, {"train": train, "test": test})
     print(f"{args.target}: to train on it, use --data imagefolder:{args.target}")
@@ -94,7 +95,7 @@ def _stats(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     name = f"imagefolder:{args.path}"
-    parts = list_files(name, args.path)
+    parts, passed = list_all(name, args.path)
     table, bad = {}, 0
     for part, files in parts.items():
         unreadable = examine(name, files.paths, 3).unreadable
@@ -103,7 +104,7 @@ def _report(args: argparse.Namespace) -> None:
         for text in unreadable.values():
             print(f"unreadable: {text}")
         bad += len(unreadable)
-    _print_passed_over(args.path, parts)
+    _print_passed_over(passed)
     classes = parts["train"].classes
     _print_table(classes, table)
     total = sum(sum(column) for column in table.values())
@@ -112,9 +113,9 @@ def _report(args: argparse.Namespace) -> None:
         print("the names are those of Animals-10 in Italian; split translates them")
 
 
-def _print_passed_over(path: Path, parts: dict[str, Files]) -> None:
-    if others := passed_over(path, parts):
-        print(others)
+def _print_passed_over(passed: Passed) -> None:
+    if str(passed):
+        print(passed)
 
 
 def _print_table(classes: Sequence[str], columns: dict[str, Sequence[int]]) -> None:

@@ -34,7 +34,7 @@ def examine(name: str, paths: Sequence[Path], channels: int) -> Examined:
     """Return what is found in the images, from the cache if nothing has changed."""
     place = _cache() / f"{_key(paths, channels)}.json"
     try:
-        known = json.loads(place.read_text())
+        known = json.loads(place.read_text(encoding="utf-8"))
         unreadable = {int(i): why for i, why in known["unreadable"].items()}
         return Examined(np.array(known["occur"], np.int64).reshape(channels, 256), unreadable)
     except (OSError, ValueError, KeyError):

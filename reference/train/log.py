@@ -46,7 +46,7 @@ def _opened(path: Path, first: int) -> Any:
     """Open the file behind its lines of the steps before ``first``."""
     kept = _HEAD
     if first and path.exists():
-        lines = path.read_text().splitlines(keepends=True)[1:]
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
         kept += "".join(line for line in lines if int(line.partition(",")[0]) < first)
     write_whole(path, kept.encode())
     return path.open("a", encoding="utf-8")

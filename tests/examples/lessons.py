@@ -65,7 +65,7 @@ def run(lesson: Path, folder: Path, **environment: str) -> subprocess.CompletedP
 
 def takes(lesson: Path, option: str) -> bool:
     """Return whether the lesson has the option: whether it names it as a string of its own."""
-    nodes = ast.walk(ast.parse(lesson.read_text()))
+    nodes = ast.walk(ast.parse(lesson.read_text(encoding="utf-8")))
     return any(isinstance(node, ast.Constant) and node.value == option for node in nodes)
 
 
@@ -78,7 +78,7 @@ def picture_faults(lesson: Path, folder: Path) -> list[str]:
     pictures = sorted(place.glob("*.png"))
     faults = [] if pictures else [f"no picture was left under {place.relative_to(folder)}"]
     faults += [f"{name} is blank or cut off" for name in map(_unfit, pictures) if name]
-    text = lesson.read_text()
+    text = lesson.read_text(encoding="utf-8")
     named, left = set(re.findall(r"[\w*-]+\.png", text)), [path.name for path in pictures]
     if not takes(lesson, "--quick"):
         missing = (name for name in sorted(named) if not fnmatch.filter(left, name))
@@ -105,7 +105,7 @@ def _unfit(path: Path) -> str:
 
 def form_faults(lesson: Path) -> list[str]:
     """Return in what a lesson has not the form that the others have."""
-    text = lesson.read_text()
+    text = lesson.read_text(encoding="utf-8")
     faults = []
     kinds, cells = _cells(text)
     if not kinds or not text.startswith("# %% [markdown]\n# # "):

@@ -76,7 +76,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         models.create("lenet6")
     assert str(error.value) == (
         "There is no model 'lenet6'. Did you mean lenet5 or alexnet or resnet56? "
-        f"Known: {', '.join(MODELS)}."
+        f"Known: {', '.join(MODELS)}. One of your own is named FILE.py:OBJECT."
     )
     with pytest.raises(ValueError, match=r"^lenet5: variant must be one of tutorial, 1998, got"):
         lenet5(variant="1989")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn import ShapeError, nn
 from minicnn.nn import StateDictError
 from minicnn.nn.module import needs_image
+from tests.pytorch import torch
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -68,7 +68,7 @@ def textbook_file(module: ModuleType) -> Path:
 
 def textbook(path: Path) -> str:
     """Return the code that ``impl="textbook"`` runs: whole functions, or branches of them."""
-    lines, functions, branches = path.read_text().splitlines(), [], []
+    lines, functions, branches = path.read_text(encoding="utf-8").splitlines(), [], []
     for function in ast.parse("\n".join(lines)).body:
         if not isinstance(function, ast.FunctionDef):
             continue

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn.testing.strategies import CALLS, WIDE, Call, Fill
-from tests.arrays import impls
-from tests.oracle import MULTILINEAR
+from tests.arrays import MULTILINEAR, impls
 
 LINEAR = sorted(MULTILINEAR | {"dropout"})
 SMOOTH = ["cross_entropy", "log_softmax", "sigmoid", "softmax", "tanh"]

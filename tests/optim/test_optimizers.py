@@ -7,15 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minicnn.optim import SGD, Adam, AdamW
+from tests.pytorch import torch
 
 STEPS = 50
 SHAPES = [(6, 1, 5, 5), (6,), (3, 20), (1,), (2, 3, 1, 4)]
-TORCH = {SGD: torch.optim.SGD, Adam: torch.optim.Adam, AdamW: torch.optim.AdamW}
 
 decays = st.sampled_from([0.0, 1e-4, 0.1])
 rates = st.floats(1e-4, 0.3)
@@ -69,7 +68,7 @@ def gradients(rng, params):
 def twin(params, kind, options):
     """Return torch's parameters with the same values, and torch's optimiser over them."""
     tensors = [torch.tensor(p.data) for p in params]
-    return tensors, TORCH[kind](tensors, **options)
+    return tensors, getattr(torch.optim, kind.__name__)(tensors, **options)
 
 
 def hand_over(params, tensors):

@@ -8,10 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch.optim import lr_scheduler as theirs
 
 from minicnn.optim import (
     SGD,
@@ -23,11 +21,17 @@ from minicnn.optim import (
     StepLR,
     Warmup,
 )
+from tests.pytorch import torch
 
 STEPS = 60
 
 rates = st.floats(1e-4, 1.0)
 gammas = st.floats(0.1, 1.0)
+
+
+def their(kind, *arguments, **options):
+    """Return torch's schedule of that name."""
+    return getattr(torch.optim.lr_scheduler, kind)(*arguments, **options)
 
 
 @st.composite
@@ -36,16 +40,16 @@ def plain(draw):
     lr = draw(rates)
     kind = draw(st.sampled_from(["constant", "step", "multistep", "cosine"]))
     if kind == "constant":
-        return Constant(lr), lambda o: theirs.ConstantLR(o, factor=1.0)
+        return Constant(lr), lambda o: their("ConstantLR", o, factor=1.0)
     if kind == "step":
         options = {"step_size": draw(st.integers(1, STEPS)), "gamma": draw(gammas)}
-        return StepLR(lr, **options), lambda o: theirs.StepLR(o, **options)
+        return StepLR(lr, **options), lambda o: their("StepLR", o, **options)
     if kind == "multistep":
         milestones = sorted(draw(st.lists(st.integers(1, STEPS + 9), max_size=5)))
         options = {"milestones": milestones, "gamma": draw(gammas)}
-        return MultiStepLR(lr, **options), lambda o: theirs.MultiStepLR(o, **options)
+        return MultiStepLR(lr, **options), lambda o: their("MultiStepLR", o, **options)
     options = {"T_max": draw(st.integers(1, 2 * STEPS)), "eta_min": lr * draw(st.floats(0, 1))}
-    return CosineLR(lr, **options), lambda o: theirs.CosineAnnealingLR(o, **options)
+    return CosineLR(lr, **options), lambda o: their("CosineAnnealingLR", o, **options)
 
 
 @st.composite
@@ -54,8 +58,8 @@ def warmed_up(draw):
     iters, start = draw(st.integers(1, 20)), draw(st.floats(0.01, 1.0))
 
     def sequence(o):
-        first = theirs.LinearLR(o, start_factor=start, total_iters=iters)
-        return theirs.SequentialLR(o, [first, make(o)], [iters])
+        first = their("LinearLR", o, start_factor=start, total_iters=iters)
+        return their("SequentialLR", o, [first, make(o)], [iters])
 
     return Warmup(schedule, iters, start), sequence
 
@@ -75,7 +79,7 @@ def one_cycle(draw):
         "final_div_factor": draw(st.floats(1, 1e5)),
         "three_phase": three,
     }
-    return OneCycleLR(**options), lambda o: theirs.OneCycleLR(o, **options)
+    return OneCycleLR(**options), lambda o: their("OneCycleLR", o, **options)
 
 
 schedules = st.one_of(plain(), warmed_up(), one_cycle())
@@ -93,18 +97,18 @@ def base_lr(schedule):
 
 @settings(deadline=None)
 @given(pair=schedules, kind=st.sampled_from(["sgd", "adam"]))
-@example(pair=(Constant(0.1), lambda o: theirs.ConstantLR(o, factor=1.0)), kind="sgd")
+@example(pair=(Constant(0.1), lambda o: their("ConstantLR", o, factor=1.0)), kind="sgd")
 @example(
     pair=(
         MultiStepLR(0.1, [0, 5, 5, 20]),
-        lambda o: theirs.MultiStepLR(o, [0, 5, 5, 20]),
+        lambda o: their("MultiStepLR", o, [0, 5, 5, 20]),
     ),
     kind="sgd",
 )
 @example(
     pair=(
         OneCycleLR(0.1, STEPS),
-        lambda o: theirs.OneCycleLR(o, 0.1, total_steps=STEPS),
+        lambda o: their("OneCycleLR", o, 0.1, total_steps=STEPS),
     ),
     kind="adam",
 )

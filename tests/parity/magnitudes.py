@@ -16,6 +16,7 @@ import numpy as np
 
 from minicnn.testing.strategies import Call
 from tests import oracle
+from tests.arrays import MULTILINEAR
 
 Arrays = dict[str, np.ndarray | None]
 
@@ -32,14 +33,14 @@ def magnitudes(call: Call, dy: np.ndarray, expected: Arrays) -> Arrays:
         name: None if a is None else np.full(a.shape, np.abs(a[np.isfinite(a)]).max(initial=0))
         for name, a in expected.items()
     }
-    if call.name in oracle.MULTILINEAR | STRAIGHT:
+    if call.name in MULTILINEAR | STRAIGHT:
         arrays = [
             np.abs(a, out=np.empty_like(a)) if a is not None and a.dtype.kind == "f" else a
             for a in call.arrays
         ]
         y, _, gradients = oracle.value_and_gradients(
             oracle.function_of(call),
-            arrays if call.name in oracle.MULTILINEAR else call.arrays,
+            arrays if call.name in MULTILINEAR else call.arrays,
             lambda shape: np.abs(dy, out=np.empty_like(dy)),
             call.differentiable,
         )

@@ -1,4 +1,7 @@
-"""What the tests of the trainer share: a small network, folders of images, and the command."""
+"""What the tests of the trainer share: a small network, folders of images, and the command.
+
+pytest reads this file where torch is missing too, so what needs torch is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import nn
 
 from minicnn import models as ours
 from minicnn.data import data_root
-from reference import models
-from reference.train.command import main
-
-
-class Tiny(nn.Module):
-    """A convolution, batch norm, dropout and a linear layer: some of everything that has state."""
-
-    def __init__(self, num_classes: int = 10) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 4, 3, stride=3, bias=False)
-        self.bn = nn.BatchNorm2d(4)
-        self.fc = nn.Linear(4, num_classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(self.bn(self.conv(x)))
-        return self.fc(F.dropout(x, 0.2, self.training).mean(dim=(2, 3)))
+from tests.pytorch import torch
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +39,9 @@ def _no_pictures(request, monkeypatch) -> None:
 
 @pytest.fixture
 def tiny(monkeypatch) -> str:
+    from reference import models
+    from tests.reference.tiny import Tiny
+
     monkeypatch.setitem(models.MODELS, "tiny", Tiny)
     monkeypatch.setitem(ours.MODELS, "tiny", ours.Model(lambda *_: None, ours.MNIST))
     return "tiny"
@@ -75,6 +63,7 @@ def scaled(request, monkeypatch) -> bool:
 @pytest.fixture
 def train(tmp_path: Path, capsys):
     """Run the command in ``tmp_path/run``, else in ``out``; return (exit code, stdout, stderr)."""
+    from reference.train.command import main
 
     def run(*arguments: str, out: Path | None = None) -> tuple[int, str, str]:
         place = ["--out", str(out or tmp_path / "run")]

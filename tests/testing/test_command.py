@@ -47,6 +47,8 @@ def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
+    if "--torch" in args:
+        pytest.importorskip("torch")
     code = cli.main(["gradcheck", *args])
     captured = capsys.readouterr()
     return code, captured.out + captured.err

@@ -34,63 +34,15 @@ from minicnn.testing.causes import (
     statistics,
     sums,
 )
-from minicnn.testing.causes.amounts import factor, numbers_of
-from minicnn.testing.causes.arguments import TURNS
+from minicnn.testing.causes.amounts import factor as factor
+from minicnn.testing.causes.amounts import numbers_of as numbers_of
+from minicnn.testing.causes.arguments import TURNS as TURNS
 from minicnn.testing.causes.evidence import Evidence, at_ordinary_numbers
-from minicnn.testing.causes.shapes import of_exception, of_shape
-from minicnn.testing.causes.texts import (
-    ACCUMULATION,
-    ALIAS,
-    BORDER,
-    BRANCH,
-    CACHE_USED_UP,
-    COUNT,
-    DILATION_FORGOTTEN,
-    DTYPE,
-    FLAT,
-    FLIPPED,
-    FORGOTTEN,
-    INFINITE,
-    INPUT_WRITTEN,
-    KEEPDIMS,
-    LAST_ENTRY,
-    MEAN,
-    MEMOISED,
-    MEMORY_ORDER,
-    MISPLACED,
-    NARROW,
-    NOT_LINEAR,
-    OUTPUT_FOR_INPUT,
-    OVERFLOW,
-    OVERWRITES,
-    PADDING_FORGOTTEN,
-    PARTIAL,
-    PRODUCT,
-    RANDOM,
-    RANDOM_BACKWARD,
-    SHIFTED,
-    SIGN,
-    SKIP,
-    SMALL,
-    SOFTMAX_AXIS,
-    STALE,
-    STATISTICS,
-    STRIDE_FORGOTTEN,
-    SWAPPED,
-    SWAPPED_ARGUMENTS,
-    TIES_SHARED,
-    TIES_TO_ALL,
-    TIES_TO_NONE,
-    TRANSPOSED,
-    TURNED_WEIGHT,
-    UNREACHABLE,
-    UNREACHED,
-    UPSTREAM_IGNORED,
-    UPSTREAM_WRITTEN,
-    VARIANCE,
-    ZERO,
-)
-from minicnn.testing.causes.values import of_rejection, of_values
+from minicnn.testing.causes.shapes import of_exception as of_exception
+from minicnn.testing.causes.shapes import of_shape as of_shape
+from minicnn.testing.causes.texts import *  # noqa: F403 - each is used by its name
+from minicnn.testing.causes.values import of_rejection as of_rejection
+from minicnn.testing.causes.values import of_values as of_values
 
 if TYPE_CHECKING:
     from minicnn.testing.check import Check

@@ -40,7 +40,9 @@ class Evidence:
         self.wrong, self.at_kinks, self.adjoint_holds = wrong, at_kinks, adjoint_holds
         count = min(array.size, ELEMENTS, JACOBIAN // max(self.y.size, 1) + 60)
         rest = np.setdiff1d(np.arange(array.size), wrong)
-        spare = np.random.default_rng(0).permutation(rest)[: max(count - min(len(wrong), count // 2), 0)]
+        spare = np.random.default_rng(0).permutation(rest)[
+            : max(count - min(len(wrong), count // 2), 0)
+        ]
         self.elements = np.sort(np.concatenate([wrong[: count - len(spare)], spare])).astype(int)
         self.exact = 1e-5 if check.precision is DOUBLE else 2e-2
 
@@ -116,7 +118,8 @@ class Evidence:
         """Whether the gradient differs from the measured one where that is smooth."""
         known = np.isfinite(self.smooth)
         return bool(
-            known.any() and not np.abs(self.gradient - self.smooth)[known].max() <= 1e-6 * self.scale
+            known.any()
+            and not np.abs(self.gradient - self.smooth)[known].max() <= 1e-6 * self.scale
         )
 
     # ---- asked again

@@ -18,7 +18,9 @@ EMPTY = (
     "the gradient is empty: a slice [p:-p] with p = 0 takes nothing, since -0 is 0. Write "
     "[p : p + size]: padding may be 0."
 )
-NOT_RESHAPED = "it is not reshaped back: forward flattens or reshapes {name}; use reshape({name}.shape)."
+NOT_RESHAPED = (
+    "it is not reshaped back: forward flattens or reshapes {name}; use reshape({name}.shape)."
+)
 AXIS_KEPT = (
     "keepdims=True keeps an axis of size 1 that {name} does not have: a sum with keepdims, or a "
     "shape (1, C) where (C,) is meant."
@@ -35,7 +37,7 @@ LEFT_OVER = (
 PADDING_KEPT = (
     "the padding is not cut off: the gradient is that of the padded {name}. Take the part inside."
 )
-PADDING_LOST = "the padding is cut off twice, or where there is none."
+REVERSED = "all axes are reversed: .T of an array of more than two axes."
 
 
 def of_shape(check: Check, i: int) -> str | None:
@@ -66,8 +68,7 @@ def _mended(gradient: np.ndarray, shape: tuple[int, ...]):
     """Yield what could have been meant, as an array of the right shape, and what to say then."""
     g = gradient
     if g.ndim > 1 and g.T.shape == shape:
-        yield texts.TRANSPOSED if g.ndim == 2 else "all axes are reversed: .T of an array of more " \
-            "than two axes.", g.T  # fmt: skip
+        yield (texts.TRANSPOSED if g.ndim == 2 else REVERSED), g.T
     if g.ndim >= 2 and g.swapaxes(-1, -2).shape == shape:
         yield (texts.SWAPPED if g.ndim > 2 else texts.TRANSPOSED), g.swapaxes(-1, -2)
     if g.ndim >= 2 and g.swapaxes(0, 1).shape == shape:

@@ -1,4 +1,4 @@
-"""What moves with x and is treated as if it did not: means, variances, normalisers, their counts."""
+"""What moves with x and is taken for a constant: means, variances, normalisers; their counts."""
 
 from __future__ import annotations
 

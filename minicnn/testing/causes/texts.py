@@ -18,8 +18,8 @@ DTYPE = (
     "scalar in the arithmetic. Make it of x.dtype."
 )
 RANDOM = (
-    "noise: a random number without a generator that was passed in, or a state that forward changes and "
-    "then uses."
+    "noise: a random number without a generator that was passed in, or a state that forward "
+    "changes and then uses."
 )
 OVERFLOW = (
     "overflow: exp of a large number, then inf/inf or inf - inf. Subtract the greatest first: "
@@ -74,8 +74,8 @@ FORGOTTEN = (
 )
 SWAPPED_ARGUMENTS = "{one} stands where {other} belongs: the gradient is that of {other} = {one}."
 OUTPUT_FOR_INPUT = (
-    "the derivative is taken at y where it belongs at {name}, or the reverse: the output of forward "
-    "is put into a formula for its input."
+    "the derivative is taken at y where it belongs at {name}: the output of forward is put into a "
+    "formula for its input."
 )
 TURNED_WEIGHT = "the gradient is that of {other} turned: {turn}"
 SOFTMAX_AXIS = (
@@ -165,4 +165,3 @@ BORDER = (
     "it is wrong only where windows reach into the padding: what padding counts as. For a maximum "
     "it never wins, not even against negative numbers; in a mean it counts or does not."
 )
-

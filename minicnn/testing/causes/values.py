@@ -47,7 +47,7 @@ def of_values(
     return None
 
 
-def of_rejection(error: Exception, arrays: Arrays, against: Equivalent) -> str | None:
+def of_rejection(error: BaseException, arrays: Arrays, against: Equivalent) -> str | None:
     """Return why forward might raise where its equivalent does not."""
     for cause, changed, options in _variations(arrays, against.options):
         try:
@@ -68,7 +68,11 @@ def _variations(
                 yield cause, (*arrays[:i], turn(array), *arrays[i + 1 :]), options
     for name, value in options.items():
         if isinstance(value, (tuple, list)) and len(value) == 2 and value[0] != value[1]:
-            yield f"{texts.SWAPPED[:-1]} in {name}.", arrays, {**options, name: (value[1], value[0])}
+            yield (
+                f"{texts.SWAPPED[:-1]} in {name}.",
+                arrays,
+                {**options, name: (value[1], value[0])},
+            )
         if isinstance(value, bool):
             yield f"{name} is taken for {not value}.", arrays, {**options, name: not value}
     for name in ("dilation", "stride", "groups", "label_smoothing", "weight", "divisor_override"):

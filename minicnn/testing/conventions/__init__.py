@@ -81,9 +81,9 @@ def _of_object(
 ) -> Subject:  # fmt: skip
     for name in (forward, backward):
         if name and not callable(getattr(thing, name, None)):
-            methods = [n for n in dir(thing) if callable(getattr(thing, n)) and n[0] != "_"]
+            own = [n for n in dir(thing) if callable(getattr(thing, n)) and n[0] != "_"]
             raise TypeError(
-                f"gradcheck: {named(thing)} has no method {name}. It has {', '.join(methods)}."
+                f"gradcheck: {named(thing)} has no method {name}. It has {', '.join(own)}."
             )
     if forward is None:
         forward = "forward" if callable(getattr(thing, "forward", None)) else "__call__"
@@ -91,20 +91,20 @@ def _of_object(
     other = _found(thing, backward or "backward")
     if not callable(one) or (other is None and forward in ("forward", "__call__")):
         raise _no_pair(thing, one, other)
-    own = params(thing)
-    options = _with_training(one, options, training, keyword_only=not own)
+    learned = params(thing)
+    options = _with_training(one, options, training, keyword_only=not learned)
     if isinstance(thing, Module) and "training" not in options:
         raise TypeError(
             f"gradcheck: {type(thing).__name__} is a Module, and its forward does not take "
             "training. Write def forward(self, x, *, training)."
         )
     usual = forward == "forward" and backward in (None, "backward") and not parameters
-    if isinstance(thing, Module) or (own and usual and len(positional(other)) > 1):
+    if isinstance(thing, Module) or (learned and usual and len(positional(other)) > 1):
         return LayerSubject(thing, arrays, options)
     if not is_object(thing):
         pair = (one, other)
         return FunctionSubject(thing, pair, arrays, options)
-    methods = (forward, None if other is None else backward or "backward")
+    methods: tuple[str, str | None] = (forward, None if other is None else backward or "backward")
     return ObjectSubject(thing, arrays, options, methods, parameters)
 
 

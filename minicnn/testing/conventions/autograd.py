@@ -39,7 +39,7 @@ def advice(thing: Any) -> str | None:
             "compare a layer of yours with it, give it as torch= (--torch on the command line). "
             "A torch.autograd.Function with a backward of your own is checked as it is."
         )
-    if getattr(thing, "__module__", None) and str(thing.__module__).split(".")[0] == "torch" or (
+    if (getattr(thing, "__module__", None) and str(thing.__module__).split(".")[0] == "torch") or (
         callable(thing) and type(thing).__name__ == "builtin_function_or_method"
         and any(getattr(m, getattr(thing, "__name__", ""), None) is thing
                 for m in (torch, torch.nn.functional))
@@ -68,10 +68,7 @@ class AutogradSubject(Subject):
                 f"takes {', '.join(names)}."
             )
         # apply takes positions only: options follow the arrays, in forward's order.
-        self._rest = [
-            options[p.name] if p.name in options else p.default
-            for p in takes[len(arrays) :]
-        ]
+        self._rest = [options.get(p.name, p.default) for p in takes[len(arrays) :]]
         while self._rest and self._rest[-1] is inspect.Parameter.empty:
             self._rest.pop()
 
@@ -79,7 +76,9 @@ class AutogradSubject(Subject):
         """Nothing is kept between passes but torch's generator."""
 
     def _tensors(self, arrays: Arrays) -> list[Any]:
-        return [None if a is None else self.torch.from_numpy(np.array(a, order="C")) for a in arrays]
+        return [
+            None if a is None else self.torch.from_numpy(np.array(a, order="C")) for a in arrays
+        ]
 
     def forward(self, arrays: Arrays) -> tuple[np.ndarray, Any]:
         torch = self.torch

@@ -110,8 +110,10 @@ def arguments(
     given = dict(zip(forward_names, kept.inputs, strict=False))
     unknown = [p.name for p in needed if p.name not in given and p.name not in OUTPUTS]
     scalar = kept.y.size == 1
-    if len(unknown) > 1 or (len(unknown) == 1 and scalar and len(needed) == len(kept.inputs) > 1
-                            and needed[0].name in unknown and not _is_upstream(unknown[0])):  # fmt: skip
+    as_many = len(needed) == len(kept.inputs) > 1
+    # backward(predictions, target) of a loss, under other names than forward's.
+    renamed = scalar and as_many and unknown == [needed[0].name] and not _is_upstream(unknown[0])
+    if len(unknown) > 1 or renamed:
         if scalar and len(needed) == len(kept.inputs):
             return list(kept.inputs), False
         if len(needed) == 1 + len(kept.inputs):
@@ -121,9 +123,7 @@ def arguments(
             "them is. Known are dy, a cache that forward returns beside y, and forward's own "
             "arguments under their own names."
         )
-    values = [
-        given[p.name] if p.name in given else dy if p.name in unknown else kept.y for p in needed
-    ]
+    values = [given.get(p.name, dy if p.name in unknown else kept.y) for p in needed]
     return values, bool(unknown)
 
 

@@ -26,7 +26,11 @@ class FunctionSubject(Subject):
     """``forward(x, ...) -> (y, cache)`` and ``backward(dy, cache)``, and other forms of a pair."""
 
     def __init__(
-        self, thing: Any, pair: tuple[Callable, Callable], arrays: Arrays, options: Mapping[str, Any]
+        self,
+        thing: Any,
+        pair: tuple[Callable, Callable],
+        arrays: Arrays,
+        options: Mapping[str, Any],
     ) -> None:
         self._pristine, self._thing = pair, thing
         # What backward takes in the place of dy and of the cache is no option, whatever its name.
@@ -59,7 +63,7 @@ class FunctionSubject(Subject):
 
 
 class LossAndGradientSubject(Subject):
-    """One function that returns ``(loss, gradient)``: of its first array, of several, or by name."""
+    """One function that returns ``(loss, gradient)``, of one or several arrays, or by name."""
 
     takes_dy = False
 
@@ -80,10 +84,11 @@ class LossAndGradientSubject(Subject):
     def backward(self, dy: np.ndarray, cache: Pass) -> Arrays:
         gradients = cache.cache
         one = len(gradients) == 1 and not isinstance(gradients[0], Mapping)
-        if one and np.shape(gradients[0]) != np.shape(self.arrays[0]):
+        if one and np.shape(gradients[0]) != np.shape(np.asarray(cache.inputs[0])):
             # Of one gradient the shape tells whose it is: loss(x, y, W) gives that of W.
-            same = [i for i, a in enumerate(self.arrays)
-                    if a is not None and a.dtype.kind == "f" and a.shape == np.shape(gradients[0])]  # fmt: skip
+            shape = np.shape(gradients[0])
+            floats = [(i, a) for i, a in enumerate(cache.inputs) if a is not None]
+            same = [i for i, a in floats if a.dtype.kind == "f" and a.shape == shape]
             if len(same) == 1:
                 gradients = (None,) * same[0] + tuple(gradients)
         found, self.answered = assigned(gradients, self.names, self.inputs, self.arrays)

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-
 # Functions of libraries reach objects that must stay the same ones; of ours, none keeps state.
 LIBRARIES = (
     *{sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")},

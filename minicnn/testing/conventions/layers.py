@@ -59,7 +59,9 @@ class LayerSubject(Subject):
         isolation.seed()
         result = self.layer.forward(*arrays[: self.inputs], **self._now)
         if not isinstance(result, tuple) or len(result) != 2:
-            got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+            got = (
+                f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+            )
             raise ContractError(f"it returned {got} where a pair (y, cache) is needed.")
         y, kept = value_and_cache(result, arrays, None, None)
         return y, kept.cache

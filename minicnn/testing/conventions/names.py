@@ -13,7 +13,8 @@ INPUT_GRADIENTS = ("dinputs", "dinput", "dx", "dX", "d_input", "d_x", "grad_inpu
                    "gradInput", "dA_prev", "grad_x")  # fmt: skip
 OUTPUTS = ("output", "out", "outputs", "y", "Y", "a", "A", "z")
 DICTS = {"params": ("grads", "gradients", "dparams", "param_grads", "grad"),
-         "parameters": ("gradients", "grads", "grad"), "weights": ("grads", "gradients", "dweights"),
+         "parameters": ("gradients", "grads", "grad"),
+         "weights": ("grads", "gradients", "dweights"),
          "p": ("g", "grads"), "theta": ("grads", "dtheta")}  # fmt: skip
 UNNAMED = ("data", "value", "val", "array")  # of an object that is a parameter
 
@@ -35,7 +36,7 @@ def is_gradient_of(candidate: str, name: str) -> bool:
         if candidate in {
             "d" + n, "grad" + n, n + "grad", n + "grads", "grads" + n, "gradient" + n,
             n + "gradient", n + "gradients", "dld" + n, "dl" + n, "dj" + n, "delta" + n,
-            n + "delta", "gradof" + n, "derivative" + n, n + "derivative", "nabla" + n, "gradient" + n + "s",
+            n + "delta", "gradof" + n, "derivative" + n, n + "derivative", "nabla" + n,
         }:  # fmt: skip
             return True
     return False
@@ -109,7 +110,7 @@ def _places(
         return None
     # (dx, dW, db) of a class that made b before W: then the shapes tell.
     rest = [np.shape(part) for part in parts[len(first) :]]
-    own = [np.shape(arrays[place]) for place in places]
+    own = [() if (a := arrays[place]) is None else a.shape for place in places]
     if rest != own and sorted(rest) == sorted(own) and len(set(own)) == len(own):
         places = [places[own.index(shape)] for shape in rest]
     return first + places

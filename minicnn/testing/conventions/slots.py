@@ -168,8 +168,8 @@ def slots_of(
     arrays = {path: value for path, value in walk(after) if _is_floats(value)
               or type(value) in (float, np.float64, np.float32)}  # fmt: skip
     written = {}
-    for name, gradient in (explicit or {}).items():
-        written[_checked(before, name)] = _checked(after, gradient)
+    for name, named in (explicit or {}).items():
+        written[_checked(before, name)] = _checked(after, named)
     groups: dict[int, list[Path]] = {}
     for path, value in settled.items():
         groups.setdefault(id(value) if _is_floats(value) else id(path), []).append(path)

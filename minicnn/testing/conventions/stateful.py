@@ -96,22 +96,21 @@ class ObjectSubject(Subject):
         parts = [q for p in parts for q in (p if isinstance(p, (tuple, list)) else (p,))]
         if any(isinstance(part, Mapping) for part in parts):
             keys = [key for part in parts if isinstance(part, Mapping) for key in part]
-            return [
-                slot
-                for slot in candidates
-                if any(_is_of(key, slot.name) for key in keys)
-            ]
+            return [slot for slot in candidates if any(_is_of(key, slot.name) for key in keys)]
         count = len(parts) - 1
-        if count < 1 or len(parts) <= self.inputs and self._methods[1] is not None:
-            if not (self._methods[1] is None and count == 0):
-                return []
+        alone = self._methods[1] is None  # (loss, gradients): there may be no dx
+        if (count < 1 and not alone) or (len(parts) <= self.inputs and not alone):
+            return []
         shapes = [np.shape(part) for part in parts]
-        usable = [slot for slot in candidates if np.ndim(slot.get(self._pristine)) > 0] \
-            if len(candidates) > len(parts) - 1 else candidates
+        usable = (
+            [slot for slot in candidates if np.ndim(slot.get(self._pristine)) > 0]
+            if len(candidates) > len(parts) - 1
+            else candidates
+        )
         if self._methods[1] is None and len(usable) >= len(parts):  # (loss, (dW, db))
             own = [np.shape(slot.get(self._pristine)) for slot in usable]
             chosen = [usable[own.index(s)] for s in shapes if s in own]
-            if len(chosen) == len(parts) and shapes[0] != np.shape(self.arrays[0]):
+            if len(chosen) == len(parts) and shapes[0] != _shape(self.arrays[0]):
                 return chosen
         rest = shapes[1:]
         if len(usable) == len(rest):
@@ -235,3 +234,7 @@ def _is_of(key: Any, name: str) -> bool:
 
     last = name.rpartition(".")[2]
     return plain(key) in (plain(name), plain(last)) or is_gradient_of(str(key), last)
+
+
+def _shape(array: np.ndarray | None) -> tuple[int, ...]:
+    return () if array is None else array.shape

@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass
 class Case:
-    """``cause`` is a pattern for the cause if one is named; ``adapter`` counts lines written for it.
+    """``cause`` is a pattern for what is named, ``adapter`` counts the lines written for it.
 
     ``how`` is what ``gradcheck`` takes by name. Of a convention with usual names it is empty.
     """

@@ -1,4 +1,4 @@
-"""Functions that return (y, cache), and take (dout, cache): as CS231n and the DL specialization do."""
+"""Functions that return (y, cache) and take (dout, cache), as many courses write them."""
 
 from __future__ import annotations
 
@@ -170,7 +170,8 @@ SVM = numbers(4, 3), numbers(5, 4, seed=4), labels(5, 3)
 
 CASES = [
     Case("affine", (affine_forward, affine_backward), AFFINE, True),
-    Case("affine, dx not reshaped", (affine_forward, affine_not_reshaped), AFFINE, False, "reshape"),
+    Case("affine, dx not reshaped", (affine_forward, affine_not_reshaped), AFFINE, False,
+         "reshape"),
     Case("affine, = for += over the images", (affine_forward, affine_last_image), AFFINE, False,
          "last|="),
     Case("conv with conv_param", (conv_forward, conv_backward), IMAGES, True, how=CONV),

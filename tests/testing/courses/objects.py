@@ -47,7 +47,7 @@ class Embedding:
             np.add.at(dW, self.idx, dout)
         else:
             dW[self.idx] = dout
-        return None  # an index has no gradient
+        return  # an index has no gradient
 
 
 class SoftmaxWithLoss:
@@ -145,7 +145,7 @@ class Conv3x3:
             for j in range(d_out.shape[1]):
                 for f in range(len(self.filters)):
                     self.g_filters[f] += d_out[i, j, f] * self.last[i : i + 3, j : j + 3]
-        return None  # the first layer: nobody asks for dx
+        return  # the first layer: nobody asks for dx
 
 
 class Conv3x3Last(Conv3x3):

@@ -14,8 +14,10 @@ ends with the same weights, bit for bit, as one that was not.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +29,16 @@ from minicnn.checkpoint import CheckpointError
 from minicnn.evaluation import Scores, evaluate, first_nonfinite
 from minicnn.fused import fuse
 from minicnn.interruption import Interrupted, stop_signals
+from minicnn.models import own, trial
+from minicnn.models.own import Own
 from minicnn.nn import Module, StateDictError, init
 from minicnn.ops import cross_entropy
 from minicnn.recipes import Recipe
 from minicnn.run_folder import TrainError
 from minicnn.shapes import ShapeError
 from minicnn.version import __version__
+
+DIVERGED = 100  # times its first value, and a run ends
 
 
 class Progress(NamedTuple):
@@ -50,9 +56,18 @@ class Progress(NamedTuple):
 class Run:
     """A training run: the model, where it stands, and the folder it is kept in."""
 
-    def __init__(self, recipe: Recipe, folder: Path, data_dir: Path | str | None = None) -> None:
-        self.recipe, self.folder, self.data_dir = recipe, folder, data_dir
-        self.splits = data.load(recipe.data, data_dir, validation=recipe.validation)
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        data_dir: Path | str | None = None,
+        *,
+        model: Any = None,
+        splits: data.Splits | None = None,
+        own: Own | None = None,
+    ) -> None:
+        self.recipe, self.folder, self.data_dir, self.own = recipe, folder, data_dir, own
+        self.splits = splits or data.load(recipe.data, data_dir, validation=recipe.validation)
         train = self.splits.train
         if len(train.classes) < 2:
             raise TrainError(
@@ -63,8 +78,11 @@ class Run:
         n, h, w, c = train.images.shape
         self.image = (c, h, w)
         rng = np.random.default_rng(recipe.seed)
-        self.model = models.create(recipe.model, len(train.classes), rng=rng)
-        _check_image(self.model, recipe, self.image)
+        self.model = _network(recipe.model if model is None else model, len(train.classes), rng)
+        try:
+            trial.check_image(recipe.model, recipe.data, self.model, self.image, len(train.classes))
+        except (ShapeError, TypeError) as error:
+            raise TrainError(str(error)) from error
         if recipe.init != "default":
             init.initialize(self.model, recipe.init, rng=rng)
         self.model.set_impl(recipe.impl)
@@ -87,11 +105,13 @@ class Run:
         )
         self.optimizer = recipe.build_optimizer(self.model)
         self.schedule = recipe.build_schedule(len(self.loader))
+        self.first_loss: float | None = None  # of the first batch of all
         self.epoch = 0  # epochs done
         self.batch = 0  # batches done in this epoch
         self.loss_sum, self.correct, self.seen = 0.0, 0, 0  # over those batches
         self.seconds = 0.0  # spent on those batches
         self.history: list[dict[str, float]] = []
+        self.scores: Scores | None = None  # on the test images, once the run is finished
 
     # ---- where the run stands
 
@@ -125,6 +145,7 @@ class Run:
             "correct": self.correct,
             "seen": self.seen,
             "seconds": self.seconds,
+            "first_loss": self.first_loss,
             "history": self.history,
             "generators": {name: rng.bit_generator.state for name, rng in generators},
         }
@@ -144,14 +165,17 @@ class Run:
                 rng.bit_generator.state = note["generators"][name]
             for name in ("epoch", "batch", "loss_sum", "correct", "seen", "seconds", "history"):
                 setattr(self, name, note[name])
+            self.first_loss = note.get("first_loss")
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: does not belong to this run. {error}") from error
 
     def config(self) -> dict[str, Any]:
         train, validation, test = self.splits
+        network = {} if self.own is None else {"network": self.own.as_json()}
         return {
             "minicnn": __version__,
             "recipe": self.recipe.as_json(),
+            **network,
             "data_dir": None if self.data_dir is None else str(Path(self.data_dir).absolute()),
             "data": {
                 "classes": list(train.classes),
@@ -172,7 +196,7 @@ class Run:
         """Train from where the run stands to its end.
 
         Raises Interrupted after Ctrl-C, with all that resuming needs in the folder; TrainError
-        where the loss is not finite.
+        where the loss is not finite, or has grown to ``DIVERGED`` times what it was.
         """
         with stop_signals() as stopped, single_threaded_blas():
             while not self.done:
@@ -198,8 +222,7 @@ class Run:
             loss, loss_cache = cross_entropy.forward(
                 logits, target, label_smoothing=self.recipe.label_smoothing, impl=impl
             )
-            if not np.isfinite(loss):
-                self._stop_nonfinite(x, float(loss))
+            self._check_loss(x, float(loss), logits.shape[1])
             dlogits = cross_entropy.backward(1.0, loss_cache, impl=impl)
             self.network.backward(dlogits, cache, input_grad=False)
         self.optimizer.step()
@@ -211,14 +234,27 @@ class Run:
             self.epoch + 1, self.loss_sum / self.seen, self.correct / self.seen, len(target)
         )
 
-    def _stop_nonfinite(self, x: np.ndarray, loss: float) -> None:
-        where = first_nonfinite(self.model, x)
+    def _check_loss(self, x: np.ndarray, loss: float, classes: int) -> None:
+        """Raise TrainError where the loss says that the run has diverged.
+
+        A network that knows nothing has the loss log(classes). Where the first batch had less, as
+        with weights that are trained already, a hard one may well have a hundred times that.
+        """
+        if self.first_loss is None:
+            self.first_loss = loss
+        most = DIVERGED * max(self.first_loss, math.log(classes))
+        if loss <= most:
+            return
+        if np.isfinite(loss):
+            what = f"above {DIVERGED} times its first value, {self.first_loss:.4g}"
+        else:
+            what = f"first not finite: {first_nonfinite(self.model, x)}"
         kept = "No epoch was finished, so there is no checkpoint."
         if self.history:
             kept = f"The checkpoints up to epoch {self.epoch} are kept in {self.folder}."
         raise TrainError(
-            f"the loss is {loss} in epoch {self.epoch + 1}, batch {self.batch + 1}; first not "
-            f"finite: {where}. The steps are probably too large: lower --lr (it is "
+            f"the loss is {loss:.4g} in epoch {self.epoch + 1}, batch {self.batch + 1}; {what}. "
+            "The steps are probably too large: lower the learning rate by --lr (it is "
             f"{self.recipe.lr:g}). {kept}"
         )
 
@@ -255,6 +291,7 @@ class Run:
         self.model.load_state_dict(best)
         test = self.splits.test
         scores = evaluate(self._for_inference(), test, self.normalization, impl=self.recipe.impl)
+        self.scores = scores
         kernels = [p.data for p in self.model.parameters() if p.data.ndim == 4]
         run_folder.write_outcome(
             self.folder, self.history, scores, test.labels, test.classes,
@@ -264,27 +301,55 @@ class Run:
 
 
 def start(
-    recipe: Recipe, folder: Path, data_dir: Path | str | None = None, *, numbered: bool = False
+    recipe: Recipe,
+    folder: Path,
+    data_dir: Path | str | None = None,
+    *,
+    numbered: bool = False,
+    model: Any = None,
+    splits: data.Splits | None = None,
 ) -> Run:
     """Return a new run in ``folder``; with ``numbered``, in folder-2, folder-3, ... if it exists.
 
-    Raises TrainError where the folder holds a checkpoint already.
+    ``model``, a network or what makes one, stands in the place of the recipe's, and ``splits`` in
+    that of its data. Raises TrainError where the folder holds a checkpoint already.
     """
     if not numbered and (folder / "last.safetensors").exists():
         raise TrainError(
             f"{folder}: there is a run already. Go on with it by --resume {folder}, or choose "
             "another folder with --out."
         )
-    run = Run(recipe, folder, data_dir)
+    network = None
+    if model is not None:
+        network = own.describe_object(model)
+    elif own.is_own(recipe.model):
+        network = own.describe(recipe.model)
+    if network is not None:
+        recipe = replace(recipe, model=network.name)
+    run = Run(recipe, folder, data_dir, model=model, splits=splits, own=network)
     run.folder = run_folder.make(folder, numbered)
     checkpoint.write_json(run.folder / "config.json", run.config())
     return run
 
 
-def resume(folder: Path, data_dir: Path | str | None = None) -> Run:
-    """Return the run of ``folder`` where it stopped."""
+def resume(
+    folder: Path,
+    data_dir: Path | str | None = None,
+    *,
+    model: Any = None,
+    splits: data.Splits | None = None,
+) -> Run:
+    """Return the run of ``folder`` where it stopped.
+
+    A run whose network or data only Python has needs ``model`` or ``splits`` again.
+    """
     config = read_config(folder)
-    run = Run(config.recipe, folder, data_dir or config.data_dir)
+    if model is None and config.network is not None:
+        own.check_again(config.network, str(folder))
+    run = Run(
+        config.recipe, folder, data_dir or config.data_dir,
+        model=model, splits=splits, own=config.network,
+    )  # fmt: skip
     if run.config()["data"] != config.content["data"]:
         raise TrainError(
             f"{folder}: the data set {config.recipe.data} is not the one this run began with "
@@ -304,6 +369,7 @@ class Config(NamedTuple):
     image: tuple[int, int, int]
     normalization: data.Normalization
     data_dir: str | None  # where the run was told to find its data
+    network: Own | None  # of the reader's own, if it is one
     content: dict[str, Any]
 
 
@@ -331,6 +397,7 @@ def read_config(folder: Path) -> Config:
             (channels, height, width),
             data.Normalization(mean, std),
             content["data_dir"],
+            _own(content.get("network")),
             content,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -341,8 +408,12 @@ def read_config(folder: Path) -> Config:
         ) from error
 
 
-def load_model(folder: Path) -> tuple[Module, Config]:
-    """Return the best model of a run, and its configuration."""
+def load_model(folder: Path, model: str | None = None) -> tuple[Module, Config]:
+    """Return the best model of a run, and its configuration.
+
+    ``model`` names it where the run cannot: a network of the reader's own that has moved, or that
+    was given as an object.
+    """
     config = read_config(folder)
     path = folder / "model.safetensors"
     if not path.exists():
@@ -350,8 +421,11 @@ def load_model(folder: Path) -> tuple[Module, Config]:
             f"{folder}: no epoch of this run was finished, so there is no model yet. Go on with it "
             f"by: minicnn train --resume {folder}"
         )
+    if model is None and config.network is not None:
+        own.check_again(config.network, str(folder))
     try:
-        return models.create(config.recipe.model, len(config.classes), weights=path), config
+        name = model or config.recipe.model
+        return models.create(name, len(config.classes), weights=path), config
     except StateDictError as error:
         raise CheckpointError(str(error)) from error
 
@@ -359,19 +433,15 @@ def load_model(folder: Path) -> tuple[Module, Config]:
 # ---------------------------------------------------------------------------------------- helpers
 
 
-def _check_image(model: Module, recipe: Recipe, image: tuple[int, int, int]) -> None:
-    needed = models.MODELS[recipe.model].image
-    try:
-        if image[0] != needed[0]:
-            raise ShapeError(f"it takes {needed[0]} channels, the images have {image[0]}.")
-        model.output_shape(image)
-    except ShapeError as error:
-        raise TrainError(
-            f"{recipe.model} is made for images of {_size(needed)}, those of {recipe.data} are "
-            f"{_size(image)}: {error} Choose other data by --data, or another network."
-        ) from error
+def _network(model: Any, classes: int, rng: np.random.Generator) -> Module:
+    """Return the network: by its name, made by a class or function, or given as it is."""
+    if isinstance(model, Module):
+        return model.astype(np.float32)
+    if isinstance(model, str):
+        return models.create(model, classes, rng=rng)
+    return own.make(model, classes, name=own.describe_object(model).name, rng=rng)
 
 
-def _size(image: tuple[int, int, int]) -> str:
-    c, h, w = image
-    return f"{h} x {w} pixels with {c} channel{'s' if c > 1 else ''}"
+def _own(content: dict[str, Any] | None) -> Own | None:
+    """Return what config.json keeps of an own network."""
+    return None if content is None else Own(**content)

@@ -1,0 +1,185 @@
+"""Objects of the user's own code, named as ``MODULE:OBJECT`` or ``FILE.py:OBJECT``."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_files: dict[Path, tuple[str, ModuleType]] = {}  # what each file held when it was loaded
+_loading: list[Path] = []
+
+
+def load(target: str, **names: Any) -> Any:
+    """Return what ``MODULE:OBJECT`` or ``FILE.py:OBJECT`` names. OBJECT may be an expression.
+
+    ``names`` are known in the expression, and so is ``np``. Raises ValueError that says what is
+    missing or wrong.
+    """
+    where, expression = split(target)
+    module = load_file(Path(where)) if where.endswith(".py") else _module(where)
+    if not hasattr(module, expression) and expression.isidentifier():
+        # A module within a package, which is an attribute only once it has been imported.
+        spec = f"{where}.{expression}"
+        if hasattr(module, "__path__") and importlib.util.find_spec(spec) is not None:
+            return importlib.import_module(spec)
+    return evaluate(target, module, **names)
+
+
+def split(target: str) -> tuple[str, str]:
+    """Return ``(where, object)`` of ``where:object``. Raises ValueError for another form."""
+    where, _, expression = target.partition(":")
+    if len(where) == 1 and expression[:1] in ("\\", "/"):  # the drive of a path of Windows
+        drive, (where, _, expression) = where, expression.partition(":")
+        where = f"{drive}:{where}"
+    if not where or not expression:
+        raise ValueError(
+            f"{target!r} is no MODULE:OBJECT, such as minicnn.ops:relu, mylayers.py:Scale(3) or "
+            '"minicnn.nn:Conv2d(3, 4, 3, rng=rng)".'
+        )
+    return where, expression
+
+
+def evaluate(target: str, module: ModuleType, **names: Any) -> Any:
+    """Return the object of ``target`` as an expression that stands in ``module``."""
+    import numpy as np
+
+    where, expression = split(target)
+    try:
+        return eval(expression, {"np": np, **names, **vars(module)})  # the user's own code
+    except NameError as error:
+        public = [n for n in vars(module) if not n.startswith("_")]
+        near = difflib.get_close_matches(str(error.name), public) or public[:12]
+        raise ValueError(
+            f"{where} has no {error.name}. Did you mean {', '.join(near) or 'another file'}?"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{target}: {said(error)}.") from error
+
+
+def load_file(path: Path) -> ModuleType:
+    """Return the module that a file is; one that has not changed is loaded once.
+
+    A file inside a package, which its folder or its imports show, is imported as that package's.
+    Raises ValueError where the file is missing, or fails.
+    """
+    path = path.expanduser().absolute()
+    now = digest(path)
+    known = _files.get(path)
+    if known and known[0] == now:
+        return known[1]
+    # Alone it has a name of its own: a file inspect.py must not take the place of Python's.
+    root = _root(path)
+    if root != path.parent:
+        module = _of_package(path, root)
+        _files[path] = now, module
+        return module
+    spec = importlib.util.spec_from_file_location(f"minicnn_own_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    _loading.append(path)
+    try:
+        # Compiled here: Python's cache of compiled files does not see two edits within a second.
+        exec(compile(path.read_bytes(), path, "exec"), vars(module))
+    except (Exception, SystemExit) as error:
+        del sys.modules[spec.name]
+        shown = _root_shown_by(error, path)
+        if shown is None:
+            raise ValueError(f"{path}: {said(error, line=True)}") from error
+        module = _of_package(path, shown)
+    finally:
+        _loading.pop()
+    _files[path] = now, module
+    return module
+
+
+def _root(path: Path) -> Path:
+    """Return the folder that a file is imported from: the first above it that is no package."""
+    root = path.parent
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    return root
+
+
+def _root_shown_by(error: BaseException, path: Path) -> Path | None:
+    """Return the folder to import from, where ``from .x`` or ``from common.x`` failed.
+
+    A folder needs no ``__init__.py`` to be a package.
+    """
+    if not isinstance(error, ImportError):
+        return None
+    if "attempted relative import" in str(error):
+        return path.parent.parent
+    top = (error.name or "").partition(".")[0]
+    return next((folder.parent for folder in path.parents if top and folder.name == top), None)
+
+
+def _of_package(path: Path, root: Path) -> ModuleType:
+    """Import a file as the module of a package that it is, seen from ``root``."""
+    name = ".".join([*path.parent.relative_to(root).parts, path.stem])
+    top = name.partition(".")[0]
+    known = getattr(sys.modules.get(top), "__path__", None)
+    if top in sys.modules and root / top not in [Path(place).absolute() for place in known or []]:
+        raise ValueError(
+            f"{path}: the package {top} cannot be imported from {root}, because another module of "
+            "that name is in use. Rename the folder."
+        )
+    sys.modules.pop(name, None)  # the file may have changed
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{path}: {said(error, line=True)}") from error
+
+
+def loading() -> Path | None:
+    """Return the file that is being loaded now, if any."""
+    return _loading[-1] if _loading else None
+
+
+def digest(path: Path) -> str:
+    """Return "sha256:..." of a file. Raises ValueError where it cannot be read."""
+    try:
+        return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file.") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _module(name: str) -> ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as python -m does: the current folder
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            hint = " (pip install torch)" if error.name == "torch" else ""
+            raise ValueError(
+                f"there is no module {error.name}{hint}. Give a module that Python finds from "
+                "here, or a file with its path: layers.py:Scale(3)."
+            ) from error
+        raise ValueError(f"{name} cannot be imported: {error}.") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{name} cannot be imported: {said(error, line=True)}") from error
+
+
+def said(error: BaseException, *, line: bool = False) -> str:
+    """Return an error as text; with ``line``, also the file and the line that it comes from."""
+    at = ""
+    if line and not isinstance(error, SyntaxError):  # whose text says so
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        at = f" ({Path(last.filename).name}, line {last.lineno})"
+    return f"{type(error).__name__}: {error}{at}"

@@ -1,0 +1,75 @@
+"""A digit of one's own, prepared as MNIST's images are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from minicnn.data import DigitError, mnist, prepare_digit
+from minicnn.data.prepare import SIZE, centre_of_mass, has_the_form
+from tests.data.handwriting import Scene, photographed, written
+
+
+def drawn(digit: int = 5, scene: Scene | None = None, at=(60, 90), seed: int = 0) -> np.ndarray:
+    """A picture of a digit 180 pixels high on paper of 400x400."""
+    rng = np.random.default_rng(seed)
+    return photographed(written(digit, rng, 180, 0.08), scene or Scene(), rng, at)
+
+
+def off(image: np.ndarray, other: np.ndarray) -> float:
+    """Mean difference of two images as a part of full ink."""
+    return float(np.abs(image.astype(float) - other).mean() / other.mean())
+
+
+def test_the_images_of_mnist_are_left_as_they_are(real_mnist):
+    for part in mnist.load("mnist", real_mnist):
+        for image in part.images[::5]:
+            prepared = prepare_digit(image)
+            assert prepared.kept
+            np.testing.assert_array_equal(prepared.image, image[..., 0])
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_a_digit_has_the_form_of_mnist(digit):
+    prepared = prepare_digit(drawn(digit))
+    assert prepared.image.shape == (SIZE, SIZE)
+    assert prepared.image.dtype == np.uint8
+    assert has_the_form(prepared.image)
+    assert not prepared.kept
+    assert prepared.dark
+    assert centre_of_mass(prepared.image) == pytest.approx((14, 14), abs=0.5)
+    again = prepare_digit(prepared.image)
+    assert again.kept
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        Scene(paper=(238, 226, 170)),
+        Scene(paper=(30, 30, 30), ink=(240, 240, 240)),
+        Scene(gradient=0.5),
+        Scene(shadow=0.5),
+        Scene(ruled=30, tilt=0.03),
+        Scene(ruled=30, squared=True),
+        Scene(rim=20),
+        Scene(specks=20),
+        Scene(noise=8),
+        Scene(strength=0.3),
+        Scene(paper=(40, 70, 55), ink=(240, 240, 235), gradient=0.4, shadow=0.4, noise=4),
+        Scene(gradient=0.3, shadow=0.3, ruled=40, rim=15, specks=10, noise=5, blur=1),
+    ],
+    ids=str,
+)
+def test_paper_and_light_do_not_matter(scene):
+    prepared = prepare_digit(drawn(scene=scene))
+    assert off(prepared.image, prepare_digit(drawn()).image) < 0.15
+    assert prepared.dark == (sum(scene.paper) > 380)
+
+
+def test_several_digits_or_none_are_said():
+    with pytest.raises(DigitError, match="2 digits are to be seen, not one"):
+        prepare_digit(np.concatenate([drawn(3), drawn(8)], axis=1))
+    for scene in (Scene(), Scene(noise=8), Scene(gradient=0.5), Scene(ruled=30)):
+        empty = photographed(np.zeros((1, 1)), scene, np.random.default_rng(0), (0, 0))
+        with pytest.raises(DigitError, match="no digit is to be seen"):
+            prepare_digit(empty)
