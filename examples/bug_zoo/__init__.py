@@ -6,11 +6,20 @@ reason for which one falls for it. ``python -m examples.bug_zoo`` catches them a
 
 from dataclasses import replace
 
-from examples.bug_zoo import convolution, losses, memory, normalization, pooling, training
+from examples.bug_zoo import (
+    axes,
+    convolution,
+    forgotten,
+    losses,
+    memory,
+    normalization,
+    pooling,
+    training,
+)
 from examples.bug_zoo.animal import Animal
 
 ANIMALS: dict[str, Animal] = {
     animal.name: replace(animal, house=house.__name__.rpartition(".")[2])
-    for house in (pooling, convolution, losses, normalization, memory, training)
+    for house in (pooling, convolution, losses, normalization, forgotten, axes, memory, training)
     for animal in house.ANIMALS
 }

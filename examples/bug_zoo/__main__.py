@@ -30,7 +30,7 @@ def case(caught: Catch) -> str:
 
 def described(animal: Animal, caught: Catch, whole: bool = False) -> str:
     """Return the animal, its counterexample and what the checker says, for the terminal."""
-    said = str(caught.report) if whole else str(caught.report.faults[0])
+    said = str(caught.report) if whole else str(caught.fault)
     why = textwrap.fill(animal.why, 88)
     parts = [why, textwrap.indent(case(caught), "  "), textwrap.indent(said, "  ")]
     return "\n\n".join([f"{animal.name}\n{'-' * len(animal.name)}\n{parts[0]}", *parts[1:], ""])
@@ -44,7 +44,7 @@ def page(catches: dict[str, Catch]) -> str:
         "the gradient checker says. Written by `python -m examples.bug_zoo --page FILE`."
     ]
     for name, caught in catches.items():
-        animal, fault = ANIMALS[name], caught.report.faults[0]
+        animal, fault = ANIMALS[name], caught.fault
         file = f"{animal.house}.py"
         cause = f"\n\n> Likely cause: {fault.cause}" if fault.cause else ""
         parts.append(

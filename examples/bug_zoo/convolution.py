@@ -108,7 +108,7 @@ ANIMALS = [
         "im2col was extended for dilation, its transpose was not. With dilation 1 they fit, and "
         "the weights' gradient is right even otherwise.",
         SOUND, (conv, dilation_forgotten), cases,
-        "an index that forgets stride, dilation or padding",
+        "dilation",
     ),
     Animal(
         "groups mixed",

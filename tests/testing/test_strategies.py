@@ -130,9 +130,8 @@ def test_every_case_of_interest_is_drawn(title: str) -> None:
 
 
 def test_the_census_counts_what_is_not_drawn() -> None:
-    shares = census(
-        "no padding", geo.conv_axes(WIDE, padded=False), {"padded": lambda a: a.before > 0}
-    )
+    unpadded = calls.conv2d(WIDE, padding=0)
+    shares = census("no padding", unpadded, {"padded": lambda c: c.options["padding"] != 0})
     assert shares == {"padded": 0}
 
 
@@ -154,3 +153,71 @@ def test_pools_are_valid_and_every_window_holds_a_pixel(g: geo.Geometry, ceil_mo
         for first in firsts:
             taps = range(first, first + axis.extent, axis.dilation)
             assert any(0 <= p < axis.size for p in taps)
+
+
+NARROWED = {
+    "as the page has it": (
+        calls.conv2d(dilation=1, groups=1, square=True, padding=(0, 1)),
+        lambda o: o["dilation"] == 1 and o["groups"] == 1 and o["padding"] in (0, 1),
+    ),
+    "one along each axis": (calls.conv2d(padding=[(0, 1)]), lambda o: o["padding"] == (0, 1)),
+    "same": (calls.conv2d(padding="same"), lambda o: o["padding"] == "same"),
+    "a strategy": (calls.conv2d(stride=st.integers(2, 3)), lambda o: 1 not in np.ravel(o["stride"])),
+    "unfold": (calls.unfold(kernel_size=2), lambda o: o["kernel_size"] == 2),
+    "a pool's padding": (calls.max_pool2d(padding=2), lambda o: o["padding"] == 2),
+    "ceil_mode": (calls.avg_pool2d(ceil_mode=True), lambda o: o["ceil_mode"]),
+    "output_size": (calls.adaptive_avg_pool2d(output_size=3), lambda o: o["output_size"] == 3),
+    "dim": (calls.softmax(dim=2), lambda o: o["dim"] == 2),
+    "negative_slope": (calls.leaky_relu(negative_slope=0.2), lambda o: o["negative_slope"] == 0.2),
+    "p": (calls.dropout(p=(0.2, 0.4)), lambda o: o["p"] in (0.2, 0.4)),
+    "training": (calls.batch_norm(training=False), lambda o: not o["training"]),
+    "size": (calls.local_response_norm(size=5), lambda o: o["size"] == 5),
+    "reduction": (calls.nll_loss(reduction="sum"), lambda o: o["reduction"] == "sum"),
+    "label_smoothing": (
+        calls.cross_entropy(label_smoothing=0.0, probabilities=False),
+        lambda o: o["label_smoothing"] == 0 and "ignore_index" in o,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NARROWED)
+def test_what_is_narrowed_is_valid_by_construction(name: str) -> None:
+    strategy, holds = NARROWED[name]
+
+    @settings(max_examples=40, derandomize=True, database=None, deadline=None,
+              suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
+    @given(strategy)
+    def draw(call: calls.Call) -> None:
+        assert holds(call.options), call
+        call.forward("textbook")
+
+    draw()
+
+
+def test_square_windows_are_alike_on_both_axes() -> None:
+    @settings(max_examples=40, derandomize=True, database=None, deadline=None)
+    @given(calls.conv2d(square=True))
+    def draw(call: calls.Call) -> None:
+        x, weight, _ = call.arrays
+        assert x is not None
+        assert weight is not None
+        assert x.shape[2] == x.shape[3]
+        assert weight.shape[2] == weight.shape[3]
+
+    draw()
+
+
+def test_arguments_that_cannot_fit_are_told() -> None:
+    with pytest.raises(ValueError, match="at most half the kernel"):
+        _first(calls.max_pool2d(padding=2, kernel_size=3))
+    with pytest.raises(TypeError, match="relu takes no dim"):
+        _first(calls.relu(dim=1))
+
+
+def _first(strategy: st.SearchStrategy) -> None:
+    @settings(max_examples=1, database=None, phases=[Phase.generate])
+    @given(strategy)
+    def draw(call: calls.Call) -> None:
+        pass
+
+    draw()

@@ -98,8 +98,8 @@ PRODUCT = (
     "not their sum."
 )
 LAST_ENTRY = (
-    "a sum leaves out an axis: only the entry {entry} of axis {axis} of y arrives. In a loop over "
-    "that axis, = stands where += belongs; else a sum over it is missing."
+    "a sum leaves out an axis: only the {entry} entry along axis {axis} of y arrives. In a loop "
+    "over that axis, = stands where += belongs; else a sum over it is missing."
 )
 STRIDE_FORGOTTEN = (
     "{option} is forgotten in backward, which computes as if it were 1. The gradient of a strided "

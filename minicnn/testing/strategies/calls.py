@@ -1,5 +1,8 @@
 """Valid calls of every operation: its arrays, and its options by name.
 
+Every argument can be narrowed: ``conv2d(dilation=1, groups=1, square=True, padding=(0, 1))`` draws
+calls with padding 0 or 1; see ``choices``. What is drawn then is valid by construction, too.
+
 A strategy has the name of its operation. Names and arguments are torch.nn.functional's, so that
 what is drawn also calls torch, or an operation of your own with the same arguments.
 """
@@ -23,7 +26,7 @@ from minicnn.testing.strategies.arrays import (
     Values,
     fills,
 )
-from minicnn.testing.strategies.geometry import SMALL, Sizes
+from minicnn.testing.strategies.geometry import ANY, SMALL, Narrowed, Sizes, choices
 
 
 class Call:
@@ -84,18 +87,28 @@ Strategy = Callable[..., st.SearchStrategy[Call]]  # takes sizes and values
 
 
 @st.composite
-def conv2d(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
-    drawn, fill = draw(geo.convolutions(sizes)), draw(values)
+def conv2d(
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
+    dilation: Any = ANY, square: bool = False,
+    groups: Any = ANY, bias: Any = ANY,
+) -> Call:  # fmt: skip
+    narrowed = Narrowed(kernel_size, stride, padding, dilation, square)
+    drawn = draw(geo.convolutions(sizes, True, narrowed, groups, bias))
+    fill = draw(values)
     geo.note(drawn)
     x, weight = fill(*drawn.x_shape), fill(*drawn.weight_shape)
-    bias = fill(weight.shape[0]) if drawn.bias else None
+    b = fill(weight.shape[0]) if drawn.bias else None
     options = drawn.geometry.options("stride", "padding", "dilation")
-    return Call("conv2d", fill, (x, weight, bias), options | {"groups": drawn.groups}, 3)
+    return Call("conv2d", fill, (x, weight, b), options | {"groups": drawn.groups}, 3)
 
 
 @st.composite
-def unfold(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
-    drawn, fill = draw(geo.conv_geometries(sizes, named=False)), draw(values)
+def unfold(
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
+    dilation: Any = ANY, square: bool = False,
+) -> Call:  # fmt: skip
+    narrowed = Narrowed(kernel_size, stride, padding, dilation, square)
+    drawn, fill = draw(geo.conv_geometries(sizes, False, narrowed)), draw(values)
     geo.note(drawn)
     x = fill(draw(sizes.batches), draw(st.integers(1, 4)), *drawn.image)
     options = drawn.options("kernel_size", "dilation", "padding", "stride")
@@ -103,8 +116,12 @@ def unfold(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Ca
 
 
 @st.composite
-def fold(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
-    drawn, fill = draw(geo.conv_geometries(sizes, named=False)), draw(values)
+def fold(
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
+    dilation: Any = ANY, square: bool = False,
+) -> Call:  # fmt: skip
+    narrowed = Narrowed(kernel_size, stride, padding, dilation, square)
+    drawn, fill = draw(geo.conv_geometries(sizes, False, narrowed)), draw(values)
     geo.note(drawn)
     taps = drawn.high.kernel * drawn.wide.kernel
     windows = drawn.windows[0] * drawn.windows[1]
@@ -114,34 +131,48 @@ def fold(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call
 
 
 @st.composite
-def max_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = WITH_NAN) -> Call:
-    drawn = draw(geo.pool_geometries(sizes, dilated=True))
+def max_pool2d(
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = WITH_NAN, *, kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
+    dilation: Any = ANY, square: bool = False,
+    ceil_mode: Any = ANY,
+) -> Call:  # fmt: skip
+    narrowed = Narrowed(kernel_size, stride, padding, dilation, square)
+    drawn = draw(geo.pool_geometries(sizes, True, narrowed))
     fill = draw(values)
     geo.note(drawn)
     x = fill(draw(sizes.batches), draw(sizes.channels), *drawn.image)
     options = drawn.pool_options("kernel_size", "stride", "padding", "dilation")
-    return Call("max_pool2d", fill, (x,), options | {"ceil_mode": draw(st.booleans())})
+    return Call(
+        "max_pool2d", fill, (x,), options | {"ceil_mode": draw(choices(ceil_mode, st.booleans()))}
+    )
 
 
 @st.composite
-def avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
-    drawn, fill = draw(geo.pool_geometries(sizes)), draw(values)
+def avg_pool2d(
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
+    square: bool = False, ceil_mode: Any = ANY, count_include_pad: Any = ANY,
+    divisor_override: Any = ANY,
+) -> Call:  # fmt: skip
+    narrowed = Narrowed(kernel_size, stride, padding, 1, square)
+    drawn, fill = draw(geo.pool_geometries(sizes, False, narrowed)), draw(values)
     geo.note(drawn)
     x = fill(draw(sizes.batches), draw(sizes.channels), *drawn.image)
     options = drawn.pool_options("kernel_size", "stride", "padding") | {
-        "ceil_mode": draw(st.booleans()),
-        "count_include_pad": draw(st.booleans()),
-        "divisor_override": draw(st.none() | st.integers(1, 9)),
+        "ceil_mode": draw(choices(ceil_mode, st.booleans())),
+        "count_include_pad": draw(choices(count_include_pad, st.booleans())),
+        "divisor_override": draw(choices(divisor_override, st.none() | st.integers(1, 9))),
     }
     return Call("avg_pool2d", fill, (x,), options)
 
 
 @st.composite
-def adaptive_avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+def adaptive_avg_pool2d(
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, output_size: Any = ANY,
+) -> Call:  # fmt: skip
     fill, sides = draw(values), st.integers(1, 9)
     x = fill(draw(sizes.batches), draw(sizes.channels), draw(sides), draw(sides))
     kept = st.none() | sides
-    size = draw(sides | st.tuples(kept, kept))
+    size = draw(choices(output_size, sides | st.tuples(kept, kept)))
     return Call("adaptive_avg_pool2d", fill, (x,), {"output_size": size})
 
 
@@ -149,68 +180,84 @@ def adaptive_avg_pool2d(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = 
 
 
 @st.composite
-def linear(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+def linear(
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, bias: Any = ANY,
+) -> Call:  # fmt: skip
     fill, features = draw(values), sizes.features
     batch = draw(st.lists(st.integers(1, 4), max_size=3))
     inward, outward = draw(features), draw(features)
-    bias = fill(outward) if draw(st.booleans()) else None
-    return Call("linear", fill, (fill(*batch, inward), fill(outward, inward), bias), {}, 3)
+    b = fill(outward) if draw(choices(bias, st.booleans())) else None
+    return Call("linear", fill, (fill(*batch, inward), fill(outward, inward), b), {}, 3)
 
 
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
-def _elementwise(name: str, options: st.SearchStrategy[dict]) -> Strategy:
+def _elementwise(name: str, usual: Mapping[str, st.SearchStrategy[Any]]) -> Strategy:
     @st.composite
-    def call(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+    def call(
+        draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, **narrowed: Any
+    ) -> Call:
+        if narrowed.keys() - usual.keys():
+            raise TypeError(f"{name} takes no {', '.join(sorted(narrowed.keys() - usual.keys()))}.")
         fill = draw(values)
-        return Call(name, fill, (fill(*draw(shapes)),), draw(options))
+        x = fill(*draw(shapes))
+        options = {k: draw(choices(narrowed.get(k, ANY), each)) for k, each in usual.items()}
+        return Call(name, fill, (x,), options)
 
     return call
 
 
 def _along_one_axis(name: str) -> Strategy:
     @st.composite
-    def call(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
-        fill, shape = draw(values), draw(shapes)
-        dim = draw(st.integers(-len(shape), len(shape) - 1))
-        return Call(name, fill, (fill(*shape),), {"dim": dim})
+    def call(
+        draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, dim: Any = ANY
+    ) -> Call:
+        fill, kept = draw(values), dim
+        if kept is not ANY:
+            kept = draw(choices(dim, st.just(0)))
+        least = 1 if kept is ANY else max(kept + 1, -kept)  # as many axes as dim needs
+        shape = draw(st.lists(st.integers(1, 6), min_size=least, max_size=max(4, least)))
+        if kept is ANY:
+            kept = draw(st.integers(-len(shape), len(shape) - 1))
+        return Call(name, fill, (fill(*shape),), {"dim": kept})
 
     return call
 
 
-relu = _elementwise("relu", st.just({}))
-sigmoid = _elementwise("sigmoid", st.just({}))
-tanh = _elementwise("tanh", st.just({}))
+relu = _elementwise("relu", {})
+sigmoid = _elementwise("sigmoid", {})
+tanh = _elementwise("tanh", {})
 leaky_relu = _elementwise(
-    "leaky_relu",
-    st.fixed_dictionaries({"negative_slope": st.sampled_from([0.01, 0.0, 0.5, 1.0, -0.3])}),
+    "leaky_relu", {"negative_slope": st.sampled_from([0.01, 0.0, 0.5, 1.0, -0.3])}
 )
 softmax = _along_one_axis("softmax")
 log_softmax = _along_one_axis("log_softmax")
 
 
 @st.composite
-def dropout(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+def dropout(
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, p: Any = ANY, training: Any = True,
+) -> Call:  # fmt: skip
     fill = draw(values)
-    options: dict[str, Any] = {"p": draw(st.sampled_from([0.5, 0.0, 0.1, 0.9, 1.0]))}
-    options["training"] = True
+    options: dict[str, Any] = {"p": draw(choices(p, st.sampled_from([0.5, 0.0, 0.1, 0.9, 1.0])))}
+    options["training"] = draw(choices(training, st.just(True)))
     options["rng"] = np.random.default_rng(fill.seed)
     return Call("dropout", fill, (fill(*draw(shapes)),), options)
 
 
-# ------------------------------------------------------------------------------ normalisation
-
-
 @st.composite
-def batch_norm(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+def batch_norm(
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, training: Any = ANY, momentum: Any = ANY,
+    eps: Any = ANY, affine: Any = ANY,
+) -> Call:  # fmt: skip
     """Draw x with two values of each channel or more; in inference there are running arrays."""
-    fill, training = draw(values), draw(st.booleans())
+    fill, training = draw(values), draw(choices(training, st.booleans()))
     n, c = draw(sizes.batches), draw(sizes.channels)
     rest = draw(st.lists(st.integers(1, 4), max_size=3))
     if n == 1 and np.prod(rest) == 1:
         n = 2
-    weight, bias = (fill(c) if draw(st.booleans()) else None for _ in range(2))
+    weight, bias = (fill(c) if draw(choices(affine, st.booleans())) else None for _ in range(2))
     mean = var = None
     if not training or draw(st.booleans()):
         mean, var = fill(c), fill.lay(fill.rng.uniform(0.1, 2, c).astype(fill.dtype))
@@ -218,8 +265,8 @@ def batch_norm(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -
             mean, var = mean.copy(), var.copy()
     options = {
         "training": training,
-        "momentum": draw(st.sampled_from([0.1, 0.0, 0.7, 1.0])),
-        "eps": draw(st.sampled_from([1e-5, 1e-3, 0.1])),
+        "momentum": draw(choices(momentum, st.sampled_from([0.1, 0.0, 0.7, 1.0]))),
+        "eps": draw(choices(eps, st.sampled_from([1e-5, 1e-3, 0.1]))),
     }
     updates = {"running_mean": 3, "running_var": 4}
     arrays = (fill(n, c, *rest), weight, bias, mean, var)
@@ -227,14 +274,17 @@ def batch_norm(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -
 
 
 @st.composite
-def local_response_norm(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE) -> Call:
+def local_response_norm(
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, size: Any = ANY, alpha: Any = ANY,
+    beta: Any = ANY, k: Any = ANY,
+) -> Call:  # fmt: skip
     fill = draw(values)
     rest = draw(st.lists(st.integers(1, 4), min_size=1, max_size=2))
     options = {
-        "size": draw(st.integers(1, 7)),
-        "alpha": draw(st.sampled_from([1e-4, 0.0, 0.5])),
-        "beta": draw(st.sampled_from([0.75, 0.5, 1.0])),
-        "k": draw(st.sampled_from([1.0, 2.0])),
+        "size": draw(choices(size, st.integers(1, 7))),
+        "alpha": draw(choices(alpha, st.sampled_from([1e-4, 0.0, 0.5]))),
+        "beta": draw(choices(beta, st.sampled_from([0.75, 0.5, 1.0]))),
+        "k": draw(choices(k, st.sampled_from([1.0, 2.0]))),
     }
     x = fill(draw(sizes.batches), draw(sizes.channels), *rest)
     return Call("local_response_norm", fill, (x,), options)
@@ -265,9 +315,14 @@ def class_targets(
 
 
 @st.composite
-def weights_of_classes(draw: st.DrawFn, rng: np.random.Generator, classes: int, reduction: str):
+def weights_of_classes(
+    draw: st.DrawFn, rng: np.random.Generator, classes: int, reduction: str, weighted: Any = ANY
+):
     """Draw None or weights; some are 0 unless they could add up to nothing to divide by."""
-    kind = draw(st.sampled_from(["none", "positive", "some zero"]))
+    kinds = st.sampled_from(["none", "positive", "some zero"])
+    if weighted is not ANY:
+        kinds = st.sampled_from(["positive", "some zero"] if weighted else ["none"])
+    kind = draw(kinds)
     weights = rng.uniform(0.1, 2, classes)
     if kind == "some zero" and reduction != "mean":
         weights[rng.random(classes) < 0.4] = 0
@@ -279,13 +334,14 @@ reductions = st.sampled_from(["mean", "sum", "none"])
 
 @st.composite
 def _loss(
-    draw: st.DrawFn, name: str, sizes: Sizes, values: Values, probabilities: bool = False
-) -> Call:
-    fill, reduction = draw(values), draw(reductions)
+    draw: st.DrawFn, name: str, sizes: Sizes, values: Values, probabilities: bool = False,
+    reduction: Any = ANY, label_smoothing: Any = ANY, weighted: Any = ANY,
+) -> Call:  # fmt: skip
+    fill, reduction = draw(values), draw(choices(reduction, reductions))
     n, classes = draw(sizes.batches), draw(st.one_of(sizes.features, st.just(17)))
     spatial = draw(st.lists(st.integers(1, 3), max_size=2))
     x = fill(n, classes, *spatial)
-    weight = draw(weights_of_classes(fill.rng, classes, reduction))
+    weight = draw(weights_of_classes(fill.rng, classes, reduction, weighted))
     options: dict[str, Any] = {"reduction": reduction}
     if probabilities:
         target = fill.lay(fill.rng.uniform(0, 1, x.shape).astype(fill.dtype))
@@ -294,21 +350,30 @@ def _loss(
             draw, fill.rng, (n, *spatial), classes, reduction
         )
     if name == "cross_entropy":
-        options["label_smoothing"] = draw(st.sampled_from([0.0, 0.1, 0.7, 1.0]))
+        options["label_smoothing"] = draw(
+            choices(label_smoothing, st.sampled_from([0.0, 0.1, 0.7, 1.0]))
+        )
     arrays = (x, target, None if weight is None else fill.lay(weight.astype(fill.dtype)))
     return Call(name, fill, arrays, options)
 
 
-def nll_loss(sizes: Sizes = SMALL, values: Values = FINITE) -> st.SearchStrategy[Call]:
-    return _loss("nll_loss", sizes, values)
+def nll_loss(
+    sizes: Sizes = SMALL, values: Values = FINITE, *, reduction: Any = ANY, weighted: Any = ANY
+) -> st.SearchStrategy[Call]:
+    return _loss("nll_loss", sizes, values, reduction=reduction, weighted=weighted)
 
 
-def cross_entropy(sizes: Sizes = SMALL, values: Values = FINITE) -> st.SearchStrategy[Call]:
-    """Draw a call with targets of classes, or of probabilities."""
-    return st.booleans().flatmap(lambda p: _loss("cross_entropy", sizes, values, probabilities=p))
+def cross_entropy(
+    sizes: Sizes = SMALL, values: Values = FINITE, *, probabilities: Any = ANY, **narrowed: Any
+) -> st.SearchStrategy[Call]:
+    """Draw a call with targets of classes, or of probabilities.
 
+    ``probabilities``, ``reduction``, ``label_smoothing`` and ``weighted`` can be narrowed.
+    """
+    return choices(probabilities, st.booleans()).flatmap(
+        lambda p: _loss("cross_entropy", sizes, values, probabilities=p, **narrowed)
+    )
 
-# ------------------------------------------------------------------------------------ all of them
 
 CALLS: dict[str, Strategy] = {
     "adaptive_avg_pool2d": adaptive_avg_pool2d,

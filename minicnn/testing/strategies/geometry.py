@@ -132,6 +132,55 @@ WIDE = Sizes(
 )  # fmt: skip
 
 
+ANY: Any = object()  # an argument that is not narrowed
+
+
+def choices(given: Any, default: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Return what an argument is drawn from: a value, one of a tuple or list, or a strategy.
+
+    So ``padding=1`` is always 1, ``padding=(0, 1)`` is 0 or 1, and ``padding=[(0, 1)]`` is 0 along
+    the height and 1 along the width.
+    """
+    if given is ANY:
+        return default
+    if isinstance(given, st.SearchStrategy):
+        return given
+    return st.sampled_from(list(given)) if isinstance(given, (tuple, list)) else st.just(given)
+
+
+class Narrowed(NamedTuple):
+    """What windows may be: each argument as ``choices`` takes it; ``square``: alike on both axes."""
+
+    kernel_size: Any = ANY
+    stride: Any = ANY
+    padding: Any = ANY
+    dilation: Any = ANY
+    square: bool = False
+
+    def two(self, draw: st.DrawFn, name: str, default: st.SearchStrategy[int]) -> tuple[Any, Any]:
+        """Draw an argument for both axes."""
+        strategy = choices(getattr(self, name), default)
+        first = draw(strategy)
+        if isinstance(first, (tuple, list)):
+            return first[0], first[1]
+        if self.square or isinstance(first, str):
+            return first, first
+        second = draw(strategy)
+        return (first, first) if isinstance(second, (tuple, list, str)) else (first, second)
+
+    def integers(self, name: str) -> list[int] | None:
+        """Return the integers that an argument may be, or None if it is drawn from a strategy."""
+        given = getattr(self, name)
+        if given is ANY or isinstance(given, st.SearchStrategy):
+            return None
+        values = given if isinstance(given, (tuple, list)) else [given]
+        flat = [v for value in values for v in (value if isinstance(value, tuple) else (value,))]
+        return [v for v in flat if isinstance(v, int)]
+
+
+FREE = Narrowed()
+
+
 @st.composite
 def conv_axes(draw: st.DrawFn, sizes: Sizes = SMALL, padded: bool = True) -> Axis:
     """Any padding up to the window's extent, so that a window may hold nothing else."""
@@ -140,24 +189,6 @@ def conv_axes(draw: st.DrawFn, sizes: Sizes = SMALL, padded: bool = True) -> Axi
     extent = dilation * (kernel - 1) + 1
     padding = draw(st.integers(0, extent)) if padded else 0
     return _axis(draw, sizes, kernel, stride, dilation, padding)
-
-
-@st.composite
-def same_axes(draw: st.DrawFn, sizes: Sizes = SMALL) -> Axis:
-    """padding="same": an odd pixel of padding comes after."""
-    kernel, dilation = draw(st.integers(1, sizes.kernel)), draw(st.integers(1, sizes.dilation))
-    total = dilation * (kernel - 1)
-    return Axis(draw(st.integers(1, 7)), kernel, 1, dilation, total // 2, total - total // 2)
-
-
-@st.composite
-def pool_axes(draw: st.DrawFn, sizes: Sizes = SMALL, dilated: bool = False) -> Axis:
-    """Padding up to half the kernel; every window holds a pixel."""
-    kernel, stride = draw(st.integers(1, sizes.kernel)), draw(st.integers(1, sizes.stride))
-    dilation = draw(st.integers(1, sizes.dilation)) if dilated else 1
-    padding = draw(st.integers(0, kernel // 2))
-    # The taps of a window lie `dilation` apart: as many pixels, and it cannot step over them all.
-    return _axis(draw, sizes, kernel, stride, dilation, padding, least=dilation)
 
 
 def _axis(
@@ -175,40 +206,108 @@ def _axis(
     return Axis(max(size, least), kernel, stride, dilation, padding, padding)
 
 
+def _both(draw: st.DrawFn, square: bool, axis: Callable[[int], Axis]) -> tuple[Axis, Axis]:
+    high = axis(0)
+    return (high, high) if square else (high, axis(1))
+
+
 @st.composite
-def conv_geometries(draw: st.DrawFn, sizes: Sizes = SMALL, named: bool = True) -> Geometry:
+def conv_geometries(
+    draw: st.DrawFn, sizes: Sizes = SMALL, named: bool = True, narrowed: Narrowed = FREE
+) -> Geometry:
     """Draw windows of a convolution; with ``named``, padding may also be "same" or "valid"."""
-    kinds = ["integers", "integers", "integers", "valid", "same"] if named else ["integers"]
-    kind = draw(st.sampled_from(kinds))
-    if kind == "same":
-        return Geometry(draw(same_axes(sizes)), draw(same_axes(sizes)), kind)
-    axes = conv_axes(sizes, padded=kind == "integers")
-    return Geometry(draw(axes), draw(axes), None if kind == "integers" else kind)
+    kernels = narrowed.two(draw, "kernel_size", st.integers(1, sizes.kernel))
+    dilations = narrowed.two(draw, "dilation", st.integers(1, sizes.dilation))
+    strides = narrowed.two(draw, "stride", st.integers(1, sizes.stride))
+    extents = [d * (k - 1) + 1 for k, d in zip(kernels, dilations, strict=True)]
+    usual = ["integers", "integers", "integers", "valid", "same", "same"] if named else ["integers"]
+    if narrowed.padding is ANY:
+        kind = draw(st.sampled_from(usual))
+        if kind == "same" and narrowed.stride is not ANY and strides != (1, 1):
+            kind = "valid"
+        paddings: tuple[Any, Any] = (kind, kind)
+        if kind == "integers":
+            first = draw(st.integers(0, extents[0]))
+            paddings = first, first if narrowed.square else draw(st.integers(0, extents[1]))
+    else:
+        paddings = narrowed.two(draw, "padding", st.just(0))
+        if paddings[0] == "same" and narrowed.stride is not ANY and strides != (1, 1):
+            raise ValueError('padding="same" needs stride=1, which the strategy does not allow.')
+    if paddings[0] == "same":  # an odd pixel of padding comes after
+
+        def same(k: int) -> Axis:
+            total, size = extents[k] - 1, draw(st.integers(1, 7))
+            return Axis(size, kernels[k], 1, dilations[k], total // 2, total - total // 2)
+
+        return Geometry(*_both(draw, narrowed.square, same), "same")
+    valid = paddings[0] == "valid"
+
+    def axis(k: int) -> Axis:
+        padding = 0 if valid else paddings[k]
+        return _axis(draw, sizes, kernels[k], strides[k], dilations[k], padding)
+
+    return Geometry(*_both(draw, narrowed.square, axis), "valid" if valid else None)
 
 
 @st.composite
-def pool_geometries(draw: st.DrawFn, sizes: Sizes = SMALL, dilated: bool = False) -> Geometry:
-    """Draw windows of a pool, in a third of the cases with the stride's default."""
-    axes = pool_axes(sizes, dilated)
-    geometry = Geometry(draw(axes), draw(axes))
-    if draw(st.sampled_from([False, False, True])):  # the stride's default is the kernel's size
-        high, wide = geometry.high, geometry.wide
-        return Geometry(high._replace(stride=high.kernel), wide._replace(stride=wide.kernel))
-    return geometry
+def pool_geometries(
+    draw: st.DrawFn, sizes: Sizes = SMALL, dilated: bool = False, narrowed: Narrowed = FREE
+) -> Geometry:
+    """Draw windows of a pool, in a third of the cases with the stride's default.
+
+    Padding is up to half the kernel; every window holds a pixel.
+    """
+    needed = max(narrowed.integers("padding") or [0])  # the kernel is at least twice as large
+    least = max(1, 2 * needed)
+    kernels = narrowed.two(draw, "kernel_size", st.integers(least, max(sizes.kernel, least)))
+    strides = narrowed.two(draw, "stride", st.integers(1, sizes.stride))
+    dilations = narrowed.two(draw, "dilation", st.integers(1, sizes.dilation if dilated else 1))
+    paddings = (
+        narrowed.two(draw, "padding", st.just(0))
+        if narrowed.padding is not ANY
+        else tuple(draw(st.integers(0, k // 2)) for k in kernels)
+    )
+    if narrowed.square:
+        paddings = paddings[0], paddings[0]
+    for k, p in zip(kernels, paddings, strict=True):
+        if 2 * p > k:
+            raise ValueError(
+                f"the padding of a pool is at most half the kernel: {p} > {k} / 2. Narrow "
+                "kernel_size and padding so that they fit."
+            )
+    if narrowed.stride is None or (
+        narrowed.stride is ANY and draw(st.sampled_from([False, False, True]))
+    ):
+        strides = kernels  # the stride's default is the kernel's size
+    strides = tuple(k if s is None else s for k, s in zip(kernels, strides, strict=True))
+
+    def axis(i: int) -> Axis:
+        # The taps of a window lie `dilation` apart: as many pixels, and it cannot step over all.
+        d = dilations[i]
+        return _axis(draw, sizes, kernels[i], strides[i], d, paddings[i], least=d)
+
+    return Geometry(*_both(draw, narrowed.square, axis))
 
 
 @st.composite
-def convolutions(draw: st.DrawFn, sizes: Sizes = SMALL, named: bool = True) -> Convolution:
+def convolutions(
+    draw: st.DrawFn,
+    sizes: Sizes = SMALL,
+    named: bool = True,
+    narrowed: Narrowed = FREE,
+    groups_from: Any = ANY,
+    bias: Any = ANY,
+) -> Convolution:
     """Draw a geometry, a batch, groups, and channels that the groups divide."""
-    geometry = draw(conv_geometries(sizes, named))
-    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    geometry = draw(conv_geometries(sizes, named, narrowed))
+    groups = draw(choices(groups_from, st.sampled_from([1, 1, 2, 3])))
     depthwise = groups > 1 and draw(st.booleans())
     inward = 1 if depthwise else draw(sizes.channels)
     outward = draw(sizes.channels)
     if groups > 1:  # many channels in each of many groups only cost time
         inward, outward = min(inward, 9), min(outward, 17)
     return Convolution(
-        geometry, draw(sizes.batches), groups, inward, outward, draw(st.booleans())
+        geometry, draw(sizes.batches), groups, inward, outward, draw(choices(bias, st.booleans()))
     )  # fmt: skip
 
 
