@@ -135,8 +135,8 @@ ANIMALS = [
     ),
     Animal(
         "*= for +=",
-        "A key beside the right one. Where one window reaches an element the result is right, since "
-        "it begins at 1; where two do, their contributions are multiplied.",
+        "A key beside the right one. Where one window reaches an element the result is right: it "
+        "begins at 1; where two do, their contributions are multiplied.",
         (moving_sum, moving_sum_backward), (moving_sum, multiplied), signals, "*= where +=",
     ),
 ]  # fmt: skip

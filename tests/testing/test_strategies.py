@@ -162,7 +162,9 @@ NARROWED = {
     ),
     "one along each axis": (calls.conv2d(padding=[(0, 1)]), lambda o: o["padding"] == (0, 1)),
     "same": (calls.conv2d(padding="same"), lambda o: o["padding"] == "same"),
-    "a strategy": (calls.conv2d(stride=st.integers(2, 3)), lambda o: 1 not in np.ravel(o["stride"])),
+    "a strategy": (
+        calls.conv2d(stride=st.integers(2, 3)), lambda o: 1 not in np.ravel(o["stride"]),
+    ),
     "unfold": (calls.unfold(kernel_size=2), lambda o: o["kernel_size"] == 2),
     "a pool's padding": (calls.max_pool2d(padding=2), lambda o: o["padding"] == 2),
     "ceil_mode": (calls.avg_pool2d(ceil_mode=True), lambda o: o["ceil_mode"]),

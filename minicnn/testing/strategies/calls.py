@@ -9,75 +9,22 @@ what is drawn also calls torch, or an operation of your own with the same argume
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from minicnn import ops
 from minicnn.testing.strategies import geometry as geo
 from minicnn.testing.strategies.arrays import (
     FINITE,
     KINDS,
     NOT_FINITE,
-    Fill,
     Values,
     fills,
 )
+from minicnn.testing.strategies.call import Call as Call
 from minicnn.testing.strategies.geometry import ANY, SMALL, Narrowed, Sizes, choices
-
-
-class Call:
-    """One call of an operation: arrays first, then options by name.
-
-    Attributes
-        arrays          what forward takes by position; None for an optional array not given
-        options         what it takes by name
-        differentiable  of how many of the arrays backward returns gradients
-        fill            what the arrays were filled with
-        updates         arrays that forward writes to on purpose: name and position
-    """
-
-    def __init__(
-        self,
-        name: str,
-        fill: Fill,
-        arrays: tuple[np.ndarray | None, ...],
-        options: dict[str, Any],
-        differentiable: int = 1,
-        updates: Mapping[str, int] | None = None,
-    ) -> None:
-        self.name, self.op, self.fill = name, getattr(ops, name), fill
-        self.arrays, self.options, self.differentiable = arrays, options, differentiable
-        self.updates = updates or {}
-
-    def __repr__(self) -> str:
-        arrays = ["None" if a is None else f"{a.dtype}{list(a.shape)}" for a in self.arrays]
-        options = [f"{name}={value!r}" for name, value in self.options.items()]
-        return f"{self.name}({', '.join(arrays + options)}) of {self.fill}"
-
-    @property
-    def dtype(self) -> np.dtype:
-        x = self.arrays[0]
-        assert x is not None
-        return x.dtype
-
-    def forward(self, impl: str) -> tuple[np.ndarray, Any]:
-        """Return ``(y, cache)``; nothing of the call changes, so that it can be run again."""
-        options = copy.deepcopy(self.options)  # a generator would go on
-        arrays = list(self.arrays)
-        for i in self.updates.values():
-            array = arrays[i]
-            arrays[i] = None if array is None else array.copy()
-        return self.op.forward(*arrays, **options, impl=impl)
-
-    def backward(self, dy: np.ndarray, cache: Any, impl: str) -> tuple[np.ndarray | None, ...]:
-        """Return the gradients, always as a tuple."""
-        gradients = self.op.backward(dy, cache, impl=impl)
-        return gradients if isinstance(gradients, tuple) else (gradients,)
-
 
 WITH_NAN: Values = fills((*KINDS[:3], *NOT_FINITE))
 Strategy = Callable[..., st.SearchStrategy[Call]]  # takes sizes and values
@@ -88,7 +35,8 @@ Strategy = Callable[..., st.SearchStrategy[Call]]  # takes sizes and values
 
 @st.composite
 def conv2d(
-    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *,
+    kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
     dilation: Any = ANY, square: bool = False,
     groups: Any = ANY, bias: Any = ANY,
 ) -> Call:  # fmt: skip
@@ -104,7 +52,8 @@ def conv2d(
 
 @st.composite
 def unfold(
-    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *,
+    kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
     dilation: Any = ANY, square: bool = False,
 ) -> Call:  # fmt: skip
     narrowed = Narrowed(kernel_size, stride, padding, dilation, square)
@@ -117,7 +66,8 @@ def unfold(
 
 @st.composite
 def fold(
-    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *,
+    kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
     dilation: Any = ANY, square: bool = False,
 ) -> Call:  # fmt: skip
     narrowed = Narrowed(kernel_size, stride, padding, dilation, square)
@@ -132,7 +82,8 @@ def fold(
 
 @st.composite
 def max_pool2d(
-    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = WITH_NAN, *, kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = WITH_NAN, *,
+    kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
     dilation: Any = ANY, square: bool = False,
     ceil_mode: Any = ANY,
 ) -> Call:  # fmt: skip
@@ -149,7 +100,8 @@ def max_pool2d(
 
 @st.composite
 def avg_pool2d(
-    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *,
+    kernel_size: Any = ANY, stride: Any = ANY, padding: Any = ANY,
     square: bool = False, ceil_mode: Any = ANY, count_include_pad: Any = ANY,
     divisor_override: Any = ANY,
 ) -> Call:  # fmt: skip
@@ -167,7 +119,8 @@ def avg_pool2d(
 
 @st.composite
 def adaptive_avg_pool2d(
-    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, output_size: Any = ANY,
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *,
+    output_size: Any = ANY,
 ) -> Call:  # fmt: skip
     fill, sides = draw(values), st.integers(1, 9)
     x = fill(draw(sizes.batches), draw(sizes.channels), draw(sides), draw(sides))
@@ -181,7 +134,8 @@ def adaptive_avg_pool2d(
 
 @st.composite
 def linear(
-    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, bias: Any = ANY,
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *,
+    bias: Any = ANY,
 ) -> Call:  # fmt: skip
     fill, features = draw(values), sizes.features
     batch = draw(st.lists(st.integers(1, 4), max_size=3))
@@ -237,7 +191,8 @@ log_softmax = _along_one_axis("log_softmax")
 
 @st.composite
 def dropout(
-    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, p: Any = ANY, training: Any = True,
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *,
+    p: Any = ANY, training: Any = True,
 ) -> Call:  # fmt: skip
     fill = draw(values)
     options: dict[str, Any] = {"p": draw(choices(p, st.sampled_from([0.5, 0.0, 0.1, 0.9, 1.0])))}
@@ -248,7 +203,8 @@ def dropout(
 
 @st.composite
 def batch_norm(
-    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, training: Any = ANY, momentum: Any = ANY,
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *,
+    training: Any = ANY, momentum: Any = ANY,
     eps: Any = ANY, affine: Any = ANY,
 ) -> Call:  # fmt: skip
     """Draw x with two values of each channel or more; in inference there are running arrays."""
@@ -275,7 +231,8 @@ def batch_norm(
 
 @st.composite
 def local_response_norm(
-    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *, size: Any = ANY, alpha: Any = ANY,
+    draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = FINITE, *,
+    size: Any = ANY, alpha: Any = ANY,
     beta: Any = ANY, k: Any = ANY,
 ) -> Call:  # fmt: skip
     fill = draw(values)

@@ -149,7 +149,7 @@ def choices(given: Any, default: st.SearchStrategy[Any]) -> st.SearchStrategy[An
 
 
 class Narrowed(NamedTuple):
-    """What windows may be: each argument as ``choices`` takes it; ``square``: alike on both axes."""
+    """What windows may be, as ``choices`` takes it; ``square``: alike along both axes."""
 
     kernel_size: Any = ANY
     stride: Any = ANY

@@ -1,0 +1,62 @@
+"""One call of an operation, as strategies draw it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minicnn import ops
+from minicnn.testing.strategies.arrays import Fill
+
+
+class Call:
+    """One call of an operation: arrays first, then options by name.
+
+    Attributes
+        arrays          what forward takes by position; None for an optional array not given
+        options         what it takes by name
+        differentiable  of how many of the arrays backward returns gradients
+        fill            what the arrays were filled with
+        updates         arrays that forward writes to on purpose: name and position
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fill: Fill,
+        arrays: tuple[np.ndarray | None, ...],
+        options: dict[str, Any],
+        differentiable: int = 1,
+        updates: Mapping[str, int] | None = None,
+    ) -> None:
+        self.name, self.op, self.fill = name, getattr(ops, name), fill
+        self.arrays, self.options, self.differentiable = arrays, options, differentiable
+        self.updates = updates or {}
+
+    def __repr__(self) -> str:
+        arrays = ["None" if a is None else f"{a.dtype}{list(a.shape)}" for a in self.arrays]
+        options = [f"{name}={value!r}" for name, value in self.options.items()]
+        return f"{self.name}({', '.join(arrays + options)}) of {self.fill}"
+
+    @property
+    def dtype(self) -> np.dtype:
+        x = self.arrays[0]
+        assert x is not None
+        return x.dtype
+
+    def forward(self, impl: str) -> tuple[np.ndarray, Any]:
+        """Return ``(y, cache)``; nothing of the call changes, so that it can be run again."""
+        options = copy.deepcopy(self.options)  # a generator would go on
+        arrays = list(self.arrays)
+        for i in self.updates.values():
+            array = arrays[i]
+            arrays[i] = None if array is None else array.copy()
+        return self.op.forward(*arrays, **options, impl=impl)
+
+    def backward(self, dy: np.ndarray, cache: Any, impl: str) -> tuple[np.ndarray | None, ...]:
+        """Return the gradients, always as a tuple."""
+        gradients = self.op.backward(dy, cache, impl=impl)
+        return gradients if isinstance(gradients, tuple) else (gradients,)
