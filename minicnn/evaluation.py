@@ -31,7 +31,13 @@ def evaluate(
     *,
     impl: Impl = "fast",
 ) -> Scores:
-    """Return the scores of ``model`` on ``dataset``."""
+    """Return the scores of ``model`` on ``dataset``. Raises ValueError for weights with NaN."""
+    wrong = [name for name, p in model.named_parameters() if not np.isfinite(p.data).all()]
+    if wrong:
+        raise ValueError(
+            f"evaluate: {wrong[0]} holds numbers that are not finite, so there is nothing to "
+            "score. Load other weights, or train anew with a lower learning rate."
+        )
     loader = data.Loader(dataset, EVALUATION_BATCH, normalization=normalization)
     losses, hits, predictions = 0.0, 0, []
     for x, target in loader.batches():

@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from minicnn import checkpoint, data, models, run_folder
+from minicnn import checkpoint, data, models, run_folder, schemas
 from minicnn.backend import single_threaded_blas
 from minicnn.checkpoint import CheckpointError
 from minicnn.evaluation import Scores, evaluate, first_nonfinite
@@ -35,6 +37,7 @@ from minicnn.nn import Module, StateDictError, init
 from minicnn.ops import cross_entropy
 from minicnn.recipes import Recipe
 from minicnn.run_folder import TrainError
+from minicnn.run_lock import RunLock
 from minicnn.shapes import ShapeError
 from minicnn.version import __version__
 
@@ -111,6 +114,7 @@ class Run:
         self.loss_sum, self.correct, self.seen = 0.0, 0, 0  # over those batches
         self.seconds = 0.0  # spent on those batches
         self.history: list[dict[str, float]] = []
+        self._lock: RunLock | None = None
 
     # ---- where the run stands
 
@@ -133,6 +137,9 @@ class Run:
         return bool(patience and self.history and self.epoch - int(self.best["epoch"]) >= patience)
 
     def save_last(self) -> None:
+        """Write ``last.safetensors``: whole, or not at all, and never what is not finite."""
+        self._may_write()
+        self._check_weights()
         tensors = {f"model.{name}": array for name, array in self.model.state_dict().items()}
         optimizer = self.optimizer.state_dict()
         tensors |= {f"optimizer.{name}": array for name, array in optimizer.items()}
@@ -150,9 +157,24 @@ class Run:
         }
         checkpoint.save(self.folder / "last.safetensors", tensors, note)
 
+    def _check_weights(self) -> None:
+        wrong = checkpoint.first_nonfinite(self.model.state_dict().items())
+        if wrong is not None:
+            raise TrainError(
+                f"{wrong} is not finite after batch {self.batch} of epoch {self.epoch + 1}. "
+                f"{self._too_large()}"
+            )
+
     def load_last(self) -> None:
+        """Put the run where its checkpoint stands. Raises CheckpointError where that is damaged."""
         path = self.folder / "last.safetensors"
-        tensors, note = checkpoint.load(path)
+        tensors, note = checkpoint.load(path, finite=True)
+        stands = schemas.check(path, note, schemas.OwnStanding)
+        if stands.epoch > self.recipe.epochs or stands.batch > len(self.loader):
+            raise CheckpointError(
+                f"{path}: stands in epoch {stands.epoch + 1} after batch {stands.batch}; the run "
+                f"has {self.recipe.epochs} epochs of {len(self.loader)} batches. {schemas.PUT_BACK}"
+            )
         parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "optimizer": {}}
         try:
             for name, array in tensors.items():
@@ -162,11 +184,16 @@ class Run:
             self.optimizer.load_state_dict(parts["optimizer"])
             for name, rng in self.model.named_generators():
                 rng.bit_generator.state = note["generators"][name]
-            for name in ("epoch", "batch", "loss_sum", "correct", "seen", "seconds", "history"):
-                setattr(self, name, note[name])
-            self.first_loss = note.get("first_loss")
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: does not belong to this run. {error}") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise CheckpointError(
+                f"{path}: does not belong to this run. {what} {schemas.PUT_BACK}"
+            ) from error
+        for name in ("epoch", "batch", "loss_sum", "correct", "seen", "seconds", "history"):
+            setattr(self, name, note[name])
+        self.first_loss = stands.first_loss
+        if self.history:
+            self._write_epoch()  # a kill may have come before it
 
     def config(self) -> dict[str, Any]:
         train, validation, test = self.splits
@@ -185,6 +212,34 @@ class Run:
             },
         }
 
+    # ---- who writes
+
+    def take(self) -> None:
+        """Take the right to write the folder. Raises TrainError where another process has it."""
+        if self._lock is None or not self._lock.held:
+            self._lock = RunLock(self.folder)
+
+    def release(self) -> None:
+        """Give it back. The end of ``fit`` by an error, and of ``finish``, do so too."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _may_write(self) -> None:
+        if self._lock is not None:
+            self._lock.check()
+
+    @contextmanager
+    def _writing(self, *, last: bool = False) -> Iterator[None]:
+        """Hold the right in the block; give it back after an error, and after the ``last`` one."""
+        self.take()
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
+        if last:
+            self.release()
+
     # ---- training
 
     def fit(
@@ -197,8 +252,9 @@ class Run:
         Raises Interrupted after Ctrl-C, with all that resuming needs in the folder; TrainError
         where the loss is not finite, or has grown to ``DIVERGED`` times what it was.
         """
-        with stop_signals() as stopped, single_threaded_blas():
+        with self._writing(), stop_signals() as stopped, single_threaded_blas():
             while not self.done:
+                self._may_write()
                 start = time.perf_counter() - self.seconds
                 for x, target in self.loader.batches(self.epoch, self.batch):
                     on_batch(self._step(x, target))
@@ -248,14 +304,18 @@ class Run:
             what = f"above {DIVERGED} times its first value, {self.first_loss:.4g}"
         else:
             what = f"first not finite: {first_nonfinite(self.model, x)}"
-        kept = "No epoch was finished, so there is no checkpoint."
-        if self.history:
-            kept = f"The checkpoints up to epoch {self.epoch} are kept in {self.folder}."
         raise TrainError(
             f"the loss is {loss:.4g} in epoch {self.epoch + 1}, batch {self.batch + 1}; {what}. "
-            "The steps are probably too large: lower the learning rate by --lr (it is "
-            f"{self.recipe.lr:g}). {kept}"
+            f"{self._too_large()}"
         )
+
+    def _too_large(self) -> str:
+        """Return what numbers that are not finite mean, and what is left."""
+        kept = "No epoch was finished, so there is no checkpoint."
+        if (self.folder / "last.safetensors").exists():
+            kept = f"The last checkpoint is kept in {self.folder}."
+        return f"The steps are probably too large: lower the learning rate by --lr (it is "
+            f"{self.recipe.lr:g}). {kept}"
 
     def _for_inference(self) -> Module:
         """Return what infers by the weights as they are: to make it takes a batch's time."""
@@ -263,6 +323,7 @@ class Run:
         return fuse(self.model, inference=True) if fused else self.network
 
     def _end_epoch(self) -> None:
+        self._check_weights()
         scores = evaluate(
             self._for_inference(),
             self.splits.validation,
@@ -276,25 +337,40 @@ class Run:
         self.history.append(row)
         self.epoch, self.batch = self.epoch + 1, 0
         self.loss_sum, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
-        if self.best is self.history[-1]:
+        self.save_last()
+        self._write_epoch()
+
+    def _write_epoch(self) -> None:
+        """Write what follows from ``last.safetensors`` at the end of an epoch.
+
+        Taking the run up there writes it again, should the run have been killed in between.
+        """
+        if self.best is self.history[-1] and self.batch == 0:
             note = {"epoch": self.epoch}
             checkpoint.save(self.folder / "model.safetensors", self.model.state_dict(), note)
         run_folder.write_metrics(self.folder, self.history)
-        self.save_last()
 
     # ---- the end
 
     def finish(self) -> Scores:
-        """Take the best weights, read the test split, and leave the result and the pictures."""
-        best, _ = checkpoint.load(self.folder / "model.safetensors")
-        self.model.load_state_dict(best)
-        test = self.splits.test
-        scores = evaluate(self._for_inference(), test, self.normalization, impl=self.recipe.impl)
-        kernels = [p.data for p in self.model.parameters() if p.data.ndim == 4]
-        run_folder.write_outcome(
-            self.folder, self.history, scores, test.labels, test.classes,
-            kernels[0] if kernels else None,
-        )  # fmt: skip
+        """Take the best weights, read the test split, and leave the result and the pictures.
+
+        Raises CheckpointError where the weights in the folder are not those of the best epoch.
+        """
+        with self._writing(last=True):
+            self._may_write()
+            self.model.load_state_dict(
+                run_folder.best_weights(self.folder, int(self.best["epoch"]))
+            )
+            test = self.splits.test
+            scores = evaluate(
+                self._for_inference(), test, self.normalization, impl=self.recipe.impl
+            )
+            kernels = [p.data for p in self.model.parameters() if p.data.ndim == 4]
+            run_folder.write_outcome(
+                self.folder, self.history, scores, test.labels, test.classes,
+                kernels[0] if kernels else None,
+            )  # fmt: skip
         return scores
 
 
@@ -313,10 +389,7 @@ def start(
     that of its data. Raises TrainError where the folder holds a checkpoint already.
     """
     if not numbered and (folder / "last.safetensors").exists():
-        raise TrainError(
-            f"{folder}: there is a run already. Go on with it by --resume {folder}, or choose "
-            "another folder with --out."
-        )
+        raise TrainError(_there_is_a_run(folder))
     network = None
     if model is not None:
         network = own.describe_object(model)
@@ -326,8 +399,18 @@ def start(
         recipe = replace(recipe, model=network.name)
     run = Run(recipe, folder, data_dir, model=model, splits=splits, own=network)
     run.folder = run_folder.make(folder, numbered)
+    run.take()
+    if (run.folder / "last.safetensors").exists():  # another process was faster
+        raise TrainError(_there_is_a_run(folder))
     checkpoint.write_json(run.folder / "config.json", run.config())
     return run
+
+
+def _there_is_a_run(folder: Path) -> str:
+    return (
+        f"{folder}: there is a run already. Go on with it by --resume {folder}, or choose another "
+        "folder with --out."
+    )
 
 
 def resume(
@@ -339,15 +422,23 @@ def resume(
 ) -> Run:
     """Return the run of ``folder`` where it stopped.
 
-    A run whose network or data only Python has needs ``model`` or ``splits`` again.
+    A run whose network or data only Python has needs ``model`` or ``splits`` again. Raises
+    TrainError where another process writes the run, or where the data are others; CheckpointError
+    where a file is missing or damaged.
     """
     config = read_config(folder)
     if model is None and config.network is not None:
         own.check_again(config.network, str(folder))
-    run = Run(
-        config.recipe, folder, data_dir or config.data_dir,
-        model=model, splits=splits, own=config.network,
-    )  # fmt: skip
+    try:
+        run = Run(
+            config.recipe, folder, data_dir or config.data_dir,
+            model=model, splits=splits, own=config.network,
+        )  # fmt: skip
+    except ValueError as error:  # an option that only its user finds out of range
+        raise CheckpointError(
+            f"{folder / 'config.json'}: recipe: {error} {schemas.PUT_BACK}"
+        ) from error
+    run.take()
     if run.config()["data"] != config.content["data"]:
         raise TrainError(
             f"{folder}: the data set {config.recipe.data} is not the one this run began with "
@@ -381,29 +472,24 @@ def read_config(folder: Path) -> Config:
             f"reference.exchange {folder} (which makes {folder / 'minicnn'}), or go on with it by: "
             f"python -m reference.train --resume {folder}"
         )
+    whole = schemas.check(path, content, schemas.Configuration)
     try:
-        of_data = content["data"]
-        channels, height, width = map(int, of_data["image"])
-        mean, std = (tuple(map(float, of_data[name])) for name in ("mean", "std"))
-        if not (
-            len(mean) == len(std) == channels and min(std) > 0 and np.isfinite(mean + std).all()
-        ):
-            raise ValueError(f"mean {mean} and std {std} do not fit {channels} channels")
-        return Config(
-            Recipe.from_json(content["recipe"]),
-            list(of_data["classes"]),
-            (channels, height, width),
-            data.Normalization(mean, std),
-            content["data_dir"],
-            _own(content.get("network")),
-            content,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        recipe = Recipe.from_json(whole.recipe)
+    except msgspec.ValidationError as error:
         raise CheckpointError(
-            f"{path}: is not the configuration that a run wrote: {what}. Put the original back, or "
-            "train anew."
+            f"{path}: is not the configuration that a run wrote: {schemas.said(error, 'recipe')}. "
+            f"{schemas.PUT_BACK}"
         ) from error
+    mean, std = tuple(whole.data.mean), tuple(whole.data.std)
+    return Config(
+        recipe,
+        whole.data.classes,
+        whole.data.image,
+        data.Normalization(mean, std),
+        whole.data_dir,
+        None if whole.network is None else Own(**msgspec.structs.asdict(whole.network)),
+        content,
+    )
 
 
 def load_model(folder: Path, model: str | None = None) -> tuple[Module, Config]:
@@ -423,9 +509,11 @@ def load_model(folder: Path, model: str | None = None) -> tuple[Module, Config]:
         own.check_again(config.network, str(folder))
     try:
         name = model or config.recipe.model
-        return models.create(name, len(config.classes), weights=path), config
+        network = models.create(name, len(config.classes), weights=path)
     except StateDictError as error:
         raise CheckpointError(str(error)) from error
+    checkpoint.check_finite(path, network.state_dict())
+    return network, config
 
 
 # ---------------------------------------------------------------------------------------- helpers
@@ -438,8 +526,3 @@ def _network(model: Any, classes: int, rng: np.random.Generator) -> Module:
     if isinstance(model, str):
         return models.create(model, classes, rng=rng)
     return own.make(model, classes, name=own.describe_object(model).name, rng=rng)
-
-
-def _own(content: dict[str, Any] | None) -> Own | None:
-    """Return what config.json keeps of an own network."""
-    return None if content is None else Own(**content)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from minicnn.files import expanded
+
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, except those that the recipe decides."""
@@ -67,7 +69,7 @@ def add_plan_options(parser: argparse._ActionsContainer) -> None:
 def whole_name(data: str) -> str:
     """Return the name of a data set, a path in it made absolute: a run may go on elsewhere."""
     kind, _, path = data.partition(":")
-    return f"{kind}:{Path(path).expanduser().absolute()}" if path else data
+    return f"{kind}:{expanded(path).absolute()}" if path else data
 
 
 def whole_model(model: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from minicnn.commands.options import add_data_dir, whole_name
 from minicnn.data import DataError
+from minicnn.files import expanded
 from reference.data.examine import examine
 from reference.data.files import Files, counts, list_files, passed_over
 from reference.data.parts import load
@@ -77,7 +78,7 @@ def _split(args: argparse.Namespace) -> None:
 
 
 def _stats(args: argparse.Namespace) -> None:
-    name, path = args.data, Path(args.data).expanduser()
+    name, path = args.data, expanded(args.data)
     if path.exists():
         name = f"imagefolder:{path}"
     parts = load(

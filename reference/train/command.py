@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 import torch
 
-from minicnn import checkpoint, recipes
+from minicnn import checkpoint, recipes, schemas
 from minicnn.checkpoint import CheckpointError
 from minicnn.commands.options import (
     Help,
@@ -28,6 +29,7 @@ from minicnn.commands.options import (
 from minicnn.commands.train import epoch_line
 from minicnn.data import DataError
 from minicnn.evaluation import TOP_K
+from minicnn.files import expanded
 from minicnn.interruption import Interrupted
 from minicnn.run_folder import TrainError, make
 from minicnn.shapes import integer
@@ -174,8 +176,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     if "milestones" in options:
         options["milestones"] = tuple(options["milestones"])
     weights = options.get("weights")
-    if weights is not None and Path(weights).expanduser().exists():
-        options["weights"] = str(Path(weights).expanduser().absolute())
+    if weights is not None and expanded(weights).exists():
+        options["weights"] = str(expanded(weights).absolute())
     return options
 
 
@@ -214,6 +216,7 @@ def _train(args: argparse.Namespace, machine: Machine) -> None:
         if log is not None:
             log.close()
     scores = run.finish()
+    run.release()
     if machine.main:
         seconds = sum(row["seconds"] for row in run.history)
         print(
@@ -254,6 +257,7 @@ def _begun(args: argparse.Namespace, machine: Machine) -> Run:
         save_every=args.save_every,
     )  # fmt: skip
     run.folder = machine.once(lambda: make(folder, numbered=args.out is None))
+    run.take()
     machine.once(lambda: checkpoint.write_json(run.folder / "config.json", run.config()))
     return run
 
@@ -296,23 +300,17 @@ def _taken_up(args: argparse.Namespace, machine: Machine, folder: Path, recipe: 
             f"{folder}: the data set {recipe.data} is not the one this run began with (its "
             "classes, sizes or mean differ). Give the same data, or start a new run."
         )
+    run.take()
     if machine.once((folder / "last.safetensors").exists):
         run.load_last()
     elif recipe.weights is not None:  # stopped before the first checkpoint: it begins anew
         weights.begin(run)
-    machine.once(lambda: _sweep(folder))
     return run
 
 
 def _flags(names: Sequence[str]) -> str:
     """Return the options of so named fields of a recipe."""
     return ", ".join(f"--{name.replace('_', '-')}" for name in names)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a process that was killed left half written."""
-    for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
 
 
 def read_config(folder: Path) -> tuple[Recipe, dict[str, Any]]:
@@ -324,21 +322,20 @@ def read_config(folder: Path) -> tuple[Recipe, dict[str, Any]]:
         if (folder / "last.safetensors").exists():
             ways += f", or to go on with it: minicnn train --resume {folder}"
         raise CheckpointError(f"{folder}: this is a run of minicnn's already. Use: {ways}")
+    whole = schemas.check(path, content, schemas.Configuration)
     try:
-        recipe = Recipe.from_json(content["recipe"])
-        content["data"]["classes"], content["data_dir"]
-    except (KeyError, TypeError, ValueError) as error:
+        return Recipe.from_json(whole.recipe), content
+    except msgspec.ValidationError as error:
         raise CheckpointError(
-            f"{path}: is not the configuration of a run of the reference ({error}). Put the "
-            "original back, or start a new run."
+            f"{path}: is not the configuration of a run of the reference: "
+            f"{schemas.said(error, 'recipe')}. Put the original back, or start a new run."
         ) from error
-    return recipe, content
 
 
 def _of_minicnn(content: Any) -> bool:
     try:
         recipes.Recipe.from_json(content["recipe"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         return False
     return True
 
