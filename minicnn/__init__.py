@@ -7,7 +7,8 @@
 
 from minicnn import insight, models, nn, ops
 from minicnn.fused import fuse
+from minicnn.pool import set_threads
 from minicnn.shapes import ShapeError
 from minicnn.version import __version__
 
-__all__ = ["ShapeError", "__version__", "fuse", "insight", "models", "nn", "ops"]
+__all__ = ["ShapeError", "__version__", "fuse", "insight", "models", "nn", "ops", "set_threads"]

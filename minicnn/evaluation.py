@@ -10,6 +10,7 @@ from minicnn import data
 from minicnn.backend import Impl
 from minicnn.nn import Module, Sequential
 from minicnn.ops import cross_entropy
+from minicnn.pace import Pace
 
 EVALUATION_BATCH = 500
 TOP_K = 5
@@ -30,8 +31,12 @@ def evaluate(
     normalization: data.Normalization,
     *,
     impl: Impl = "fast",
+    pace: Pace | None = None,
 ) -> Scores:
-    """Return the scores of ``model`` on ``dataset``. Raises ValueError for weights with NaN."""
+    """Return the scores of ``model`` on ``dataset``. Raises ValueError for weights with NaN.
+
+    ``pace`` knows from earlier evaluations on how many threads it is fast.
+    """
     wrong = [name for name, p in model.named_parameters() if not np.isfinite(p.data).all()]
     if wrong:
         raise ValueError(
@@ -40,15 +45,17 @@ def evaluate(
         )
     loader = data.Loader(dataset, EVALUATION_BATCH, normalization=normalization)
     losses, hits, predictions = 0.0, 0, []
-    for x, target in loader.batches():
-        logits = model(x)
-        losses += float(cross_entropy.forward(logits, target, reduction="sum", impl=impl)[0])
-        # Of equal logits the lower class counts as the more probable, as argmax has it.
-        own = np.take_along_axis(logits, target[:, None], axis=1)
-        before = np.arange(logits.shape[1]) < target[:, None]
-        rank = ((logits > own) | ((logits == own) & before)).sum(axis=1)
-        hits += int((rank < TOP_K).sum())
-        predictions.append(logits.argmax(axis=1))
+    with pace or Pace() as pace:
+        for x, target in loader.batches():
+            logits = model(x)
+            losses += float(cross_entropy.forward(logits, target, reduction="sum", impl=impl)[0])
+            # Of equal logits the lower class counts as the more probable, as argmax has it.
+            own = np.take_along_axis(logits, target[:, None], axis=1)
+            before = np.arange(logits.shape[1]) < target[:, None]
+            rank = ((logits > own) | ((logits == own) & before)).sum(axis=1)
+            hits += int((rank < TOP_K).sum())
+            predictions.append(logits.argmax(axis=1))
+            pace.lap(len(target))
     predicted = np.concatenate(predictions)
     n = len(dataset)
     return Scores(losses / n, float((predicted == dataset.labels).mean()), hits / n, predicted)

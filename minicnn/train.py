@@ -15,6 +15,7 @@ ends with the same weights, bit for bit, as one that was not.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from minicnn import checkpoint, data, models, run_folder, schemas
@@ -33,13 +33,20 @@ from minicnn.fused import fuse
 from minicnn.interruption import Interrupted, stop_signals
 from minicnn.models import own, trial
 from minicnn.models.own import Own
-from minicnn.nn import Module, StateDictError, init
+from minicnn.nn import Module, init
 from minicnn.ops import cross_entropy
+from minicnn.pace import Pace
 from minicnn.recipes import Recipe
 from minicnn.run_folder import TrainError
 from minicnn.run_lock import RunLock
+from minicnn.saved import Config, load_model, read_config
 from minicnn.shapes import ShapeError
 from minicnn.version import __version__
+
+__all__ = [
+    "Config", "Interrupted", "Progress", "Run", "TrainError", "load_model", "read_config",
+    "resume", "start",
+]  # fmt: skip
 
 DIVERGED = 100  # times its first value, and a run ends
 
@@ -114,6 +121,7 @@ class Run:
         self.loss_sum, self.correct, self.seen = 0.0, 0, 0  # over those batches
         self.seconds = 0.0  # spent on those batches
         self.history: list[dict[str, float]] = []
+        self.pace, self.pace_of_evaluation = Pace(), Pace()
         self._lock: RunLock | None = None
 
     # ---- where the run stands
@@ -255,18 +263,23 @@ class Run:
         with self._writing(), stop_signals() as stopped, single_threaded_blas():
             while not self.done:
                 self._may_write()
-                start = time.perf_counter() - self.seconds
-                for x, target in self.loader.batches(self.epoch, self.batch):
-                    on_batch(self._step(x, target))
-                    self.seconds = time.perf_counter() - start
-                    if stopped.is_set():
-                        self.save_last()
-                        raise Interrupted(
-                            f"stopped in epoch {self.epoch + 1} after batch {self.batch} of "
-                            f"{len(self.loader)}. Go on with: minicnn train --resume {self.folder}"
-                        )
+                with self.pace:
+                    self._train_epoch(on_batch, stopped)
                 self._end_epoch()
                 on_epoch(self.history[-1])
+
+    def _train_epoch(self, on_batch: Callable[[Progress], None], stopped: threading.Event) -> None:
+        start = time.perf_counter() - self.seconds
+        for x, target in self.loader.batches(self.epoch, self.batch):
+            on_batch(self._step(x, target))
+            self.pace.lap(len(target))
+            self.seconds = time.perf_counter() - start
+            if stopped.is_set():
+                self.save_last()
+                raise Interrupted(
+                    f"stopped in epoch {self.epoch + 1} after batch {self.batch} of "
+                    f"{len(self.loader)}. Go on with: minicnn train --resume {self.folder}"
+                )
 
     def _step(self, x: np.ndarray, target: np.ndarray) -> Progress:
         impl = self.recipe.impl
@@ -314,8 +327,10 @@ class Run:
         kept = "No epoch was finished, so there is no checkpoint."
         if (self.folder / "last.safetensors").exists():
             kept = f"The last checkpoint is kept in {self.folder}."
-        return f"The steps are probably too large: lower the learning rate by --lr (it is "
+        return (
+            "The steps are probably too large: lower the learning rate by --lr (it is "
             f"{self.recipe.lr:g}). {kept}"
+        )
 
     def _for_inference(self) -> Module:
         """Return what infers by the weights as they are: to make it takes a batch's time."""
@@ -329,6 +344,7 @@ class Run:
             self.splits.validation,
             self.normalization,
             impl=self.recipe.impl,
+            pace=self.pace_of_evaluation,
         )
         row = run_folder.metrics(
             self.epoch + 1, (self.loss_sum, self.correct, self.seen), scores,
@@ -448,72 +464,6 @@ def resume(
         return run  # stopped before the first checkpoint: it begins anew
     run.load_last()
     return run
-
-
-class Config(NamedTuple):
-    """What the folder of a run says of it."""
-
-    recipe: Recipe
-    classes: list[str]
-    image: tuple[int, int, int]
-    normalization: data.Normalization
-    data_dir: str | None  # where the run was told to find its data
-    network: Own | None  # of the reader's own, if it is one
-    content: dict[str, Any]
-
-
-def read_config(folder: Path) -> Config:
-    """Return what config.json says. Raises CheckpointError where it is missing or damaged."""
-    path = folder / "config.json"
-    content = checkpoint.read_json(path)
-    if isinstance(content, dict) and "torch" in content:
-        raise CheckpointError(
-            f"{folder} is a run of reference.train. Make one of minicnn of it by: python -m "
-            f"reference.exchange {folder} (which makes {folder / 'minicnn'}), or go on with it by: "
-            f"python -m reference.train --resume {folder}"
-        )
-    whole = schemas.check(path, content, schemas.Configuration)
-    try:
-        recipe = Recipe.from_json(whole.recipe)
-    except msgspec.ValidationError as error:
-        raise CheckpointError(
-            f"{path}: is not the configuration that a run wrote: {schemas.said(error, 'recipe')}. "
-            f"{schemas.PUT_BACK}"
-        ) from error
-    mean, std = tuple(whole.data.mean), tuple(whole.data.std)
-    return Config(
-        recipe,
-        whole.data.classes,
-        whole.data.image,
-        data.Normalization(mean, std),
-        whole.data_dir,
-        None if whole.network is None else Own(**msgspec.structs.asdict(whole.network)),
-        content,
-    )
-
-
-def load_model(folder: Path, model: str | None = None) -> tuple[Module, Config]:
-    """Return the best model of a run, and its configuration.
-
-    ``model`` names it where the run cannot: a network of the reader's own that has moved, or that
-    was given as an object.
-    """
-    config = read_config(folder)
-    path = folder / "model.safetensors"
-    if not path.exists():
-        raise CheckpointError(
-            f"{folder}: no epoch of this run was finished, so there is no model yet. Go on with it "
-            f"by: minicnn train --resume {folder}"
-        )
-    if model is None and config.network is not None:
-        own.check_again(config.network, str(folder))
-    try:
-        name = model or config.recipe.model
-        network = models.create(name, len(config.classes), weights=path)
-    except StateDictError as error:
-        raise CheckpointError(str(error)) from error
-    checkpoint.check_finite(path, network.state_dict())
-    return network, config
 
 
 # ---------------------------------------------------------------------------------------- helpers

@@ -133,7 +133,7 @@ def _contents(place: Path) -> Iterator[tuple[str, bytes]]:
 class _Bounded:
     """A stream that ends with an error where it unpacks to more than the archive can hold."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: gzip.GzipFile) -> None:
         self._stream, self._left = stream, MOST_ARCHIVE
 
     def read(self, size: int) -> bytes:

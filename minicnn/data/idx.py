@@ -11,7 +11,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def read_idx(name: str, path: Path, axes: int) -> np.ndarray:
     return data[header:].reshape(shape)
 
 
-def _read(file: IO[bytes], axes: int) -> bytes:
+def _read(file: BinaryIO | gzip.GzipFile, axes: int) -> bytes:
     """Return the header, what it says that follows, and one byte more if there is one."""
     header = file.read(4 + 4 * axes)
     sizes = np.frombuffer(header[4:], ">u4").tolist() if len(header) == 4 + 4 * axes else []
