@@ -8,6 +8,7 @@ import numpy as np
 
 from minicnn import data
 from minicnn.backend import Impl
+from minicnn.fused.inference import Inference
 from minicnn.nn import Module, Sequential
 from minicnn.ops import cross_entropy
 from minicnn.pace import Pace
@@ -37,12 +38,8 @@ def evaluate(
 
     ``pace`` knows from earlier evaluations on how many threads it is fast.
     """
-    wrong = [name for name, p in model.named_parameters() if not np.isfinite(p.data).all()]
-    if wrong:
-        raise ValueError(
-            f"evaluate: {wrong[0]} holds numbers that are not finite, so there is nothing to "
-            "score. Load other weights, or train anew with a lower learning rate."
-        )
+    if not isinstance(model, Inference):  # which hides its parameters; load_model has looked
+        _check_weights(model)
     loader = data.Loader(dataset, EVALUATION_BATCH, normalization=normalization)
     losses, hits, predictions = 0.0, 0, []
     with pace or Pace() as pace:
@@ -59,6 +56,15 @@ def evaluate(
     predicted = np.concatenate(predictions)
     n = len(dataset)
     return Scores(losses / n, float((predicted == dataset.labels).mean()), hits / n, predicted)
+
+
+def _check_weights(model: Module) -> None:
+    for name, param in model.named_parameters():
+        if not np.isfinite(param.data).all():
+            raise ValueError(
+                f"evaluate: {name} holds numbers that are not finite, so there is nothing to "
+                "score. Load other weights, or train anew with a lower learning rate."
+            )
 
 
 def first_nonfinite(model: Module, x: np.ndarray) -> str:

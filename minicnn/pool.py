@@ -173,8 +173,7 @@ if hasattr(os, "register_at_fork"):
 @functools.cache
 def _relaunched(process: int) -> None:
     """Tell Numba that the pool belongs to this process. It has no public name for that."""
-    from numba.np.ufunc import omppool
-
+    omppool = import_module("numba.np.ufunc.omppool")
     ctypes.CFUNCTYPE(None, ctypes.c_int)(omppool.launch_threads)(most_threads())
 
 

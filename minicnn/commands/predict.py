@@ -6,14 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help
+from minicnn.commands.options import Help, path_option
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "predict", help="the most probable classes of images", formatter_class=Help
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder that a training left")
+    parser.add_argument(
+        "folder", type=path_option, metavar="RUN", help="folder that a training left"
+    )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG or JPEG files")
     parser.add_argument("--top", type=int, default=3, metavar="K", help="classes to show")
     parser.add_argument(

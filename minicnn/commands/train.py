@@ -13,11 +13,22 @@ from minicnn.commands.options import (
     add_plan_options,
     folder_name,
     model_names,
+    path_option,
     whole_model,
     whole_name,
 )
 
-_NOT_OF_THE_RECIPE = ("command", "run", "model", "data", "data_dir", "out", "resume", "quiet")
+_NOT_OF_THE_RECIPE = (
+    "command",
+    "run",
+    "model",
+    "data",
+    "data_dir",
+    "out",
+    "resume",
+    "quiet",
+    "threads",
+)
 
 
 def add(commands: Any) -> None:
@@ -42,9 +53,11 @@ def add(commands: Any) -> None:
     )
     add_data_dir(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="RUN", help="a new folder for the run (else under runs/)"
+        "--out", type=path_option, metavar="RUN", help="a new folder for the run (else under runs/)"
     )
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run instead")
+    parser.add_argument(
+        "--resume", type=path_option, metavar="RUN", help="go on with this run instead"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
     add_plan_options(parser)

@@ -61,9 +61,9 @@ def _run(content: bytes) -> Any:
     machine = _Machine()
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name == "STOP":
-            return machine.stack.pop()
+            break
         machine.do(opcode.name, argument)
-    raise pickle.UnpicklingError("it has no end")
+    return machine.stack.pop()
 
 
 # What pushes its own argument, and what pushes one value.

@@ -19,18 +19,20 @@ import torch
 
 from minicnn import checkpoint, recipes, schemas
 from minicnn.checkpoint import CheckpointError
+from minicnn.cli import open_streams
 from minicnn.commands.options import (
     Help,
     add_data_dir,
     add_plan_options,
     folder_name,
+    path_option,
     whole_name,
 )
 from minicnn.commands.train import epoch_line
 from minicnn.data import DataError
 from minicnn.evaluation import TOP_K
 from minicnn.files import expanded
-from minicnn.interruption import Interrupted
+from minicnn.interruption import Interrupted, hear_interrupts
 from minicnn.run_folder import TrainError, make
 from minicnn.shapes import integer
 from reference.presets import HEADS, MANNER, PRECISIONS, PRESETS, Recipe, recipe_for
@@ -44,6 +46,8 @@ PROGRAM = "python -m reference.train"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; a failed process of several ends at once."""
+    open_streams()
+    hear_interrupts()
     args = _parser().parse_args(argv)
     try:
         with join(args.device) as machine:
@@ -111,8 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_data_dir(parser)
     run = parser.add_argument_group("the run")
-    run.add_argument("--out", type=Path, metavar="RUN", help="a new folder (else under runs/)")
-    run.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run instead")
+    run.add_argument(
+        "--out", type=path_option, metavar="RUN", help="a new folder (else under runs/)"
+    )
+    run.add_argument(
+        "--resume", type=path_option, metavar="RUN", help="go on with this run instead"
+    )
     run.add_argument(
         "--continue", action="store_true", dest="go_on",
         help="go on with the run in --out if there is one, as after a restart of torchrun",
