@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")
 
@@ -20,7 +21,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``. Raises OSError and leaves what was there."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with open_part(part) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -28,6 +29,10 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         part.unlink(missing_ok=True)
     sweep(path.parent, path.name)
+
+
+def open_part(part: Path) -> BinaryIO:
+    return part.open("wb")
 
 
 def sweep(folder: Path, name: str | None = None, *, alone: bool = False) -> None:

@@ -64,14 +64,15 @@ class Pace:
         self._tried: int | None = None  # the number on trial
         self._upwards = False  # the direction of the next trial
         self._pause, self._due, self._free = FIRST_PAUSE, 0.0, 0.0
-        self._on = False
+        self._clock = 0.0  # seconds of all laps; the pauses are counted in these
         self._last = 0.0
+        self._on = False
 
     def __enter__(self) -> Pace:
         most = pool.threads()
         if most != self._most:  # what it knew was of another number
             self._most = self.threads = most
-            self._known, self._pause, self._due = None, FIRST_PAUSE, 0.0
+            self._known, self._pause, self._due, self._free = None, FIRST_PAUSE, 0.0, 0.0
         self._on = most > 1 and not pool.demanded()
         self._tried, self._window = None, _Window()
         self._use(self.threads)
@@ -93,14 +94,15 @@ class Pace:
             return
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
+        self._clock += seconds
         if self._warm_up:
             self._warm_up -= 1
             return
         self._window.add(work, seconds)
         if self._tried is None:
-            self._look(now)
+            self._look(self._clock)
         else:
-            self._judge(now)
+            self._judge(self._clock)
 
     # ---- the number in use
 
