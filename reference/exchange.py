@@ -32,6 +32,7 @@ from safetensors.torch import save as to_bytes
 
 from minicnn import checkpoint, files
 from minicnn.checkpoint import CheckpointError
+from minicnn.commands.options import path_option
 
 PYTORCH, SAFETENSORS = (".pth", ".pt"), (".safetensors",)
 
@@ -204,10 +205,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Weights between PyTorch's files and safetensors, bit for bit.",
     )
     parser.add_argument(
-        "source", type=Path, metavar="IN", help=".pth, .pt or .safetensors, or the folder of a run"
-    )
+        "source", type=path_option, metavar="IN",
+        help=".pth, .pt or .safetensors, or the folder of a run",
+    )  # fmt: skip
     parser.add_argument(
-        "target", type=Path, nargs="?", metavar="OUT",
+        "target", type=path_option, nargs="?", metavar="OUT",
         help="the same, of the other form; of a run a folder (RUN/minicnn)",
     )  # fmt: skip
     parser.add_argument(
@@ -235,7 +237,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_to_minicnn(source: Path, target: Path, check: bool) -> int:
     """Make a run of minicnn of one of ``reference.train``; return the exit code."""
-    from minicnn.checkpoint import CheckpointError
     from minicnn.data import DataError
     from minicnn.run_folder import TrainError
     from reference.train import to_minicnn

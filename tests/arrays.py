@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numba
@@ -59,6 +59,18 @@ def on_threads(count: int) -> Iterator[None]:
         yield
     finally:
         numba.set_num_threads(before)
+
+
+def assert_threads_change_no_bit(results: Callable[[], Iterable[np.ndarray]]) -> None:
+    """Raise unless ``results()`` has the same bits on one thread and on all that there are."""
+    most = numba.config.NUMBA_NUM_THREADS
+    if most < 2:
+        pytest.skip("Numba is held to one thread")
+    with on_threads(1):
+        alone = [array.tobytes() for array in results()]
+    with on_threads(most):
+        shared = [array.tobytes() for array in results()]
+    assert shared == alone
 
 
 @contextmanager

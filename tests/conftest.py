@@ -17,6 +17,7 @@ import numba
 import pytest
 from hypothesis import settings
 
+from minicnn.data import mnist
 from tests import annotations
 from tests.pytorch import MISSING, REASON
 
@@ -75,3 +76,13 @@ class Module(pytest.Module):
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
     return Module.from_parent(parent, path=module_path)
+
+
+@pytest.fixture
+def real_mnist() -> Path:
+    """The data root with the real MNIST; skips where it is not."""
+    root = Path(os.environ.get("MINICNN_DATA", ""))
+    for file in mnist.FILES:
+        if not (root / "MNIST" / "raw" / file).is_file():
+            pytest.skip(f"needs {root / 'MNIST' / 'raw' / file}; set MINICNN_DATA")
+    return root

@@ -20,7 +20,7 @@ from minicnn import data, recipes
 from minicnn.cli import main
 from tests.arrays import trains
 
-COMMANDS = ("train", "evaluate", "predict", "summary", "gradcheck", "doctor")
+COMMANDS = ("train", "evaluate", "predict", "summary", "export", "gradcheck", "doctor")
 
 
 def run(*words: object) -> int:
@@ -153,7 +153,7 @@ def test_predict_knows_a_digit_in_png_and_inverted(trained, tmp_path, capsys):
 
 def test_predict_all_classes_adds_up_to_one(trained, tmp_path, capsys):
     Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "blank.png")
-    assert run("predict", trained, tmp_path / "blank.png", "--top", 10) == 0
+    assert run("predict", trained, tmp_path / "blank.png", "--top", 10, "--as-is") == 0
     percent = [float(word[:-1]) for word in capsys.readouterr().out.split() if word.endswith("%")]
     assert len(percent) == 10
     assert sum(percent) == pytest.approx(100, abs=0.1)
@@ -267,7 +267,8 @@ def test_an_existing_run_is_not_overwritten(fails, copy):
 def test_images_that_cannot_be_used_are_named(fails, trained, tmp_path):
     Image.fromarray(np.zeros((30, 28), np.uint8)).save(tmp_path / "large.png")
     (tmp_path / "text.png").write_text("no image")
-    assert "large.png" in fails("predict", trained, tmp_path / "large.png")
+    text = fails("predict", trained, tmp_path / "large.png", "--as-is")
+    assert "large.png is 30x28 pixels (height x width) where 28x28 is needed" in text
     assert "text.png" in fails("predict", trained, tmp_path / "text.png")
     assert "none.png" in fails("predict", trained, tmp_path / "none.png")
     assert "--top must be at least 1" in fails("predict", trained, "x.png", "--top", 0)

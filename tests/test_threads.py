@@ -48,9 +48,9 @@ def fail(tasks, done, bad):
 
 @numba.njit
 def _help(task, done, seen):
-    """Task 0 waits, for a while, until somebody else has done task 1 of the same part."""
+    """Task 0 waits until somebody else has done task 1 of the same part."""
     if task == 0:
-        for _ in range(200_000_000):
+        for _ in range(20_000_000_000):  # half a minute: the other may have to wait for a core
             if done[1] + numba.get_thread_id() - numba.get_thread_id() > 0:  # read each time
                 seen[0] = 1
                 break

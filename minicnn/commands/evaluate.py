@@ -6,7 +6,14 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from minicnn.commands.options import Help, add_data_dir, path_option, some, whole_name
+from minicnn.commands.options import (
+    Help,
+    add_data_dir,
+    add_own,
+    path_option,
+    some,
+    whole_name,
+)
 
 
 def add(commands: Any) -> None:
@@ -21,13 +28,15 @@ def add(commands: Any) -> None:
         "--split", choices=("train", "validation", "test"), default="test", help="which part"
     )
     add_data_dir(parser)
+    add_own(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> None:
     from minicnn import data, evaluation, fuse, train
+    from minicnn.models import own
 
-    model, config = train.load_model(args.folder)
+    model, config = train.load_model(args.folder, args.model)
     name = config.recipe.data if args.data is None else whole_name(args.data)
     cut = config.content["data"].get("cut")
     if cut and name == config.recipe.data:
@@ -36,8 +45,8 @@ def _run(args: argparse.Namespace) -> None:
             "are cut so by --data, or compare what both say of the run's own by: python -m "
             "reference.exchange RUN --check"
         )
-    own = config.recipe.validation if name == config.recipe.data else None
-    splits = data.load(name, args.data_dir or config.data_dir, validation=own)
+    fraction = config.recipe.validation if name == config.recipe.data else None
+    splits = data.load(name, args.data_dir or config.data_dir, validation=fraction)
     dataset = getattr(splits, args.split)
     if dataset.classes != tuple(config.classes):
         raise train.TrainError(
@@ -53,9 +62,9 @@ def _run(args: argparse.Namespace) -> None:
     network = fuse(model, inference=True)
     scores = evaluation.evaluate(network, dataset, config.normalization)
     print(
-        f"{config.recipe.model} on the {args.split} split of {name}, {len(dataset):,} images: "
-        f"accuracy {scores.accuracy:.2%}, top-{evaluation.TOP_K} {scores.top_k:.2%}, "
-        f"loss {scores.loss:.4f}"
+        f"{own.short(config.recipe.model)} on the {args.split} split of {name}, "
+        f"{len(dataset):,} images: accuracy {scores.accuracy:.2%}, top-{evaluation.TOP_K} "
+        f"{scores.top_k:.2%}, loss {scores.loss:.4f}"
     )
     worst = _confusions(dataset.labels, scores.predictions, config.classes)
     if worst:

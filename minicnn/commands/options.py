@@ -47,6 +47,15 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_own(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a run's own network where the run cannot."""
+    parser.add_argument(
+        "--model",
+        metavar="FILE.py:OBJECT",
+        help="the run's own network, where its file has moved or the run has no name of it",
+    )
+
+
 def add_plan_options(parser: argparse._ActionsContainer) -> None:
     """Add an option for each field of ``minicnn.recipes.Plan``; one not given is not there."""
 

@@ -3,45 +3,87 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help, path_option
+from minicnn.commands.options import Help, add_own, path_option
+
+SHOWN = 20  # pictures at most in one drawing
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
-        "predict", help="the most probable classes of images", formatter_class=Help
+        "predict",
+        help="the most probable classes of images",
+        formatter_class=Help,
+        description="Classify images of any size. Digits on paper are found and prepared as those "
+        "of the run's data set were made; other images are resized and cut as the run's.",
+        epilog="exit code: 0, or 2 if an image could not be read or shows no digit or several",
     )
     parser.add_argument(
         "folder", type=path_option, metavar="RUN", help="folder that a training left"
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG or JPEG files")
+    parser.add_argument(
+        "images", nargs="+", type=path_option, metavar="IMAGE",
+        help="files (PNG, JPEG, BMP, GIF, WebP, TIFF, PPM), or folders of them",
+    )  # fmt: skip
     parser.add_argument("--top", type=int, default=3, metavar="K", help="classes to show")
+    parser.add_argument(
+        "--as-is",
+        action="store_true",
+        help="prepare nothing: images have the size and the form of the run's",
+    )
     parser.add_argument(
         "--invert",
         action="store_true",
-        help="exchange dark and light, for digits written dark on light",
+        help="exchange dark and light first (a digit's are found without it)",
     )
+    parser.add_argument(
+        "--show", type=path_option, metavar="FILE.png",
+        help=f"draw images, what the network saw, and bars of the classes (of up to {SHOWN})",
+    )  # fmt: skip
+    add_own(parser)
     parser.set_defaults(run=_run)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from minicnn import data, train
-    from minicnn.ops import softmax
+    from minicnn import data, predict, train, viz
+    from minicnn.data.class_folders import readable
 
     if args.top < 1:
         raise ValueError(f"--top must be at least 1, got {args.top}.")
-    model, config = train.load_model(args.folder)
-    c, h, w = config.image
-    images = np.stack([data.read_image(path, (h, w), c) for path in args.images])
-    if args.invert:
-        images = 255 - images
-    probabilities, _ = softmax.forward(model(data.normalize(images, config.normalization)))
-    width = max(len(str(path)) for path in args.images)
-    for path, row in zip(args.images, probabilities, strict=True):
+    if args.show is not None and args.show.suffix.lower() != ".png":
+        raise ValueError(f"--show {args.show} must end in .png.")
+    model, config = train.load_model(args.folder, args.model)
+    seen, failed = {}, 0
+    for path in predict.files_of(args.images):
+        try:
+            seen[path] = predict.see(path, config, as_is=args.as_is, invert=args.invert)
+        except data.DataError as error:
+            print(f"minicnn predict: {error}", file=sys.stderr)
+            failed += 1
+    if not seen:
+        return 2
+    shares = predict.probabilities(model, config, [one.image for one in seen.values()])
+    names = [readable(str(path)) for path in seen]
+    width = max(map(len, names))
+    for name, one, row in zip(names, seen.values(), shares, strict=True):
         best = np.argsort(-row, kind="stable")[: args.top]
         answer = "   ".join(f"{config.classes[k]} {row[k]:6.2%}" for k in best)
-        print(f"{path!s:<{width}}  {answer}")
+        print(f"{name:<{width}}  {answer}" + (f"   ({one.done})" if one.done else ""))
+    if args.show is not None:
+        shown = list(seen.values())[:SHOWN]
+        figure = viz.predictions(
+            [one.picture for one in shown],
+            [one.image for one in shown],
+            shares[: len(shown)],
+            config.classes,
+            [Path(name).name for name in names[: len(shown)]],
+        )
+        viz.save(figure, args.show)
+        more = f" (the first {SHOWN} of {len(seen)})" if len(seen) > SHOWN else ""
+        print(f"drawn in {args.show}{more}", file=sys.stderr)
+    return 2 if failed else 0

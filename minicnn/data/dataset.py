@@ -25,6 +25,7 @@ class Dataset:
     images: UInt8[np.ndarray, "n h w c"]
     labels: Int64[np.ndarray, " n"]  # positions in ``classes``
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # what was passed over when the images were read, a line each
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -55,7 +56,9 @@ class Dataset:
 
     def subset(self, indices: np.ndarray) -> Dataset:
         """Return a copy of the images at ``indices``, in that order."""
-        return Dataset(self.name, self.images[indices], self.labels[indices], self.classes)
+        return Dataset(
+            self.name, self.images[indices], self.labels[indices], self.classes, self.notes
+        )
 
 
 class Splits(NamedTuple):
@@ -66,39 +69,77 @@ class Splits(NamedTuple):
     test: Dataset
 
 
-def set_apart(dataset: Dataset, fraction: float, seed: int, part: str) -> tuple[Dataset, Dataset]:
+def set_apart(
+    dataset: Dataset, fraction: float, seed: int, part: str, leave: int = 1
+) -> tuple[Dataset, Dataset]:
     """Return ``(rest, part)``: a ``fraction`` drawn by ``seed``, every class in proportion.
 
-    The part has at least as many images as there are classes. The images keep their order. Raises
-    DataError where there are too few; ``part`` names the part in the message.
+    The part has at least one image of each class, the rest at least ``leave``. The images keep
+    their order. Raises DataError where a class has too few; ``part`` names the part in the message.
     """
-    rest, drawn = draw_apart(dataset.name, dataset.labels, dataset.classes, fraction, seed, part)
+    rest, drawn = draw_apart(
+        dataset.name, dataset.labels, dataset.classes, fraction, seed, part, leave
+    )
     return dataset.subset(rest), dataset.subset(drawn)
 
 
 def draw_apart(
-    name: str, labels: np.ndarray, classes: Sequence[str], fraction: float, seed: int, part: str
+    name: str,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    fraction: float,
+    seed: int,
+    part: str,
+    leave: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of the rest and of the part that ``set_apart`` makes, both rising."""
-    total = len(labels)
-    present, members = np.unique(labels, return_counts=True)
-    count = max(round(total * fraction), len(present))
-    if total == 0 or total - count < len(present):
+    members = np.bincount(labels, minlength=len(classes))
+    small = np.flatnonzero((members > 0) & (members <= leave)).tolist()
+    if small:
+        few = ", ".join(f"{classes[k]} ({members[k]})" for k in small[:4])
+        more = f" and {len(small) - 4} more" if len(small) > 4 else ""
+        others = "one" if leave == 1 else f"{leave}, as a validation part is set apart of them too,"
         raise DataError(
-            f"{name}: {total} images of {len(present)} classes are too few to set "
-            f"{count} apart for {part}: both parts need one of each class. Add images."
+            f"{name}: too few images of {few}{more} to set some apart for {part}: {leave + 1} of "
+            f"each class are needed, one for that and {others} for the rest. Add images, or put a "
+            f"{part} part of your own beside them."
         )
-    if members.min() < 2:
-        raise DataError(
-            f"{name}: class {classes[present[members.argmin()]]} has one image "
-            f"left, which cannot be both in the {part} part and in the rest. Add images to it."
-        )
+    total, k = len(labels), int((members > 0).sum())
+    if not total:
+        raise DataError(f"{name}: there are no images to set some apart for {part}. Add images.")
     from sklearn.model_selection import train_test_split
 
-    rest, drawn = train_test_split(
+    count = max(round(total * fraction), k)
+    if count > total - leave * k:
+        raise DataError(
+            f"{name}: {total} images of {k} classes are too few to set {count} apart for {part}: "
+            f"{leave} of each class must be left. Set a smaller part apart, or add images."
+        )
+    _, drawn = train_test_split(
         np.arange(total), test_size=count, stratify=labels, random_state=seed
     )
-    return np.sort(rest), np.sort(drawn)
+    apart = np.zeros(total, bool)
+    apart[drawn] = True
+    chosen = np.bincount(labels[drawn], minlength=len(classes))
+    wanted = _with_every_class(chosen, members, leave)
+    for label in np.flatnonzero(wanted != chosen).tolist():
+        own = np.flatnonzero(labels == label)
+        apart[own] = False
+        apart[np.random.default_rng((seed, label)).permutation(own)[: wanted[label]]] = True
+    return np.flatnonzero(~apart), np.flatnonzero(apart)
+
+
+def _with_every_class(chosen: np.ndarray, members: np.ndarray, leave: int) -> np.ndarray:
+    """Return how many of each class to draw: as ``chosen``, but of none too few or too many.
+
+    Strata round a small class to nothing, or to all of it. The sum stays.
+    """
+    wanted = np.where(members > 0, np.clip(chosen, 1, np.maximum(members - leave, 1)), 0)
+    while wanted.sum() > chosen.sum():
+        wanted[wanted.argmax()] -= 1
+    while wanted.sum() < chosen.sum():
+        wanted[(members - wanted).argmax()] += 1
+    return wanted
 
 
 class Normalization(NamedTuple):

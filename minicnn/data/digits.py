@@ -19,16 +19,22 @@ SIZE = 28
 
 def load() -> Dataset:
     """Return all 1797 images, enlarged to 28x28 with bicubic interpolation."""
-    from PIL import Image
     from sklearn.datasets import load_digits
 
     small, labels = load_digits(return_X_y=True)
     small = np.rint(small.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     images = np.empty((len(small), SIZE, SIZE, 1), np.uint8)
     for image, pixels in zip(images, small, strict=True):
-        large = Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-        image[..., 0] = np.asarray(large)
+        image[..., 0] = enlarged(pixels)
     return Dataset("digits", images, labels.astype(np.int64), tuple("0123456789"))
+
+
+def enlarged(pixels: np.ndarray) -> np.ndarray:
+    """Return (28, 28) uint8 of (8, 8) uint8, by bicubic interpolation."""
+    from PIL import Image
+
+    large = Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    return np.asarray(large)
 
 
 def found() -> Path | None:

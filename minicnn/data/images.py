@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,20 +11,26 @@ from functools import partial
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
+from minicnn.data.class_folders import list_tree
 from minicnn.data.dataset import DataError, Dataset
-from minicnn.data.tree import Tree, open_tree
+from minicnn.data.tree import MOST, Tree, open_tree
+from minicnn.files import read_bounded
+from minicnn.shapes import integer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+GREY = ("1", "L", "LA")  # Pillow's modes without colour
+ORIENTATION = 0x0112  # the number of its tag in EXIF data
 MODES = {1: "L", 3: "RGB"}  # Pillow's name for as many channels
 THREADS = min(os.cpu_count() or 1, 8)
+MOST_PIXELS = 50 * 10**6  # of one image; the largest of cameras have 50
 BLOCK = 64  # images that a thread decodes at a time
 
 
@@ -35,16 +41,13 @@ class MixedSizes(DataError):
 def read_image(
     path: str | Path, size: tuple[int, int] | None, channels: int
 ) -> UInt8[np.ndarray, "h w c"]:
-    """Return one PNG or JPEG, turned to grey (1 channel) or to RGB (3).
+    """Return one image, turned as its EXIF says, as grey (1 channel) or RGB (3).
 
-    What is transparent shows white paper. Raises DataError where the file cannot be read or is not
-    of the given ``size`` (h, w), if one is given.
+    The first frame of several is read. What is transparent shows white paper. Raises DataError
+    where the file cannot be read or is not of the given ``size`` (h, w), if one is given;
+    ``read_to_fit`` takes any size.
     """
-    if channels not in MODES:
-        raise ValueError(f"read_image: channels must be 1 or 3, got {channels}.")
-    if not Path(path).is_file():
-        raise DataError(f"read_image: there is no file {path}.")
-    with _opened("read_image", Path(path), Path(path).read_bytes) as image:
+    with _checked_and_opened(path, channels) as image:
         if size is not None and (image.height, image.width) != size:
             raise DataError(
                 f"read_image: {path} is {_text(image)} pixels (height x width) where "
@@ -53,18 +56,62 @@ def read_image(
         return _pixels(image, channels)
 
 
-def load_folder(name: str, path: Path) -> tuple[Dataset, Dataset | None, Dataset | None]:
+def read_to_fit(
+    path: str | Path, size: tuple[int, int], channels: int, shorter: int | None = None
+) -> tuple[UInt8[np.ndarray, "h w c"], tuple[int, int]]:
+    """Return one image cut to ``size`` (h, w) by ``cut_to``, and the size that it had.
+
+    With ``shorter``, its shorter side is first resized to so many pixels. Raises DataError where
+    the file cannot be read.
+    """
+    with _checked_and_opened(path, channels) as image:
+        had = image.height, image.width
+        if shorter is not None:
+            image = resized(image, shorter / min(had))
+            image = _middle(image, size)
+        else:
+            image = cut_to(image, size)
+        return _pixels(image, channels), had
+
+
+@contextmanager
+def _checked_and_opened(path: str | Path, channels: int) -> Iterator[Image]:
+    if channels not in MODES:
+        raise ValueError(f"read_image: channels must be 1 or 3, got {channels}.")
+    if not Path(path).is_file():
+        raise DataError(f"read_image: there is no file {path}.")
+    content = partial(read_bounded, Path(path), MOST, "an image")
+    with _opened("read_image", Path(path), content) as image:
+        yield image
+
+
+class Form(NamedTuple):
+    """How the images of a folder are read."""
+
+    size: int | None = None  # shorter side resized to it, middle cut out; None: they have one size
+    channels: int | None = None  # None: 1 if all images are grey, else 3
+    zip_encoding: str | None = None  # of names in a zip that does not tell
+
+
+def load_folder(
+    name: str, path: Path, form: Form | None = None
+) -> tuple[Dataset, Dataset | None, Dataset | None]:
     """Return the ``train``, validation and ``test`` images under ``path``, a folder or a zip.
 
-    ``list_tree`` says how they are laid out. Classes are numbered in the order of their names. The
-    images are grey if all files are, by their kind or by their palette, otherwise RGB.
+    ``class_folders.list_tree`` says how they are laid out. Classes are numbered in the order of
+    their names. Unless ``form`` says otherwise, the images are grey if red, green and blue are the
+    same in every pixel of all of them, otherwise RGB. The notes of the first part tell what was
+    passed over.
 
-    Raises DataError where class folders are missing, empty or not the same in every part, and
-    where an image cannot be read or has another size than the rest.
+    Raises DataError where class folders are missing, empty or not the same in every part, where no
+    image of a class can be read, and where one has another size than the rest.
     """
+    form = form or Form()
+    if form.size is not None:
+        integer("load", "size", form.size, 1)
     try:
-        with open_tree(name, path) as tree:
-            return _load_tree(name, tree)
+        with open_tree(name, path, form.zip_encoding) as tree:
+            return _load_tree(name, tree, form)
     except OSError as error:  # of folders; those of images have become DataErrors
         raise DataError(
             f"{name}: {error.filename or path} cannot be read ({error.strerror or error}). Give "
@@ -72,144 +119,181 @@ def load_folder(name: str, path: Path) -> tuple[Dataset, Dataset | None, Dataset
         ) from error
 
 
-def _load_tree(name: str, tree: Tree) -> tuple[Dataset, Dataset | None, Dataset | None]:
-    files = list_tree(name, tree)
-    first = next(iter(files["train"].values()))[0]
-    images = {
-        part: _read_all(name, tree, [file for paths in of_class.values() for file in paths], first)
-        for part, of_class in files.items()
-    }
-    channels = max(pixels.shape[3] for pixels in images.values())
-    read = {}
+def _load_tree(name: str, tree: Tree, form: Form) -> tuple[Dataset, Dataset | None, Dataset | None]:
+    files, passed = list_tree(name, tree)
+    arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    size: Size | None = None
     for part, of_class in files.items():
-        if images[part].shape[3] < channels:
-            images[part] = images[part].repeat(channels, axis=3)
+        listed = [file for paths in of_class.values() for file in paths]
         labels = np.repeat(np.arange(len(of_class)), [len(paths) for paths in of_class.values()])
-        read[part] = Dataset(name, images[part], labels.astype(np.int64), tuple(of_class))
+        images, unreadable, size = _read_all(name, tree, listed, form, size)
+        kept = np.array([file not in unreadable for file in listed])
+        passed.unreadable.extend(unreadable)
+        passed.why.extend(unreadable.values())
+        for label, (of_one, paths) in enumerate(of_class.items()):
+            if not kept[labels == label].any():
+                raise DataError(
+                    f"{name}: none of the {len(paths)} images of class {of_one} in "
+                    f"{tree.path / paths[0].rpartition('/')[0]} can be read. "
+                    f"{unreadable[paths[0]]}"
+                )
+        arrays[part] = images, labels[kept].astype(np.int64)
+    notes = (str(passed),) if str(passed) else ()
+    channels = max(images.shape[3] for images, _ in arrays.values())
+    read = {}
+    for part, (images, labels) in arrays.items():
+        if images.shape[3] < channels:
+            images = images.repeat(channels, axis=3)
+        read[part] = Dataset(name, images, labels, tuple(files[part]), notes)
     return read["train"], read.get("validation"), read.get("test")
 
 
-def list_tree(name: str, tree: Tree) -> dict[str, dict[str, list[str]]]:
-    """Return the images of each class in each part: ``files["train"]["cat"]``, sorted by name.
+class Size(NamedTuple):
+    """The size that all images must have, and the file that set it."""
 
-    With subfolders train and test (and val or validation), each holds the class folders of its
-    part; otherwise ``tree`` holds them, and all are of the part train. Beside train alone, val is
-    the test part, as it is used of ImageNet.
+    h: int
+    w: int
+    first: str
 
-    Raises DataError where class folders are missing, empty or not the same in every part.
+
+def _read_all(
+    name: str, tree: Tree, files: list[str], form: Form, size: Size | None
+) -> tuple[np.ndarray, dict[str, str], Size | None]:
+    """Return (n, h, w, c) of those that can be read, why others cannot, and their size.
+
+    There is 1 channel if all images are grey. The first that is read sets the size, unless ``size``
+    or ``form`` does.
     """
-    inside = {folder.rpartition("/")[2]: folder for folder in tree.entries("")[0]}
-    parts = {"train": ""}
-    held = [part for part in ("val", "validation") if part in inside]
-    if "train" in inside and ("test" in inside or held):
-        parts = {"train": inside["train"], "test": inside.get("test") or inside[held[0]]}
-        if len(held) > 1:
-            raise DataError(
-                f"{name}: {tree.path} has both a folder val and a folder validation. Keep one, or "
-                "put the images of both into one."
-            )
-        if held and "test" in inside:
-            parts["validation"] = inside[held[0]]
-    files = {part: _class_files(name, tree, folder) for part, folder in parts.items()}
-    for part, folder in parts.items():
-        differ = sorted(files[part].keys() ^ files["train"].keys())
-        if differ:
-            raise DataError(
-                f"{name}: {tree.path / parts['train']} and {tree.path / folder} must have the same "
-                f"class folders, but only one of them has {', '.join(differ)}. Add or remove it."
-            )
-    return files
 
+    def read(block: list[str]) -> list[np.ndarray | DataError]:
+        return [_read_one(name, tree, file, form) for file in block]
 
-def _class_files(name: str, tree: Tree, folder: str) -> dict[str, list[str]]:
-    """Return the images of each class folder in ``folder``, both sorted by name."""
-    classes, _ = tree.entries(folder)
-    if not classes:
-        raise DataError(
-            f"{name}: {tree.path / folder} has no class folders. Put the images of each class into "
-            "a folder with the name of the class."
-        )
-    files = {}
-    for of_class in classes:
-        images = [file for file in tree.entries(of_class)[1] if file.lower().endswith(SUFFIXES)]
-        if not images and of_class == "train" and tree.entries(of_class)[0]:
-            raise DataError(
-                f"{name}: {tree.path / folder} has a folder train, and none named test or val. Add "
-                f"one, or give {tree.path / of_class} alone: a part of it is then set apart."
-            )
-        if not images:
-            raise DataError(
-                f"{name}: class folder {tree.path / of_class} has no image "
-                f"({', '.join(SUFFIXES)}). Put images into it or remove it. (Parts go into folders "
-                "named train and test.)"
-            )
-        files[of_class.rpartition("/")[2]] = images
-    return files
-
-
-def _read_all(name: str, tree: Tree, files: list[str], first: str) -> np.ndarray:
-    """Return (n, h, w, c) with 1 channel if all images are grey; ``first`` sets the size."""
-
-    def read(block: list[str]) -> list[np.ndarray]:
-        pixels = []
-        for file in block:
-            with _opened(name, tree.path / file, partial(tree.read, file)) as image:
-                pixels.append(_pixels(image, 1 if _grey(image) else 3))
-        return pixels
-
-    h, w, _ = read([first])[0].shape
-    images = np.empty((len(files), h, w, 1), np.uint8)
+    images = np.empty((0, 0, 0, 1), np.uint8)
+    unreadable: dict[str, str] = {}
+    n = 0
     blocks = [files[start : start + BLOCK] for start in range(0, len(files), BLOCK)]
     pool = ThreadPoolExecutor(THREADS)  # Pillow decodes without holding Python's lock
     try:
         in_order = chain.from_iterable(pool.map(read, blocks))
-        for i, (file, image) in enumerate(zip(files, in_order, strict=True)):
-            if image.shape[:2] != (h, w):
+        for file, image in zip(files, in_order, strict=True):
+            if isinstance(image, DataError):
+                unreadable[file] = str(image)
+                continue
+            size = size or Size(image.shape[0], image.shape[1], file)
+            if not len(images):
+                images = np.empty((len(files), size.h, size.w, 1), np.uint8)
+            if image.shape[:2] != size[:2]:
                 raise MixedSizes(
                     f"{name}: {tree.path / file} is {image.shape[0]}x{image.shape[1]} pixels "
-                    f"(height x width) but {tree.path / first} is {h}x{w}. All images must have "
-                    "one size; crop or resize them to it."
+                    f"(height x width) but {tree.path / size.first} is {size.h}x{size.w}. All "
+                    "images must have one size: --size PIXELS resizes and cuts them to it."
                 )
             if image.shape[2] > images.shape[3]:
                 images = images.repeat(3, axis=3)
-            images[i] = image
+            images[n] = image
+            n += 1
     finally:
         pool.shutdown(cancel_futures=True)  # what is wrong is told at once
-    return images
+    return images[:n], unreadable, size
+
+
+def _read_one(name: str, tree: Tree, file: str, form: Form) -> np.ndarray | DataError:
+    """Return (h, w, c), or why it cannot be read."""
+    try:
+        with _opened(name, tree.path / file, partial(tree.read, file)) as image:
+            if form.size is not None:
+                image = cut_to(image, (form.size, form.size))
+            if form.channels is not None:
+                return _pixels(image, form.channels)
+            pixels = _pixels(image, 1 if image.mode in GREY else 3)
+    except DataError as error:
+        return error
+    grey = (pixels == pixels[..., :1]).all()
+    return pixels[..., :1] if grey else pixels
+
+
+def cut_to(image: Image, size: tuple[int, int]) -> Image:
+    """Return the image resized so that it just covers ``size`` (h, w), and its middle cut out."""
+    h, w = size
+    if (image.height, image.width) == size:
+        return image
+    return _middle(resized(image, max(h / image.height, w / image.width)), size)
+
+
+def resized(image: Image, factor: float) -> Image:
+    """Return the image resized bilinearly, to make it smaller over areas (antialiased)."""
+    from PIL import Image as images
+
+    if image.mode in ("P", "1"):  # numbers of colours cannot be mixed
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    size = max(round(image.width * factor), 1), max(round(image.height * factor), 1)
+    return image.resize(size, images.Resampling.BILINEAR)
+
+
+def _middle(image: Image, size: tuple[int, int]) -> Image:
+    h, w = size
+    left, top = round((image.width - w) / 2), round((image.height - h) / 2)
+    return image.crop((left, top, left + w, top + h))
 
 
 @contextmanager
 def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]:
-    """Open a PNG or JPEG; what is wrong with it, seen now or when it is decoded, is a DataError."""
+    """Open an image, turned as its EXIF says; what is wrong with it is a DataError.
+
+    What is wrong may be seen now or when it is decoded.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
         content = read()
-        with Image.open(BytesIO(content), formats=("PNG", "JPEG")) as image:
-            if image.format == "PNG" and content[24] == 16:  # Pillow would cut colours to 8
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            _check_pixels(name, path, image)
+            deep = image.format == "PNG" and content[24] == 16  # Pillow would cut colours to 8
+            if deep or image.mode.startswith(("I", "F")):
                 raise DataError(
-                    f"{name}: {path} has 16 bits to a pixel. Convert it to 8 bits, so that it is "
-                    "clear what is white."
+                    f"{name}: {path} has {32 if image.mode == 'F' else 16} bits to a pixel. "
+                    "Convert it to 8 bits, so that it is clear what is white."
                 )
-            yield image
+            yield _turned(image)
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{name}: {path} is not a PNG or JPEG image. Replace or remove it."
+            f"{name}: {path} is not an image of a kind that is read (PNG, JPEG, BMP, GIF, WebP, "
+            "TIFF, PPM). Replace or convert it."
         ) from error
-    # Pillow reports a damaged file in any of these ways.
-    except (
-        OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError
-    ) as error:  # fmt: skip
+    except DataError:
+        raise
+    except Exception as error:  # of a damaged file, Pillow may raise anything
+        what = str(error) or type(error).__name__
+        raise DataError(f"{name}: {path} cannot be read ({what}). Replace it.") from error
+
+
+def _check_pixels(name: str, path: Path, image: Image) -> None:
+    """Raise DataError for more pixels than fit into memory: a file of 300 kB can have 169 million.
+
+    The size stands in the header; nothing is decoded yet.
+    """
+    if image.width * image.height > MOST_PIXELS:
         raise DataError(
-            f"{name}: {path} cannot be read ({error}). Replace or remove it."
-        ) from error
+            f"{name}: {path} has {image.width:,} x {image.height:,} pixels, more than "
+            f"{MOST_PIXELS // 10**6} million. Resize it."
+        )
 
 
-def _grey(image: Image) -> bool:
-    if image.mode == "P":
-        colours = _pixels(image, 3)
-        return bool((colours == colours[..., :1]).all())
-    return image.mode in ("1", "L", "LA")
+def _turned(image: Image) -> Image:
+    """Return the image the right way up, as the orientation in its EXIF data says."""
+    from PIL.Image import Transpose
+
+    image.load()  # after which a TIFF is turned already
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF data, which say nothing; the pixels are there
+        return image
+    ways = (
+        Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM,
+        Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90,
+    )  # fmt: skip
+    return image.transpose(ways[orientation - 2]) if orientation in range(2, 9) else image
 
 
 def _pixels(image: Image, channels: int) -> np.ndarray:

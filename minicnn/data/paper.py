@@ -293,6 +293,23 @@ def find_ink(d: np.ndarray) -> Ink | None:
     return None
 
 
+def of_the_edge(image: np.ndarray) -> tuple[bool, np.ndarray]:
+    """Return whether the paper is light, and the paper of one grey: the median of the edge."""
+    ring = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
+    grey = float(np.median(ring))
+    return grey >= 128, np.full(image.shape, grey)
+
+
+def cloth(d: np.ndarray) -> Ink | None:
+    """Return what differs from paper of one grey, of which no part is smaller than 0.1."""
+    labels, parts = components(np.abs(d) > LEAST)
+    large = [part for part in parts if part.extent >= 0.1 * max(d.shape)]
+    if not large:
+        return None
+    mask = np.isin(labels, [part.label for part in large])
+    return Ink(d, mask, max(full_ink(d), LEAST), 0, len(parts) - len(large))
+
+
 def _at_the_edge_or_specks(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the pixels of what is neither within the picture nor large, and how many parts.
 

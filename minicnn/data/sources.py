@@ -32,6 +32,9 @@ def load(
     *,
     validation: float | None = None,
     seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    zip_encoding: str | None = None,
 ) -> Splits:
     """Return the training, validation and test images of one of ``NAMES``.
 
@@ -41,6 +44,10 @@ def load(
     brings, otherwise a fifth of all, always the same. A set that is not under
     ``data_root(data_dir)`` is downloaded.
 
+    Of a folder, images are read as ``images.Form`` says: with ``size``, each is resized and cut to
+    so many pixels along both sides; ``channels`` makes all grey (1) or RGB (3); ``zip_encoding`` is
+    the code of names in a zip that does not tell. ``train.notes`` says what was passed over.
+
     Raises DataError where the data cannot be had or are damaged, ValueError for a fraction that
     is not between 0 and 1.
     """
@@ -48,6 +55,13 @@ def load(
         raise ValueError(f"load: validation must be between 0 and 1, got {validation}.")
     integer("load", "seed", seed, 0)
     kind, _, path = name.partition(":")
+    of_folder = kind == "imagefolder" and bool(path)
+    form = images.Form(size, channels, zip_encoding)
+    if any(form) and not of_folder:
+        raise DataError(
+            f"{name}: its images have one size and form. --size and --zip-encoding are for "
+            "imagefolder:PATH; leave them out."
+        )
     train: Dataset
     held: Dataset | None = None
     test: Dataset | None = None
@@ -57,8 +71,8 @@ def load(
         train, test = mnist.load(name, data_root(data_dir))
     elif name == "cifar10":
         train, test = cifar.load(data_root(data_dir))
-    elif kind == "imagefolder" and path:
-        train, held, test = images.load_folder(name, expanded(path))
+    elif of_folder:
+        train, held, test = images.load_folder(name, expanded(path), form)
     elif name == arrays.NAME:
         raise DataError(
             "The images of this run were arrays, and only Python has them. Name a data set by "
@@ -80,13 +94,18 @@ def divide(
     *,
     validation: float | None = None,
     seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    zip_encoding: str | None = None,
 ) -> Splits:
     """Return the three parts; ``held``, for validation, and ``test`` are set apart if not given.
 
     Raises DataError where there are too few images, or a fraction is given for a part that is.
     """
     if test is None:
-        train, test = set_apart(train, TEST_FRACTION, TEST_SEED, "test")
+        train, test = set_apart(
+            train, TEST_FRACTION, TEST_SEED, "test", leave=2 if held is None else 1
+        )
     if held is None:
         fraction = VALIDATION_FRACTION if validation is None else validation
         train, held = set_apart(train, fraction, seed, "validation")

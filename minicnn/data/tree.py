@@ -1,4 +1,9 @@
-"""Folders of files to read from, on disk or in a zip; hidden ones are passed over."""
+"""Folders of files to read from, on disk or in a zip.
+
+Hidden files are passed over, and those that systems leave in folders. Names in a zip are UTF-8
+where a flag says so. Without it, as macOS and Windows write them, they are UTF-8 if all of them can
+be; otherwise the code is asked for, since none can be told from the others.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,11 @@ _ZIP_ERRORS = (
 )  # fmt: skip
 
 
+LEFT_BEHIND = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")  # by macOS, Synology, Windows
+CODES = ("cp949", "cp932", "gb18030", "big5", "cp437")  # that packers on Windows use
+_UTF_8 = 0x800  # the flag of a name that is UTF-8
+
+
 class Tree(Protocol):
     """Files by their path from ``path``, "train/cat/01.png"; "" is the root."""
 
@@ -38,8 +48,11 @@ class Tree(Protocol):
 
 
 @contextmanager
-def open_tree(name: str, path: Path) -> Iterator[Tree]:
-    """Open a folder or a zip. Raises DataError where ``path`` is neither."""
+def open_tree(name: str, path: Path, zip_encoding: str | None = None) -> Iterator[Tree]:
+    """Open a folder or a zip, whose names are in ``zip_encoding`` where it does not say.
+
+    Raises DataError where ``path`` is neither, or its names can be read in more than one way.
+    """
     if path.is_dir():
         yield _Folder(path)
         return
@@ -53,7 +66,60 @@ def open_tree(name: str, path: Path) -> Iterator[Tree]:
             "path of a folder."
         ) from error
     with archive:
-        yield _Zip(path, archive)
+        yield _Zip(path, archive, _names(name, path, archive, zip_encoding))
+
+
+def hidden(name: str) -> bool:
+    """Return whether a file or folder is passed over by its name."""
+    return name.startswith(".") or name in LEFT_BEHIND
+
+
+def _names(
+    name: str, path: Path, archive: zipfile.ZipFile, encoding: str | None
+) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by their names."""
+    infos = archive.infolist()
+    plain = [info for info in infos if not info.flag_bits & _UTF_8]  # read as cp437 by zipfile
+    raw = [info.orig_filename.encode("cp437") for info in plain]
+    if encoding is None and all(_decoded(one, "ascii") is not None for one in raw):
+        encoding = "ascii"
+    if encoding is None and all(_decoded(one, "utf-8") is not None for one in raw):
+        encoding = "utf-8"
+    if encoding is None:
+        first = next(one for one in raw if _decoded(one, "ascii") is None)
+        ways = [
+            f"{_decoded(first, code)} (--zip-encoding {code})"
+            for code in CODES
+            if all(_decoded(one, code) is not None for one in raw)
+        ]
+        raise DataError(
+            f"{name}: {path} does not say in which code its names are. Is one of them "
+            f"{' or '.join(ways)}? Choose by that option, or pack the folder anew with UTF-8 names."
+        )
+    texts = {
+        info.orig_filename: _decoded(one, encoding) for info, one in zip(plain, raw, strict=True)
+    }
+    if None in texts.values():
+        raise DataError(
+            f"{name}: {path} has names that are not in {encoding}. Choose another code by "
+            f"--zip-encoding, for example {', '.join(CODES[:3])}."
+        )
+    return {
+        (info.filename if info.flag_bits & _UTF_8 else texts[info.orig_filename]) or "": info
+        for info in infos
+    }
+
+
+def _decoded(raw: bytes, encoding: str) -> str | None:
+    """Return a name, None where it is not in the encoding, which must be one that Python knows."""
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+    except LookupError as error:
+        raise DataError(
+            f"--zip-encoding: {encoding} is no code. Use for example {', '.join(CODES)}."
+        ) from error
 
 
 class _Folder:
@@ -65,7 +131,7 @@ class _Folder:
         files: list[str] = []
         with os.scandir(self.path / folder) as entries:
             for entry in entries:
-                if not entry.name.startswith("."):
+                if not hidden(entry.name):
                     (folders if entry.is_dir() else files).append(_join(folder, entry.name))
         return sorted(folders), sorted(files)
 
@@ -76,16 +142,18 @@ class _Folder:
 class _Zip:
     """A folder that was packed as a whole is the root, though all names begin with it."""
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+    def __init__(
+        self, path: Path, archive: zipfile.ZipFile, names: dict[str, zipfile.ZipInfo]
+    ) -> None:
         self.path = path
         self._archive = archive
         self._folders: dict[str, set[str]] = defaultdict(set)
         self._files: dict[str, set[str]] = defaultdict(set)
-        self._members: dict[str, str] = {}  # what the archive calls a file
-        for name in archive.namelist():
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for name, info in names.items():
             *folders, file = name.replace("\\", "/").split("/")  # some packers on Windows use it
             folders = [part for part in folders if part not in ("", ".")]
-            if any(part.startswith((".", "__MACOSX")) for part in [*folders, file]):
+            if any(hidden(part) for part in [*folders, file]):
                 continue
             folder = ""
             for part in folders:
@@ -94,7 +162,7 @@ class _Zip:
                 folder = inner
             if file:
                 self._files[folder].add(_join(folder, file))
-                self._members[_join(folder, file)] = name
+                self._members[_join(folder, file)] = info
         self._top = ""
         while not self._files[self._top] and len(self._folders[self._top]) == 1:
             (only,) = self._folders[self._top]
@@ -107,7 +175,7 @@ class _Zip:
         return sorted(self._folders[folder]), sorted(self._files[folder])
 
     def read(self, file: str) -> bytes:
-        member = self._archive.getinfo(self._members[file])
+        member = self._members[file]
         if member.file_size > MOST:
             raise NotAsItSays(
                 f"it unpacks to {amount(member.file_size)}, and an image has at most {amount(MOST)}"

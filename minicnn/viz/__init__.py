@@ -2,7 +2,7 @@
 
     save(curves({"epoch": [1, 2], "train_loss": [0.4, 0.2], ...}), "curves.png")
 
-    of a run            curves, confusion, mistakes
+    of a run            curves, confusion, mistakes, predictions
     of a network        filters, feature_maps, gradient_flow, receptive_field, heatmap, heatmaps
     of anything         images, lines, matrix
 
@@ -19,6 +19,7 @@ from minicnn.viz.mistakes import mistakes
 from minicnn.viz.paper import save
 from minicnn.viz.places import heatmap, heatmaps, receptive_field
 from minicnn.viz.plots import gradient_flow, lines, matrix
+from minicnn.viz.predictions import predictions
 from minicnn.viz.training import curves
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "lines",
     "matrix",
     "mistakes",
+    "predictions",
     "receptive_field",
     "save",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minicnn.viz.fonts import lettering
 from minicnn.viz.paper import BLUE, GREY, VERMILION, empty, ink_on, shades
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     # Sizes in inches; letters in points, 72 to the inch, and 0.6 as wide as they are high.
     cell = float(np.clip(6.0 / k, 0.2, 1.0)) if k <= _WRITTEN else 20.0 / k
     every = -(-k // _WRITTEN)  # one name in so many
-    names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in classes]
+    drawn, font = lettering(classes)
+    numbered = ", by number" if drawn != list(classes) else ""
+    names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in drawn]
     names = names[::every]
     letter = min(36 * cell * every, 10.0)
     margin = max(len(name) for name in names) * 0.6 * letter / 72
@@ -55,12 +58,14 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
 
     count, total = int(np.trace(matrix)), int(matrix.sum())
     axes.set_title(f"Accuracy {100 * count / total:.2f} %  ({count:,} of {total:,})", size=large)
-    axes.set_xlabel("predicted", fontsize=0.9 * large)
-    axes.set_ylabel("true", fontsize=0.9 * large)
+    axes.set_xlabel(f"predicted{numbered}", fontsize=0.9 * large)
+    axes.set_ylabel(f"true{numbered}", fontsize=0.9 * large)
     places = range(0, k, every)
     turn = 90 if upright else 0
-    axes.set_xticks(places, names, rotation=turn, fontsize=letter, parse_math=False)
-    axes.set_yticks(places, names, fontsize=letter, parse_math=False)
+    axes.set_xticks(
+        places, names, rotation=turn, fontsize=letter, parse_math=False, fontfamily=font
+    )
+    axes.set_yticks(places, names, fontsize=letter, parse_math=False, fontfamily=font)
     axes.tick_params(length=0)
 
     if k <= _WRITTEN:

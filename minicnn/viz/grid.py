@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minicnn.viz.fonts import lettering
 from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty, shades
 
 if TYPE_CHECKING:
@@ -117,10 +118,11 @@ class Sheet:
             )
             for i in range(n)
         ]
+        _, font = lettering(self.titles)
         for (left, top), text in zip(self.places, self.titles, strict=True):
             self.axes.text(
                 left + wide / 2, top - 0.06, text, ha="center", va="baseline", fontsize=LETTER,
-                color=INK, parse_math=False, linespacing=1.1,
+                fontfamily=font, color=INK, parse_math=False, linespacing=1.1,
             )  # fmt: skip
 
     def draw(self, picture: np.ndarray, place: tuple[float, float], **look: Any) -> Any:

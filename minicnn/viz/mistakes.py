@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minicnn.viz.fonts import lettering
 from minicnn.viz.grid import checked_images, sheet
 from minicnn.viz.paper import BLUE, VERMILION
 
@@ -47,7 +48,8 @@ def mistakes(
     if not len(wrong):
         chosen = np.argsort(best, kind="stable")[:most]
         title = f"all {n:,} right; the least certain of them"
-    names = [c if len(c) <= _LONGEST else c[: _LONGEST - 1] + "…" for c in classes]
+    drawn, _ = lettering(classes)
+    names = [c if len(c) <= _LONGEST else c[: _LONGEST - 1] + "…" for c in drawn]
     titles = [
         f"{names[predicted[i]]}  {best[i]:.0%}\ntrue: {names[labels[i]]}  {own[i]:.0%}"
         for i in chosen

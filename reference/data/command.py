@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from minicnn.commands.options import add_data_dir, whole_name
+from minicnn.commands.options import add_data_dir, path_option, whole_name
 from minicnn.data import DataError
+from minicnn.data.class_folders import Passed
 from minicnn.files import expanded
 from reference.data.examine import examine
-from reference.data.files import Files, counts, list_files, passed_over
+from reference.data.files import counts, list_all
 from reference.data.parts import load
 from reference.data.split import in_english, split
 
@@ -44,9 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     about = "divide class folders into train and test, by links or a manifest; the source stays"
     dividing = commands.add_parser("split", help=about, description=about)
-    dividing.add_argument("source", type=Path, metavar="SRC", help="folder of class folders")
+    dividing.add_argument("source", type=path_option, metavar="SRC", help="folder of class folders")
     dividing.add_argument(
-        "target", type=Path, metavar="DST", help="a new folder for links, or a manifest (.csv)"
+        "target",
+        type=path_option,
+        metavar="DST",
+        help="a new folder for links, or a manifest (.csv)",
     )
     dividing.add_argument("--test", type=float, default=0.2, help="part for testing (0.2)")
     dividing.add_argument("--seed", type=int, default=0, help="of the choice (0)")
@@ -62,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
 
     about = "images of each class, and which cannot be read"
     report = commands.add_parser("report", help=about, description=about)
-    report.add_argument("path", type=Path, metavar="PATH", help="a folder, or a manifest (.csv)")
+    report.add_argument(
+        "path", type=path_option, metavar="PATH", help="a folder, or a manifest (.csv)"
+    )
     report.set_defaults(run=_report)
     return parser
 
@@ -71,7 +76,7 @@ def _split(args: argparse.Namespace) -> None:
     parts, skipped = split(args.source, args.target, args.test, args.seed)
     for text in skipped:
         print(f"left out: {text}")
-    _print_passed_over(args.source, parts)
+    _print_passed_over(list_all(f"imagefolder:{args.source}", args.source)[1])
     train, test = (counts(files) for files in parts.values())
     _print_table(parts["train"].classes, {"train": train, "test": test})
     print(f"{args.target}: to train on it, use --data imagefolder:{args.target}")
@@ -95,7 +100,7 @@ def _stats(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     name = f"imagefolder:{args.path}"
-    parts = list_files(name, args.path)
+    parts, passed = list_all(name, args.path)
     table, bad = {}, 0
     for part, files in parts.items():
         unreadable = examine(name, files.paths, 3).unreadable
@@ -104,7 +109,7 @@ def _report(args: argparse.Namespace) -> None:
         for text in unreadable.values():
             print(f"unreadable: {text}")
         bad += len(unreadable)
-    _print_passed_over(args.path, parts)
+    _print_passed_over(passed)
     classes = parts["train"].classes
     _print_table(classes, table)
     total = sum(sum(column) for column in table.values())
@@ -113,9 +118,9 @@ def _report(args: argparse.Namespace) -> None:
         print("the names are those of Animals-10 in Italian; split translates them")
 
 
-def _print_passed_over(path: Path, parts: dict[str, Files]) -> None:
-    if others := passed_over(path, parts):
-        print(others)
+def _print_passed_over(passed: Passed) -> None:
+    if str(passed):
+        print(passed)
 
 
 def _print_table(classes: Sequence[str], columns: dict[str, Sequence[int]]) -> None:

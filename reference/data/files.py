@@ -7,16 +7,17 @@ validation). A path in it is absolute, or begins where the manifest lies.
 from __future__ import annotations
 
 import csv
-from collections import Counter, defaultdict
+import io
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from minicnn.data import DataError, read_image
-from minicnn.data.images import SUFFIXES, list_tree
+from minicnn.data.class_folders import SUFFIXES, Passed, list_tree
 from minicnn.data.tree import open_tree
 
 COLUMNS = ("path", "class", "part")
@@ -38,52 +39,35 @@ class Files(NamedTuple):
 def list_files(name: str, path: Path) -> dict[str, Files]:
     """Return the files of each part under ``path``; without parts, all are of the part train.
 
-    Raises DataError, as ``minicnn.data.images.list_tree`` does, where a class folder is missing,
-    empty, or not in every part.
+    Raises DataError, as ``minicnn.data.class_folders.list_tree`` does, where a class folder is
+    missing, empty, or not in every part.
     """
+    return list_all(name, path)[0]
+
+
+def list_all(name: str, path: Path) -> tuple[dict[str, Files], Passed]:
+    """Return the same, and what is passed over: of a manifest nothing, all in it is an image."""
     try:
         if path.suffix.lower() == ".csv":
             manifest = Manifest(name, path)
+            parts, passed = list_tree(name, manifest)
             return {
-                part: _flat(of_class, manifest.where)
-                for part, of_class in list_tree(name, manifest).items()
-            }
+                part: _flat(of_class, manifest.where) for part, of_class in parts.items()
+            }, passed
         if path.is_file():
             raise DataError(
                 f"{name}: {path} is neither a folder nor a manifest (.csv). Unpack it: images that "
                 "are cropped are read from a folder as they are needed."
             )
         with open_tree(name, path) as tree:
-            parts = list_tree(name, tree)
-        return {part: _flat(of_class, path.joinpath) for part, of_class in parts.items()}
+            parts, passed = list_tree(name, tree)
+        flat = {part: _flat(of_class, path.joinpath) for part, of_class in parts.items()}
+        return flat, passed
     except OSError as error:
         raise DataError(
             f"{name}: {error.filename or path} cannot be read ({error.strerror or error}). Give "
             "yourself the right to, or choose another folder."
         ) from error
-
-
-def passed_over(path: Path, parts: dict[str, Files]) -> str | None:
-    """Return in a line what else lies in the class folders of ``parts``, None for nothing.
-
-    Of a manifest that is nothing: what it names is meant to be an image, and all that is.
-    """
-    if path.is_file():
-        return None
-    folders = {file.parent for files in parts.values() for file in files.paths}
-    others = Counter(
-        file.suffix.lower() or "without an ending"
-        for folder in folders
-        for file in folder.iterdir()
-        if not file.name.startswith(".")
-        and not file.name.lower().endswith(SUFFIXES)
-        and not file.is_dir()
-    )
-    if not others:
-        return None
-    in_order = sorted(others.items(), key=lambda kind: (-kind[1], kind[0]))
-    kinds = ", ".join(f"{number:,} {ending}" for ending, number in in_order)
-    return f"passed over: files that do not end in {', '.join(SUFFIXES)} ({kinds})"
 
 
 def _flat(of_class, where) -> Files:
@@ -105,7 +89,6 @@ class Manifest:
         lines = list(_lines(name, path))
         undivided = {line["part"] for line in lines} == {"train"}
         for number, line in enumerate(lines):
-            file = Path(line["path"])
             part = "" if undivided else line["part"]
             folder = f"{part}/{line['class']}".removeprefix("/")
             key = f"{folder}/{number:08d}{SUFFIXES[0]}"
@@ -113,7 +96,7 @@ class Manifest:
                 self._inside[""][0].add(part)
             self._inside[part][0].add(folder)
             self._inside[folder][1].add(key)
-            self._where[key] = path.parent / file
+            self._where[key] = _existing(path.parent, line["path"])
 
     def entries(self, folder: str) -> tuple[list[str], list[str]]:
         folders, files = self._inside[folder]
@@ -127,7 +110,11 @@ class Manifest:
 
 
 def _lines(name: str, path: Path) -> Iterator[dict[str, str]]:
-    with _opened(name, path) as lines:
+    text = _text(name, path)
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)  # some spreadsheets write the others
+    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
         if tuple(lines.fieldnames or ()) != COLUMNS:
             raise DataError(
                 f"{name}: {path} must begin with the line {','.join(COLUMNS)}. Make it by: "
@@ -140,15 +127,30 @@ def _lines(name: str, path: Path) -> Iterator[dict[str, str]]:
                     f"{', '.join(PARTS)} are expected. Correct it."
                 )
             yield line
-
-
-@contextmanager
-def _opened(name: str, path: Path) -> Iterator[csv.DictReader]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            yield csv.DictReader(file)
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise DataError(f"{name}: {path} is no manifest ({error}).") from error
+
+
+def _text(name: str, path: Path) -> str:
+    """Return a manifest's text: UTF-8, or what its byte order mark says."""
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{name}: {path} is not UTF-8: line {line} has the byte {content[error.start]:#04x}. "
+            'Save it as UTF-8; spreadsheets call that "CSV UTF-8".'
+        ) from error
+
+
+def _existing(folder: Path, file: str) -> Path:
+    """Return where a path of a manifest leads; backslashes part folders if no file has them."""
+    path = folder / file
+    if "\\" in file and not path.exists():
+        return folder / file.replace("\\", "/")
+    return path
 
 
 def read(path: Path, channels: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from minicnn.data.images import MixedSizes
 from minicnn.data.sources import TEST_FRACTION, TEST_SEED, VALIDATION_FRACTION
 from minicnn.files import expanded
 from reference.data.examine import examine
-from reference.data.files import Files, counts, list_files, read
+from reference.data.files import Files, counts, list_all, read
 
 
 class Part(NamedTuple):
@@ -81,7 +81,7 @@ def load(
         splits.train.classes,
         data.normalization(splits.train),
         (own, crop or h, crop or w),
-        [],
+        list(splits.train.notes),
     )
 
 
@@ -91,9 +91,10 @@ def _in_memory(part: Dataset) -> Part:
 
 
 def _of_files(name: str, path: Path, channels: int, crop: int, validation: float | None) -> Parts:
-    parts = divided(name, list_files(name, path), validation)
+    listed, passed = list_all(name, path)
+    parts = divided(name, listed, validation)
     found: dict[str, Part] = {}
-    skipped: list[str] = []
+    skipped = [str(passed)] if str(passed) else []
     for part, files in parts.items():
         examined = examine(name, files.paths, channels)
         skipped += examined.unreadable.values()
@@ -118,11 +119,12 @@ def divided(name: str, parts: dict[str, Files], validation: float | None) -> dic
     train = parts["train"]
     done = dict(parts)
     if "test" not in done:
-        rest, drawn = _drawn(name, train, TEST_FRACTION, TEST_SEED, "test")
+        leave = 1 if "validation" in done else 2
+        rest, drawn = _drawn(name, train, TEST_FRACTION, TEST_SEED, "test", leave)
         done["test"], train = train.at(drawn), train.at(rest)
     if "validation" not in done:
         fraction = VALIDATION_FRACTION if validation is None else validation
-        rest, drawn = _drawn(name, train, fraction, 0, "validation")
+        rest, drawn = _drawn(name, train, fraction, 0, "validation", 1)
         done["validation"], train = train.at(drawn), train.at(rest)
     elif validation is not None:
         raise DataError(
@@ -133,9 +135,9 @@ def divided(name: str, parts: dict[str, Files], validation: float | None) -> dic
 
 
 def _drawn(
-    name: str, files: Files, fraction: float, seed: int, part: str
+    name: str, files: Files, fraction: float, seed: int, part: str, leave: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    return draw_apart(name, files.labels, files.classes, fraction, seed, part)
+    return draw_apart(name, files.labels, files.classes, fraction, seed, part, leave)
 
 
 def _check_classes(name: str, part: str, listed: Files, readable: Files) -> None:

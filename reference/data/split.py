@@ -53,7 +53,7 @@ def split(source: Path, target: Path, test: float, seed: int) -> tuple[dict[str,
     files = parts["train"]._replace(classes=in_english(parts["train"].classes))
     unreadable = examine(name, files.paths, 3).unreadable
     files = files.at(i for i in range(len(files.paths)) if i not in unreadable)
-    rest, drawn = draw_apart(name, files.labels, files.classes, test, seed, "test")
+    rest, drawn = draw_apart(name, files.labels, files.classes, test, seed, "test", leave=2)
     divided = {"train": files.at(rest), "test": files.at(drawn)}
     if target.suffix.lower() == ".csv":
         write_whole(target, _manifest(divided).encode())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,16 +43,6 @@ def mnist_root(tmp_path: Path, mnist_arrays: dict[str, np.ndarray]) -> Path:
     for file, array in mnist_arrays.items():
         (raw / file).write_bytes(idx(array))
     return tmp_path / "root"
-
-
-@pytest.fixture
-def real_mnist() -> Path:
-    """The data root with the real MNIST; skips where it is not."""
-    root = Path(os.environ.get("MINICNN_DATA", ""))
-    for file in mnist.FILES:
-        if not (root / "MNIST" / "raw" / file).is_file():
-            pytest.skip(f"needs {root / 'MNIST' / 'raw' / file}; set MINICNN_DATA")
-    return root
 
 
 @pytest.fixture

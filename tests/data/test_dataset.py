@@ -71,9 +71,12 @@ def test_the_seed_alone_chooses_the_part():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([], "numbered: 0 images of 0 classes are too few to set 0 apart for test"),
-        ([0, 1, 2], "numbered: 3 images of 3 classes are too few to set 3 apart for test"),
-        ([0, 0, 0, 0, 1], "numbered: class 1 has one image left, .* the test part"),
+        ([], "numbered: there are no images to set some apart for test"),
+        (
+            [0, 1, 2],
+            r"few images of 0 \(1\), 1 \(1\), 2 \(1\) to set some apart for test: 2 of each",
+        ),
+        ([0, 0, 0, 0, 1], r"too few images of 1 \(1\) to set some apart for test"),
     ],
 )
 def test_too_few_images_to_set_a_part_apart(labels, message):

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +16,13 @@ from numba import types
 from minicnn import ShapeError, ops, windows
 from minicnn.testing.strategies import CALLS, WIDE, Call
 from tests import oracle
-from tests.arrays import assert_close, compiled, impls, on_threads, untouched
+from tests.arrays import (
+    assert_close,
+    assert_threads_change_no_bit,
+    compiled,
+    impls,
+    untouched,
+)
 
 every_operation = pytest.mark.parametrize("name", sorted(CALLS))
 
@@ -113,14 +118,8 @@ def test_what_is_returned_may_be_written_to(name: str, impl: str, data: st.DataO
 @every_operation
 @given(data=st.data())
 def test_results_do_not_depend_on_the_number_of_threads(name: str, data: st.DataObject) -> None:
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("one core")
     call = data.draw(CALLS[name](WIDE))
-    results = []
-    for threads in (1, 2):
-        with on_threads(threads):
-            results.append([a.tobytes() for a in run(call, "fast")])
-    assert results[0] == results[1]
+    assert_threads_change_no_bit(lambda: run(call, "fast"))
 
 
 @every_operation

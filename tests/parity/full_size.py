@@ -21,6 +21,7 @@ from minicnn import models, nn
 from minicnn.nn.init import Undrawn
 from reference.models import MODELS
 from tests import oracle
+from tests.networks import well_scaled
 from tests.parity import zoo
 
 WITH_HEADS = ("googlenet", "googlenet-2014")
@@ -36,15 +37,15 @@ def measure(name: str, training: bool) -> tuple[zoo.Difference, float, float]:
     rng = np.random.default_rng(0)
     options = {"aux_logits": True} if name in WITH_HEADS else {}
     model = models.MODELS[name].build(**options, rng=Undrawn(np.random.PCG64(0)))
-    zoo.well_scaled(model, rng)
+    well_scaled(model, rng)
     x = rng.standard_normal((2, *models.MODELS[name].image), dtype=np.float32)
     network = zoo.twin(model, lambda: MODELS[name](**options))
     narrow, torchs = outputs(model, x, training), torch_outputs(network, x, training)
-    zoo.well_scaled(model, np.random.default_rng(0))  # training has moved what runs
+    well_scaled(model, np.random.default_rng(0))  # training has moved what runs
     model.astype(np.float64)
     network, x = zoo.twin(model, lambda: MODELS[name](**options)), x.astype(np.float64)
     exact = torch_outputs(network, x, training)
-    zoo.well_scaled(model, np.random.default_rng(0))
+    well_scaled(model, np.random.default_rng(0))
     network = zoo.twin(model, lambda: MODELS[name](**options))
     difference = zoo.compare(model, network, x, training=training)
     pairs = [(narrow, exact), (torchs, exact)]

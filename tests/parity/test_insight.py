@@ -14,6 +14,7 @@ from minicnn import insight, models
 from minicnn.models.resnet import BasicBlock, resnet
 from reference.models import CifarResNet
 from tests.arrays import dtypes, whole_networks
+from tests.networks import well_scaled
 from tests.oracle import device, to_numpy
 from tests.parity import zoo
 
@@ -50,7 +51,7 @@ class Both:
         build, theirs, self.layer, shape = PAIRS[name]
         rng = np.random.default_rng(7)
         self.ours = build(10)
-        zoo.well_scaled(self.ours, rng)
+        well_scaled(self.ours, rng)
         self.ours.astype(dtype)
         self.theirs = zoo.twin(self.ours, theirs).eval()
         self.x = rng.standard_normal(shape).astype(dtype)

@@ -24,6 +24,7 @@ from minicnn.models.resnet import BasicBlock, Bottleneck, resnet
 from minicnn.models.vgg import vgg
 from minicnn.nn.init import Undrawn
 from reference.models import MODELS, CifarResNet, GoogLeNet2014
+from tests.networks import well_scaled
 from tests.oracle import device, to_numpy
 from tests.parity import zoo
 
@@ -111,7 +112,7 @@ PAIRS = {
 def twins(name: str, impl: str = "fast") -> tuple[nn.Module, torch.nn.Module, np.ndarray]:
     pair, rng = PAIRS[name], np.random.default_rng(0)
     model = pair.ours(rng=Undrawn(np.random.PCG64(0))).astype(np.float64).set_impl(impl)
-    zoo.well_scaled(model, rng)
+    well_scaled(model, rng)
     return model, zoo.twin(model, pair.theirs), rng.standard_normal(pair.shape)
 
 
@@ -156,7 +157,7 @@ def test_in_float32(name: str) -> None:
 def test_whole_networks_on_small_images(name: str) -> None:
     rng = np.random.default_rng(0)
     model = models.create(name, 7, rng=Undrawn(np.random.PCG64(0)))
-    zoo.well_scaled(model, rng)
+    well_scaled(model, rng)
     x = rng.standard_normal((1, 3, 35, 32), dtype=np.float32)
     network = zoo.twin(model, partial(MODELS[name], 7))
     with torch.no_grad():

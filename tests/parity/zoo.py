@@ -9,32 +9,11 @@ import numpy as np
 import torch
 
 from minicnn import nn
+from tests.networks import arrays_of
 from tests.oracle import device, to_numpy
 
 HEAD = 0.3  # weight of the loss of an auxiliary head, as in the paper
 FLOOR = 1e-4  # gradients are compared on this scale of the greatest one, or on a larger one
-PERIOD = 1_000_003
-
-
-def well_scaled(model: nn.Module, rng: np.random.Generator) -> None:
-    """Fill parameters and buffers with numbers that keep the scale of what passes through.
-
-    What a fresh network would hide has an effect: running statistics, biases, batch norm's weights.
-    Of large arrays the numbers repeat, after a prime number of them.
-    """
-    for name, array in _arrays(model).items():
-        last = name.rpartition(".")[2]
-        if array.dtype.kind != "f":
-            array[...] = 3
-        elif array.ndim >= 2:
-            drawn = rng.standard_normal(min(array.size, PERIOD), dtype=np.float32)
-            drawn *= np.sqrt(2 / np.prod(array.shape[1:]))
-            array[...] = np.resize(drawn, array.shape)
-        elif last in ("weight", "running_var"):
-            low, high = (0.4, 1.0) if last == "weight" else (0.5, 1.5)
-            array[...] = rng.uniform(low, high, array.shape).astype(np.float32)
-        else:
-            array[...] = rng.normal(0, 0.2, array.shape).astype(np.float32)
 
 
 def twin(model: nn.Module, build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
@@ -47,18 +26,13 @@ def twin(model: nn.Module, build: Callable[[], torch.nn.Module]) -> torch.nn.Mod
     shared = {id(param.data) for param in model.parameters()}
     state = {
         name: torch.from_numpy(array if id(array) in shared else array.copy())
-        for name, array in _arrays(model).items()
+        for name, array in arrays_of(model).items()
     }
     network.load_state_dict(state, assign=True)
     for module in [*network.modules(), *(module for _, module in model.named_modules())]:
         if isinstance(module, (torch.nn.Dropout, nn.Dropout)):
             module.p = 0.0  # they would draw different numbers
     return network.to(device())
-
-
-def _arrays(model: nn.Module) -> dict[str, np.ndarray]:
-    params = {name: param.data for name, param in model.named_parameters()}
-    return params | dict(model.named_buffers())
 
 
 class Difference(NamedTuple):

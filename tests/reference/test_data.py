@@ -34,7 +34,7 @@ def test_split_leaves_the_source_and_divides_every_class(animals, tmp_path, caps
     assert main(["split", str(animals), str(tmp_path / target), "--test", "0.2"]) == 0
     assert snapshot(animals) == before
     out = capsys.readouterr().out
-    assert f"left out: {animals / 'gatto/000.png'} is not a PNG or JPEG" in out
+    assert f"left out: {animals / 'gatto/000.png'} is not an image of a kind" in out
     parts = list_files("x", tmp_path / target)
     assert parts["train"].classes == parts["test"].classes == ("cat", "cow", "dog")
     assert np.bincount(parts["test"].labels).tolist() == [2, 2, 2]
@@ -102,7 +102,7 @@ def test_the_same_seed_divides_in_the_same_way(animals: Path, tmp_path: Path) ->
         (["split", "{}", "{}"], "is there already"),
         (["split", "{}", "{}-2", "--test", "1.5"], "must be between 0 and 1, got 1.5"),
         (["split", "{}-no", "{}-2"], "there is no folder"),
-        (["split", "{}", "{}-2", "--test", "0.99"], "are too few to set"),
+        (["split", "{}", "{}-2", "--test", "0.99"], "30 images of 3 classes are too few to set 30"),
         (["report", "{}/cane"], "has no class folders"),
         (["stats", "nothing"], "There is no data set 'nothing'"),
     ],
@@ -123,7 +123,7 @@ def test_what_is_wrong_is_said(animals: Path, capsys, arguments, message) -> Non
         ("path,class,part\nx.png,cat\n", "line 2: a path, a class and one of train"),
         ("path,class,part\nx.png,cat,train\ny.png,dog,test\n", "only one of them has cat, dog"),
         ("path,class,part\n", "has no class folders"),
-        (b"\xff\xfe", "is no manifest"),
+        (b"\xff\xfe", "must begin with the line"),
     ],
 )
 def test_a_manifest_that_is_none(tmp_path: Path, content, message) -> None:
@@ -160,15 +160,15 @@ def test_a_report_counts_and_names_what_cannot_be_read(animals: Path, capsys) ->
 @pytest.mark.parametrize("command", ["report", "split"])
 def test_files_of_other_endings_are_counted(animals, tmp_path, capsys, command) -> None:
     arguments = [command, str(animals), *([str(tmp_path / "out")] if command == "split" else [])]
-    for name in ("a.webp", "b.WEBP", "c.gif", "README", ".hidden", "d.JPG"):
+    for name in ("a.pdf", "b.PDF", "c.heic", "README", ".hidden", "d.JPG"):
         (animals / "cane" / name).write_bytes((animals / "cane/000.png").read_bytes())
-    (animals / "gatto/e.webp").write_bytes(b"")
+    (animals / "gatto/e.pdf").write_bytes(b"")
     (animals / "gatto/inner").mkdir()
     (animals / "notes.txt").write_text("of no class")
     assert main(arguments) == 0
     assert (
-        "passed over: files that do not end in .png, .jpg, .jpeg (3 .webp, 1 .gif, 1 without an "
-        "ending)\n"
+        "passed over: 6 files of another ending (3 .pdf, 1 .heic, 1 .txt, 1 without an ending); "
+        "1 folder inside class folders (gatto/inner)\n"
     ) in capsys.readouterr().out
     if command == "split":
         assert main(["report", str(tmp_path / "out")]) == 0
@@ -177,7 +177,7 @@ def test_files_of_other_endings_are_counted(animals, tmp_path, capsys, command) 
 
 def test_beside_what_a_manifest_names_nothing_is_passed_over(animals, tmp_path, capsys) -> None:
     assert main(["split", str(animals), str(tmp_path / "out.csv")]) == 0
-    (animals / "cane/a.webp").write_bytes(b"")
+    (animals / "cane/a.pdf").write_bytes(b"")
     assert main(["report", str(tmp_path / "out.csv")]) == 0
     assert "passed over" not in capsys.readouterr().out
 

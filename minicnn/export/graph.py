@@ -1,0 +1,115 @@
+"""An ONNX graph in the making: values with their shapes, nodes, and weights by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicnn.nn.module import Module
+
+
+class ExportError(ValueError):
+    """A network that cannot be written as ONNX; the message says which layer, and what to do."""
+
+
+class Value(NamedTuple):
+    """What passes between two nodes: its name, and its shape without the batch."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class Graph:
+    """Collects the nodes of a network, in the order of forward."""
+
+    def __init__(self, model: Module) -> None:
+        self.nodes: list[Any] = []
+        self.weights: dict[str, np.ndarray] = {}
+        self._paths: dict[int, str] = {}
+        for path, module in model.named_modules():
+            self._paths.setdefault(id(module), path)
+        self._names: set[str] = set()
+
+    def path(self, module: Module) -> str:
+        """Return the name of a module in the network, "" for the network itself."""
+        return self._paths.get(id(module), type(module).__name__)
+
+    def run(self, modules: Iterable[Module], value: Value) -> Value:
+        """Return what comes out of modules in a row; of none, what came in."""
+        for module in modules:
+            value = _rule_of(module)(module, value, self)
+        return value
+
+    def weight(self, module: Module, name: str, array: np.ndarray) -> str:
+        """Keep an array of ``module`` as float32, or as int64; return the name it has.
+
+        A module that is used again has its arrays once.
+        """
+        path = self.path(module)
+        return self._keep(f"{path}.{name}" if path else name, array)
+
+    def constant(self, module: Module, name: str, array: Any) -> str:
+        """Keep an array that belongs to one node alone; return the name it has."""
+        return self._keep(self._fresh(f"{self.path(module) or 'model'}.{name}"), np.asarray(array))
+
+    def add(
+        self,
+        op: str,
+        module: Module,
+        inputs: Iterable[Value | str],
+        shape: tuple[int, ...],
+        **attributes: Any,
+    ) -> Value:
+        """Add a node of the operator ``op`` and return its output, of ``shape`` for one image."""
+        from onnx import helper
+
+        path = self.path(module)
+        name = self._fresh(f"{path}/{op}" if path else op)
+        names = [value if isinstance(value, str) else value.name for value in inputs]
+        self.nodes.append(helper.make_node(op, names, [f"{name}:y"], name=name, **attributes))
+        return Value(f"{name}:y", shape)
+
+    def _keep(self, name: str, array: np.ndarray) -> str:
+        kind = np.float32 if array.dtype.kind == "f" else np.int64
+        self.weights[name] = np.ascontiguousarray(array, dtype=kind)
+        return name
+
+    def _fresh(self, name: str) -> str:
+        first, times = name, 1
+        while name in self._names:
+            times += 1
+            name = f"{first}#{times}"
+        self._names.add(name)
+        return name
+
+
+@singledispatch
+def rule(module: Module, value: Value, graph: Graph) -> Value:
+    """Add to ``graph`` what ``module`` makes of ``value``, and return that.
+
+    Register one for a layer of your own. ``graph.add`` adds an operator of ONNX, ``graph.weight``
+    keeps an array, and ``graph.run(modules, value)`` adds the modules that it is made of:
+
+        @minicnn.export.rule.register(Scale)
+        def _(layer, value, graph):
+            weight = graph.weight(layer, "weight", layer.weight.data)
+            return graph.add("Mul", layer, [value, weight], value.shape)
+    """
+    path = graph.path(module)
+    kind = type(module).__name__
+    raise ExportError(
+        f"export: {f'layer {path}, ' if path else ''}a {kind}, has a forward of its own, and it is "
+        "not known which operators of ONNX compute that. Register a rule by "
+        "minicnn.export.rule.register, whose docstring shows how, in the file of the layer; or "
+        "make the layer of layers of minicnn.nn, in a Sequential, Residual or Concat."
+    )
+
+
+def _rule_of(module: Module) -> Any:
+    """Return the rule, unless a subclass has a forward that the rule does not know."""
+    kind = next(base for base in type(module).__mro__ if base in rule.registry)
+    known = kind is not object and type(module).forward is getattr(kind, "forward", None)
+    return rule.dispatch(kind) if known else rule.dispatch(object)
