@@ -24,6 +24,14 @@ class TrainError(Exception):
     """A run that cannot begin or go on; the message says where it stopped and what to do."""
 
 
+def folder_name(model: str, data: str) -> str:
+    """Return what a run's folder is called."""
+    kind, _, path = data.partition(":")
+    made = model.rpartition(":")[2].partition("(")[0]  # Net of net.py:Net(width=8)
+    model = made if made.isidentifier() else "network" if ":" in model else model
+    return f"{model}-{Path(path).name.removesuffix('.zip') if path else kind}"
+
+
 def make(folder: Path, numbered: bool) -> Path:
     """Make the folder and return it; with ``numbered``, folder-2, folder-3, ... if it exists.
 

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import pytest
 
-from minicnn import checkpoint, data, evaluation, fuse, nn, train
+from minicnn import checkpoint, data, evaluation, fuse, models, nn, train
 from minicnn.checkpoint import CheckpointError
 from minicnn.models.weights import with_weights
 from minicnn.recipes import Recipe, recipe_for
@@ -195,7 +195,7 @@ def test_dropout_goes_on_where_it_was(tmp_path, monkeypatch):
             nn.Linear(784, classes, rng=rng),
         )
 
-    monkeypatch.setitem(train.models.MODELS, "wet", train.models.Model(network, (1, 28, 28)))
+    monkeypatch.setitem(models.MODELS, "wet", models.Model(network, (1, 28, 28)))
     recipe = Recipe(model="wet", data="digits", epochs=2, batch_size=128)
     whole = train.start(recipe, tmp_path / "whole")
     whole.fit()

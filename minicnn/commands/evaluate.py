@@ -6,14 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from minicnn.commands.options import (
-    Help,
-    add_data_dir,
-    add_own,
-    path_option,
-    some,
-    whole_name,
-)
+from minicnn.commands.options import Help, add_data_dir, add_own, path_option, some
 
 
 def add(commands: Any) -> None:
@@ -37,7 +30,7 @@ def _run(args: argparse.Namespace) -> None:
     from minicnn.models import own
 
     model, config = train.load_model(args.folder, args.model)
-    name = config.recipe.data if args.data is None else whole_name(args.data)
+    name = config.recipe.data if args.data is None else data.whole_name(args.data)
     cut = config.content["data"].get("cut")
     if cut and name == config.recipe.data:
         raise train.TrainError(

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minicnn.files import expanded
-
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, except those that the recipe decides."""
@@ -93,25 +91,11 @@ def add_plan_options(parser: argparse._ActionsContainer) -> None:
         )
 
 
-def whole_name(data: str) -> str:
-    """Return the name of a data set, a path in it made absolute: a run may go on elsewhere."""
-    kind, _, path = data.partition(":")
-    return f"{kind}:{expanded(path).absolute()}" if path else data
-
-
 def whole_model(model: str) -> str:
     """Return the name of a model; of a reader's own with its file's whole path and its options."""
     from minicnn.models import own
 
     return own.describe(model).name if own.is_own(model) else model
-
-
-def folder_name(model: str, data: str) -> str:
-    """Return what a run's folder is called."""
-    kind, _, path = data.partition(":")
-    made = model.rpartition(":")[2].partition("(")[0]  # Net of net.py:Net(width=8)
-    model = made if made.isidentifier() else "network" if ":" in model else model
-    return f"{model}-{Path(path).name.removesuffix('.zip') if path else kind}"
 
 
 def model_names() -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help
+from minicnn.commands.options import Help, add_own
 
 
 def add(commands: Any) -> None:
@@ -13,18 +14,60 @@ def add(commands: Any) -> None:
         "summary", help="a network's layers, shapes, parameters, fields", formatter_class=Help
     )
     parser.add_argument(
-        "model", metavar="MODEL", help="lenet5, resnet20, ...; a wrong one lists all"
-    )
+        "what", metavar="MODEL",
+        help="lenet5, resnet20, ... (a wrong one lists all), your own FILE.py:OBJECT, or the "
+        "folder of a run",
+    )  # fmt: skip
     parser.add_argument("--classes", type=int, help="how many it tells apart, if not as usual")
+    parser.add_argument(
+        "--image", metavar="C,H,W",
+        help="the image's channels, height and width, if not as usual (1,28,28 of your own)",
+    )  # fmt: skip
+    add_own(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> None:
     from minicnn import models, nn
+    from minicnn.models import own
     from minicnn.nn.summary import as_text
 
     if args.classes is not None and args.classes < 1:
         raise ValueError(f"--classes must be at least 1, got {args.classes}.")
-    model = models.create(args.model, args.classes)
-    image = models.MODELS[args.model].image
-    print(as_text(nn.summarize(model, image), image))
+    asked = None if args.image is None else _image(args.image)
+    if args.what not in models.MODELS and Path(args.what).is_dir():
+        model, usual = _of_run(args)
+    elif args.model is not None:
+        raise ValueError("--model names the network of a run; leave it out, or give a run.")
+    elif own.is_own(args.what):
+        model, usual = models.create(args.what, args.classes), models.MNIST
+    else:
+        model, usual = models.create(args.what, args.classes), models.MODELS[args.what].image
+    image = asked or usual
+    try:
+        rows = nn.summarize(model, image)
+    except ValueError as error:
+        if asked or not own.is_own(args.what):
+            raise
+        raise ValueError(f"{error} Give the image that it is made for by --image C,H,W.") from error
+    print(as_text(rows, image))
+
+
+def _of_run(args: argparse.Namespace) -> tuple[Any, tuple[int, int, int]]:
+    """Return the network of a run, and its image."""
+    from minicnn import train
+
+    if args.classes is not None:
+        raise ValueError(f"{args.what} is a run and has its classes; leave --classes out.")
+    model, config = train.load_model(Path(args.what), args.model)
+    return model, config.image
+
+
+def _image(text: str) -> tuple[int, int, int]:
+    try:
+        c, h, w = map(int, text.split(","))
+        if min(c, h, w) < 1:
+            raise ValueError
+    except ValueError as error:
+        raise ValueError(f"--image {text}: give channels, height and width, 1,28,28.") from error
+    return c, h, w

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ from minicnn.commands.options import (
     Help,
     add_data_dir,
     add_plan_options,
-    folder_name,
     model_names,
     path_option,
     whole_model,
-    whole_name,
 )
 
 _NOT_OF_THE_RECIPE = (
@@ -75,11 +72,10 @@ def add(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
-    from minicnn import evaluation, train
-    from minicnn.models import own
+    from minicnn import train
+    from minicnn.data import whole_name
     from minicnn.recipes import recipe_for
+    from minicnn.run_folder import folder_name
 
     options = {k: v for k, v in vars(args).items() if k not in _NOT_OF_THE_RECIPE}
     if "milestones" in options:
@@ -94,70 +90,12 @@ def _run(args: argparse.Namespace) -> None:
         recipe = recipe_for(model, name, **options)
         folder = args.out or Path("runs", folder_name(model, name))
         run = train.start(recipe, folder, args.data_dir, numbered=args.out is None)
-    recipe = run.recipe
-    train_n, validation_n, test_n = (len(part) for part in run.splits)
-    parameters = sum(param.data.size for param in run.model.parameters())
-    print(
-        f"{own.short(recipe.model)} ({parameters:,} parameters) on {recipe.data}: "
-        f"{train_n:,} images to train, {validation_n:,} to validate, {test_n:,} to test\n"
-        f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), epochs: {recipe.epochs}, "
-        f"images a batch: {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
-    )
-    if run.done:
-        print("all epochs are done; here is the result again")
-    elif run.epoch or run.batch:
-        print(f"going on in epoch {min(run.epoch + 1, recipe.epochs)} after batch {run.batch}")
-    # The bar counts images over the whole run, so its rate is images a second and its estimate
-    # the time left until the end.
-    bar = tqdm(
-        total=train_n * recipe.epochs,
-        initial=train_n * run.epoch + run.seen,
-        unit=" images",
-        disable=True if args.quiet else None,
-        dynamic_ncols=True,
-        leave=False,
-        mininterval=0.2,
-    )
-
-    def on_batch(now: train.Progress) -> None:
-        bar.update(now.images)
-        bar.set_postfix_str(f"loss {now.loss:.4f}, accuracy {now.accuracy:.2%}", refresh=False)
-
-    def on_epoch(row: dict[str, float]) -> None:
-        epoch = int(row["epoch"])
-        best = "  best" if run.best["epoch"] == epoch else ""
-        bar.set_description(f"epoch {min(epoch + 1, recipe.epochs)}/{recipe.epochs}", refresh=False)
-        bar.write(epoch_line(row, recipe.epochs) + best, file=sys.stdout)
-
-    bar.set_description(f"epoch {min(run.epoch + 1, recipe.epochs)}/{recipe.epochs}")
-    try:
-        run.fit(on_batch, on_epoch)
-    finally:
-        bar.close()
-    if run.epoch < recipe.epochs:
-        print(f"stopped early: {recipe.patience} epochs without a better validation")
-    scores = run.finish()
-    seconds = sum(row["seconds"] for row in run.history)
-    print(
-        f"test accuracy {scores.accuracy:.2%} (top-{evaluation.TOP_K} {scores.top_k:.2%}, loss "
-        f"{scores.loss:.4f}) on {test_n:,} images, with the weights of epoch "
-        f"{int(run.best['epoch'])}; {seconds:.1f} s of training"
-    )
-    pictures = sorted(path.name for path in run.folder.glob("*.png"))
-    print(f"pictures in {run.folder}: {', '.join(pictures)}")
-
-
-def epoch_line(row: dict[str, float], epochs: int) -> str:
-    """Return what is printed of an epoch."""
-    return (
-        f"epoch {int(row['epoch']):>3}/{epochs}  loss {row['train_loss']:.4f}  accuracy "
-        f"{row['train_accuracy']:7.2%}  validation loss {row['validation_loss']:.4f}  accuracy "
-        f"{row['validation_accuracy']:7.2%}  {row['images_per_second']:,.0f} images/s"
-    )
+    train.follow(run, bar=not args.quiet)
 
 
 def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> None:
     """Raise where an option would be ignored because the run has its own."""
+    from minicnn.data import whole_name
     from minicnn.models import own
     from minicnn.train import TrainError, read_config
 

@@ -5,7 +5,7 @@ from minicnn.data.dataset import DataError, Dataset, Normalization, Splits, norm
 from minicnn.data.images import read_image
 from minicnn.data.loader import Augment, Loader, normalize
 from minicnn.data.prepare import DigitError, PreparedDigit, prepare_digit
-from minicnn.data.sources import NAMES, available, data_root, divide, load
+from minicnn.data.sources import NAMES, available, data_root, divide, load, whole_name
 
 __all__ = [
     "NAMES",
@@ -26,4 +26,5 @@ __all__ = [
     "normalize",
     "prepare_digit",
     "read_image",
+    "whole_name",
 ]

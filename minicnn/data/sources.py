@@ -122,3 +122,9 @@ def available(data_dir: str | Path | None = None) -> dict[str, Path | None]:
     root = data_root(data_dir)
     of_mnist = {name: mnist.found(name, root) for name in mnist.FAMILIES}
     return {"digits": digits.found(), **of_mnist, "cifar10": cifar.found(root)}
+
+
+def whole_name(data: str) -> str:
+    """Return the name of a data set, a path in it made absolute: a run may go on elsewhere."""
+    kind, _, path = data.partition(":")
+    return f"{kind}:{expanded(path).absolute()}" if path else data

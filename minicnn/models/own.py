@@ -98,11 +98,14 @@ def describe_object(thing: Any) -> Own:
         build = build.func
     if isinstance(thing, Module):
         build, options = type(thing), None
+    build = inspect.unwrap(build)
     name = getattr(build, "__qualname__", type(build).__name__)
     try:
         file = inspect.getsourcefile(build)
-    except TypeError:
+    except (TypeError, OSError):  # of what was typed into Python or a notebook
         file = None
+    if isinstance(thing, Module) and build.__module__.startswith("minicnn."):
+        file = None  # a Sequential says nothing of what is in it
     path = Path(file).absolute() if file and Path(file).is_file() else None
     if path is None or not name.isidentifier() or name == "<lambda>":
         name = name.rpartition(".")[2]

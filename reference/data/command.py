@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from minicnn.commands.options import add_data_dir, path_option, whole_name
-from minicnn.data import DataError
+from minicnn.commands.options import add_data_dir, path_option
+from minicnn.data import DataError, whole_name
 from minicnn.data.class_folders import Passed
 from minicnn.files import expanded
 from reference.data.examine import examine

@@ -24,17 +24,15 @@ from minicnn.commands.options import (
     Help,
     add_data_dir,
     add_plan_options,
-    folder_name,
     path_option,
-    whole_name,
 )
-from minicnn.commands.train import epoch_line
-from minicnn.data import DataError
+from minicnn.data import DataError, whole_name
 from minicnn.evaluation import TOP_K
 from minicnn.files import expanded
 from minicnn.interruption import Interrupted, hear_interrupts
-from minicnn.run_folder import TrainError, make
+from minicnn.run_folder import TrainError, folder_name, make
 from minicnn.shapes import integer
+from minicnn.train import epoch_line
 from reference.presets import HEADS, MANNER, PRECISIONS, PRESETS, Recipe, recipe_for
 from reference.train import weights
 from reference.train.log import Log

@@ -41,6 +41,7 @@ from minicnn.run_folder import TrainError
 from minicnn.run_lock import RunLock
 from minicnn.saved import Config, load_model, read_config
 from minicnn.shapes import ShapeError
+from minicnn.train import standing
 from minicnn.version import __version__
 
 __all__ = [
@@ -123,6 +124,7 @@ class Run:
         self.history: list[dict[str, float]] = []
         self.pace, self.pace_of_evaluation = Pace(), Pace()
         self._lock: RunLock | None = None
+        self.scores: Scores | None = None  # on the test images, once the run is finished
 
     # ---- where the run stands
 
@@ -148,22 +150,13 @@ class Run:
         """Write ``last.safetensors``: whole, or not at all, and never what is not finite."""
         self._may_write()
         self._check_weights()
-        tensors = {f"model.{name}": array for name, array in self.model.state_dict().items()}
-        optimizer = self.optimizer.state_dict()
-        tensors |= {f"optimizer.{name}": array for name, array in optimizer.items()}
-        generators = self.model.named_generators()
-        note = {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "loss_sum": self.loss_sum,
-            "correct": self.correct,
-            "seen": self.seen,
-            "seconds": self.seconds,
-            "first_loss": self.first_loss,
-            "history": self.history,
-            "generators": {name: rng.bit_generator.state for name, rng in generators},
-        }
-        checkpoint.save(self.folder / "last.safetensors", tensors, note)
+        checkpoint.save(self.folder / "last.safetensors", *standing.of(self))
+
+    def load_last(self) -> None:
+        """Put the run where its checkpoint stands. Raises CheckpointError where that is damaged."""
+        standing.put(self, self.folder / "last.safetensors")
+        if self.history:
+            self._write_epoch()  # a kill may have come before it
 
     def _check_weights(self) -> None:
         wrong = checkpoint.first_nonfinite(self.model.state_dict().items())
@@ -172,36 +165,6 @@ class Run:
                 f"{wrong} is not finite after batch {self.batch} of epoch {self.epoch + 1}. "
                 f"{self._too_large()}"
             )
-
-    def load_last(self) -> None:
-        """Put the run where its checkpoint stands. Raises CheckpointError where that is damaged."""
-        path = self.folder / "last.safetensors"
-        tensors, note = checkpoint.load(path, finite=True)
-        stands = schemas.check(path, note, schemas.OwnStanding)
-        if stands.epoch > self.recipe.epochs or stands.batch > len(self.loader):
-            raise CheckpointError(
-                f"{path}: stands in epoch {stands.epoch + 1} after batch {stands.batch}; the run "
-                f"has {self.recipe.epochs} epochs of {len(self.loader)} batches. {schemas.PUT_BACK}"
-            )
-        parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "optimizer": {}}
-        try:
-            for name, array in tensors.items():
-                part, _, key = name.partition(".")
-                parts[part][key] = array
-            self.model.load_state_dict(parts["model"])
-            self.optimizer.load_state_dict(parts["optimizer"])
-            for name, rng in self.model.named_generators():
-                rng.bit_generator.state = note["generators"][name]
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise CheckpointError(
-                f"{path}: does not belong to this run. {what} {schemas.PUT_BACK}"
-            ) from error
-        for name in ("epoch", "batch", "loss_sum", "correct", "seen", "seconds", "history"):
-            setattr(self, name, note[name])
-        self.first_loss = stands.first_loss
-        if self.history:
-            self._write_epoch()  # a kill may have come before it
 
     def config(self) -> dict[str, Any]:
         train, validation, test = self.splits
@@ -375,13 +338,13 @@ class Run:
         """
         with self._writing(last=True):
             self._may_write()
-            self.model.load_state_dict(
-                run_folder.best_weights(self.folder, int(self.best["epoch"]))
-            )
+            best = run_folder.best_weights(self.folder, int(self.best["epoch"]))
+            self.model.load_state_dict(best)
             test = self.splits.test
             scores = evaluate(
                 self._for_inference(), test, self.normalization, impl=self.recipe.impl
             )
+            self.scores = scores
             kernels = [p.data for p in self.model.parameters() if p.data.ndim == 4]
             run_folder.write_outcome(
                 self.folder, self.history, scores, test.labels, test.classes,

@@ -1,0 +1,34 @@
+"""Training: the run and the folder it leaves (run.py), from one call (fit.py), told (progress.py).
+
+minicnn.train.fit(model, data="mnist", epochs=3)            all at once
+run = minicnn.train.start(recipe, folder); run.fit()        step by step
+"""
+
+from minicnn.interruption import Interrupted
+from minicnn.run_folder import TrainError
+from minicnn.train.fit import fit
+from minicnn.train.progress import epoch_line, follow
+from minicnn.train.run import (
+    Config,
+    Progress,
+    Run,
+    load_model,
+    read_config,
+    resume,
+    start,
+)
+
+__all__ = [
+    "Config",
+    "Interrupted",
+    "Progress",
+    "Run",
+    "TrainError",
+    "epoch_line",
+    "fit",
+    "follow",
+    "load_model",
+    "read_config",
+    "resume",
+    "start",
+]
