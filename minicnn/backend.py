@@ -8,8 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from importlib import import_module
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numba
@@ -17,6 +16,8 @@ import numpy as np
 from numba.core import event
 from numba.extending import typeof_impl
 from threadpoolctl import ThreadpoolController
+
+from minicnn import kernel_cache, pool
 
 Impl = Literal["fast", "textbook"]
 IMPLS: tuple[Impl, ...] = ("fast", "textbook")
@@ -47,9 +48,7 @@ def kernel(
     if function is None:
         return functools.partial(kernel, parallel=parallel, shares=shares, reorder=reorder)
     compiled = _compile(function, reorder, parallel=parallel)
-    if shares and not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        compiled = _with_pool(compiled)
-    return _in_turn(compiled) if (parallel or shares) and _POOL_TAKES_ONE_CALLER else compiled
+    return pool.launched(compiled) if parallel or shares else compiled
 
 
 def inner(
@@ -76,8 +75,8 @@ _NO_WAY_IN = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 def _compile(function: Callable, reorder: bool, **options: Any) -> Any:
     fastmath = _FASTMATH if reorder else {"contract"}
-    return numba.njit(
-        function, cache=True, nogil=True, error_model="numpy", fastmath=fastmath, **options
+    return kernel_cache.enable(
+        numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath, **options)
     )
 
 
@@ -112,55 +111,6 @@ def _hidden(compiled: Any) -> Any:
 @typeof_impl.register(_Hidden)
 def _type_of_hidden(value: _Hidden, context: Any) -> Any:
     return typeof_impl(value.__wrapped__, context)
-
-
-_start_threads = functools.cache(numba.get_num_threads)  # what asks for their number starts them
-
-
-def _with_pool(compiled: Callable) -> Callable:
-    """Start Numba's threads before the kernel is loaded, which prange does by itself."""
-
-    @functools.wraps(compiled)
-    def run(*args: Any) -> Any:
-        _start_threads()
-        return compiled(*args)
-
-    return run
-
-
-def _pool_takes_one_caller() -> bool:
-    """Whether Numba's pool of threads stops the process when two Python threads call it at once.
-
-    OpenMP and TBB serve both. Where neither is installed, Numba has a pool of its own that does so.
-    """
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return False
-    chosen = numba.config.THREADING_LAYER  # type: ignore[attr-defined]
-    if chosen == "default":
-        layers = numba.config.THREADING_LAYER_PRIORITY  # type: ignore[attr-defined]
-    else:
-        groups = {"forksafe": ["tbb"], "threadsafe": ["tbb", "omp"], "safe": ["tbb"]}
-        layers = groups.get(chosen, [chosen])
-    for layer in layers:  # the first that can be loaded, as Numba itself chooses
-        with suppress(ImportError):
-            import_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
-            return bool(layer == "workqueue")
-    return True
-
-
-_POOL_TAKES_ONE_CALLER = _pool_takes_one_caller()
-_turn = threading.Lock()
-
-
-def _in_turn(compiled: Callable) -> Callable:
-    """Let one Python thread at a time run a parallel kernel, be it on one thread of the pool."""
-
-    @functools.wraps(compiled)
-    def run(*args: Any) -> Any:
-        with _turn:
-            return compiled(*args)
-
-    return run
 
 
 class _CompileNotice(event.Listener):

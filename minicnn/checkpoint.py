@@ -1,15 +1,24 @@
-"""What a run keeps on disk: arrays in the safetensors format, and JSON. No pickle."""
+"""What a run keeps on disk: arrays in the safetensors format, and JSON. No pickle.
+
+Both carry a checksum of what they hold, so that a bit that flipped on a disk is noticed. Files of
+others, as those that torchvision's weights become, have none and are read all the same.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minicnn import files
+
+MOST_JSON = 2**26  # bytes
+MOST_TENSORS = 2**34  # bytes
+_CHECKSUM = "sha256"
 
 
 class CheckpointError(Exception):
@@ -23,26 +32,54 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         kept = " The file that was there is unchanged." if path.exists() else ""
         raise CheckpointError(
-            f"{path}: cannot be written ({error.strerror or error}).{kept} "
-            "Make room or choose another folder with --out."
+            f"{path}: cannot be written ({error.strerror or error}).{kept} Make room there and "
+            "allow this user to write, or use a copy of the folder elsewhere."
         ) from error
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as readable JSON."""
-    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+# ----------------------------------------------------------------------------------------- JSON
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` as readable JSON, and with it its checksum."""
+    whole = {name: value for name, value in content.items() if name != _CHECKSUM}
+    whole[_CHECKSUM] = _checksum_of_json(whole)
+    write_whole(path, (json.dumps(whole, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises CheckpointError that names it."""
+    """Return the content of a JSON file, without its checksum.
+
+    Raises CheckpointError where the file is missing, is no JSON, or is not what was written.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(files.read_bounded(path, MOST_JSON, "JSON of a run"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"{path}: there is no such file. Is this the folder of a run?") from (
             error
         )
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error}).") from error
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no JSON, or no UTF-8
+        raise CheckpointError(
+            f"{path}: cannot be read as JSON ({_short(error)}). Put the original back, or train "
+            "anew."
+        ) from error
+    if isinstance(content, dict) and _CHECKSUM in content:
+        checksum = content.pop(_CHECKSUM)
+        if checksum != _checksum_of_json(content):
+            raise CheckpointError(
+                f"{path}: {_CHECKSUM}: the content is not what was written; it was damaged, or "
+                f"edited by hand. Put the original back, or after an edit remove the line "
+                f'"{_CHECKSUM}" and the comma before it.'
+            )
+    return content
+
+
+def _checksum_of_json(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --------------------------------------------------------------------------------------- arrays
 
 
 def save(path: Path, tensors: Mapping[str, np.ndarray], note: Any = None) -> None:
@@ -50,32 +87,93 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], note: Any = None) -> Non
     from safetensors.numpy import save as to_bytes
 
     whole = {name: np.require(array, requirements="C") for name, array in tensors.items()}
-    write_whole(path, to_bytes(whole, metadata={"note": json.dumps(note)}))
+    text = json.dumps(note)
+    metadata = {"note": text, _CHECKSUM: _checksum_of_arrays(whole, text)}
+    write_whole(path, to_bytes(whole, metadata=metadata))
 
 
-def load(path: Path) -> tuple[dict[str, np.ndarray], Any]:
+def load(
+    path: Path, *, finite: bool = False, most: int = MOST_TENSORS
+) -> tuple[dict[str, np.ndarray], Any]:
     """Return ``(tensors, note)``; a note that ``save`` did not write is None.
 
-    Raises CheckpointError where the file is missing or damaged.
+    Raises CheckpointError where the file is missing, damaged or larger than ``most`` bytes, and
+    with ``finite`` where an array holds NaN or an infinity.
     """
-    from safetensors import SafetensorError, safe_open
+    tensors, metadata = _read(path, most)
+    check_written(path, tensors, metadata)
+    if finite:
+        check_finite(path, tensors)
+    try:
+        return tensors, json.loads(metadata.get("note", "null"))
+    except (ValueError, RecursionError):
+        return tensors, None
+
+
+def check_written(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Raise CheckpointError where the header has a checksum, and it is not that of the content."""
+    checksum = metadata.get(_CHECKSUM)
+    if checksum is not None and checksum != _checksum_of_arrays(
+        tensors, metadata.get("note", "null")
+    ):
+        raise CheckpointError(
+            f"{path}: {_CHECKSUM}: the content is not what was written; the file is damaged. "
+            "Take another copy, or train anew."
+        )
+
+
+def check_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Raise CheckpointError that names the first array with NaN or an infinity."""
+    name = first_nonfinite(tensors.items())
+    if name is not None:
+        raise CheckpointError(
+            f"{path}: {name} holds numbers that are not finite; the file is damaged, or the "
+            "training went wrong. Take another copy, or train anew with a lower --lr."
+        )
+
+
+def first_nonfinite(arrays: Iterable[tuple[str, np.ndarray]]) -> str | None:
+    """Return the name of the first array with NaN or an infinity, None if there is none."""
+    for name, array in arrays:
+        if array.dtype.kind in "fc" and not np.isfinite(array).all():
+            return name
+    return None
+
+
+def _read(path: Path, most: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays of a file, and what its header keeps beside them."""
+    from safetensors import safe_open
 
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file. Is this the folder of a run?")
     try:
+        files.check_size(path, most, "what is expected here")
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            text = (file.metadata() or {}).get("note", "null")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as safetensors ({error}); it is cut off or damaged. "
-            "Take another copy, or train anew."
-        ) from error
+            return tensors, file.metadata() or {}
     except TypeError as error:  # bfloat16, for one
         raise CheckpointError(
-            f"{path}: holds numbers of a type that NumPy has not ({error}). Save it in float32."
+            f"{path}: holds numbers of a type that NumPy has not ({_short(error)}). Save it in "
+            "float32."
         ) from error
-    try:
-        return tensors, json.loads(text)
-    except json.JSONDecodeError:
-        return tensors, None
+    except Exception as error:  # a damaged header can fail in any way
+        raise CheckpointError(
+            f"{path}: cannot be read as safetensors ({_short(error)}); it is cut off or damaged. "
+            "Take another copy, or train anew."
+        ) from error
+
+
+def _checksum_of_arrays(tensors: Mapping[str, np.ndarray], note: str) -> str:
+    digest = hashlib.sha256(note.encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.require(array, requirements="C").data.cast("B") if array.size else b"")
+    return digest.hexdigest()
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -14,33 +14,58 @@ from contextlib import nullcontext
 from typing import Any
 
 from minicnn.commands import doctor, evaluate, export, gradcheck, predict, summary, train
+from minicnn.commands.options import add_threads
+from minicnn.interruption import hear_interrupts
 from minicnn.version import __version__
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    args = _parser().parse_args(argv)
+    name = "minicnn"
     try:
+        open_streams()
+        hear_interrupts()
+        args = _parser().parse_args(argv)
+        name = f"minicnn {args.command}"
         with args.waiting if "waiting" in args else nullcontext():
             return _run(args)
     except KeyboardInterrupt:
-        print(f"minicnn {args.command}: stopped", file=sys.stderr)
+        print(f"{name}: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
+def open_streams() -> None:
+    """Open what the shell has closed of input, output and errors (``>&-``), to nothing.
+
+    Else the next file that is opened takes its number, and what is printed would go into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
 def _run(args: argparse.Namespace) -> int:
     from minicnn.checkpoint import CheckpointError
     from minicnn.data import DataError
     from minicnn.models.own import NetworkChanged
+    from minicnn.pool import set_threads
     from minicnn.train import Interrupted, TrainError
 
     def tell(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"minicnn {args.command}: {message}", file=sys.stderr)
 
     try:
+        if args.threads is not None:
+            set_threads(args.threads)
         with warnings.catch_warnings():
             warnings.simplefilter("always", NetworkChanged)
             warnings.showwarning = tell  # one line, without a place in our source
@@ -48,12 +73,22 @@ def _run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         raise
-    except (CheckpointError, DataError, TrainError, ValueError, OSError, MemoryError) as error:
+    except MemoryError as error:
+        print(
+            f"minicnn {args.command}: the memory does not suffice{f' ({error})' * bool(str(error))}"
+            ". Use a smaller network, fewer or smaller images, or a smaller --batch-size.",
+            file=sys.stderr,
+        )
+        return 2
+    except (CheckpointError, DataError, TrainError, ValueError, OSError) as error:
         print(f"minicnn {args.command}: {error}", file=sys.stderr)
         return 2
     except Interrupted as error:
         print(f"minicnn {args.command}: {error}", file=sys.stderr)
         return 130
+    finally:
+        if args.threads is not None:
+            set_threads(None)
     return code
 
 
@@ -67,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (train, evaluate, predict, summary, export, gradcheck, doctor):
         command.add(commands)
+    for one in commands.choices.values():
+        add_threads(one)
     return parser
 
 

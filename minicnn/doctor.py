@@ -15,7 +15,7 @@ import minicnn
 
 PACKAGES = (
     "numpy", "numba", "llvmlite", "scikit-learn", "safetensors", "pooch", "requests", "tqdm",
-    "matplotlib", "Pillow", "threadpoolctl", "jaxtyping",
+    "filelock", "msgspec", "matplotlib", "Pillow", "threadpoolctl", "jaxtyping",
 )  # fmt: skip
 VARIABLES = (
     "NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "OMP_NUM_THREADS",
@@ -78,6 +78,7 @@ def _threads() -> list[str]:
     from threadpoolctl import threadpool_info
 
     lines = [f"processor cores: {os.cpu_count()}", f"Numba: {numba.get_num_threads()} threads"]
+    lines += [how_busy(), _forks(numba.threading_layer())]
     for pool in threadpool_info():
         if pool["user_api"] == "blas":
             name = f"{pool['internal_api']} {pool.get('version') or ''}".strip()
@@ -85,6 +86,31 @@ def _threads() -> list[str]:
             lines.append(f"BLAS: {name} for {kind}, {pool['num_threads']} threads")
     lines += [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
     return lines
+
+
+def how_busy() -> str:
+    """Return whether other programs keep the cores busy."""
+    cores = os.cpu_count() or 1
+    try:
+        running = os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return "whether the machine is busy is not known on this system"
+    said = f"{running:.1f} programs running on average in the last minute, on {cores} cores"
+    if running < 0.5 * cores:
+        return f"the machine is quiet: {said}"
+    return (
+        f"the machine is BUSY: {said}. Times are longer and vary; train and evaluate take fewer "
+        "threads as long as that is faster, and --threads N fixes their number"
+    )
+
+
+def _forks(layer: str) -> str:
+    if layer == "omp" and sys.platform == "linux":
+        return (
+            "pool: GNU OpenMP; a fork of a process that has computed computes on one thread, and "
+            'on all in new Python threads (multiprocessing: "spawn" or "forkserver" for all)'
+        )
+    return f"pool: {layer}"
 
 
 def _data(data_dir: Path | None) -> list[str]:
@@ -121,7 +147,12 @@ def _kernels() -> list[str]:
         return ["NUMBA_DISABLE_JIT is set: the kernels run as Python, very slowly"]
     cached, folder = 0, ""
     for kernel in found:
-        folder = kernel._cache.cache_path  # Numba has no public name for it
+        folder = getattr(kernel._cache, "cache_path", "")  # Numba has no public name for it
+        if not folder:
+            return [
+                f"{len(found)} kernels; there is no folder to keep them compiled, so each process "
+                "compiles them anew. Set NUMBA_CACHE_DIR to a folder that this user may write."
+            ]
         code = kernel.py_func.__code__
         name = f"{Path(code.co_filename).stem}.{code.co_name}-{code.co_firstlineno}.*.nbi"
         cached += any(Path(folder).glob(name))

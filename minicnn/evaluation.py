@@ -8,8 +8,10 @@ import numpy as np
 
 from minicnn import data
 from minicnn.backend import Impl
+from minicnn.fused.inference import Inference
 from minicnn.nn import Module, Sequential
 from minicnn.ops import cross_entropy
+from minicnn.pace import Pace
 
 EVALUATION_BATCH = 500
 TOP_K = 5
@@ -30,22 +32,39 @@ def evaluate(
     normalization: data.Normalization,
     *,
     impl: Impl = "fast",
+    pace: Pace | None = None,
 ) -> Scores:
-    """Return the scores of ``model`` on ``dataset``."""
+    """Return the scores of ``model`` on ``dataset``. Raises ValueError for weights with NaN.
+
+    ``pace`` knows from earlier evaluations on how many threads it is fast.
+    """
+    if not isinstance(model, Inference):  # which hides its parameters; load_model has looked
+        _check_weights(model)
     loader = data.Loader(dataset, EVALUATION_BATCH, normalization=normalization)
     losses, hits, predictions = 0.0, 0, []
-    for x, target in loader.batches():
-        logits = model(x)
-        losses += float(cross_entropy.forward(logits, target, reduction="sum", impl=impl)[0])
-        # Of equal logits the lower class counts as the more probable, as argmax has it.
-        own = np.take_along_axis(logits, target[:, None], axis=1)
-        before = np.arange(logits.shape[1]) < target[:, None]
-        rank = ((logits > own) | ((logits == own) & before)).sum(axis=1)
-        hits += int((rank < TOP_K).sum())
-        predictions.append(logits.argmax(axis=1))
+    with pace or Pace() as pace:
+        for x, target in loader.batches():
+            logits = model(x)
+            losses += float(cross_entropy.forward(logits, target, reduction="sum", impl=impl)[0])
+            # Of equal logits the lower class counts as the more probable, as argmax has it.
+            own = np.take_along_axis(logits, target[:, None], axis=1)
+            before = np.arange(logits.shape[1]) < target[:, None]
+            rank = ((logits > own) | ((logits == own) & before)).sum(axis=1)
+            hits += int((rank < TOP_K).sum())
+            predictions.append(logits.argmax(axis=1))
+            pace.lap(len(target))
     predicted = np.concatenate(predictions)
     n = len(dataset)
     return Scores(losses / n, float((predicted == dataset.labels).mean()), hits / n, predicted)
+
+
+def _check_weights(model: Module) -> None:
+    for name, param in model.named_parameters():
+        if not np.isfinite(param.data).all():
+            raise ValueError(
+                f"evaluate: {name} holds numbers that are not finite, so there is nothing to "
+                "score. Load other weights, or train anew with a lower learning rate."
+            )
 
 
 def first_nonfinite(model: Module, x: np.ndarray) -> str:

@@ -9,6 +9,17 @@ from contextlib import contextmanager
 from typing import Any
 
 
+def hear_interrupts() -> None:
+    """Let Ctrl-C and ``kill -INT`` stop this process, also where it was started deaf to them.
+
+    A shell starts what a script puts into the background, and ``nohup`` what it runs, with SIGINT
+    ignored, so that Ctrl-C reaches the program in front alone. But then nothing short of SIGTERM
+    ends a training there with a checkpoint, and so the command listens all the same.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Interrupted(Exception):
     """The run was stopped from outside, and can be resumed."""
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from minicnn.files import expanded
+
 _files: dict[Path, tuple[str, ModuleType]] = {}  # what each file held when it was loaded
 _loading: list[Path] = []
 
@@ -69,7 +71,7 @@ def load_file(path: Path) -> ModuleType:
     A file inside a package, which its folder or its imports show, is imported as that package's.
     Raises ValueError where the file is missing, or fails.
     """
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     now = digest(path)
     known = _files.get(path)
     if known and known[0] == now:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+
+import msgspec
 
 from minicnn import objects, optim
 from minicnn.backend import IMPLS, Impl
@@ -138,10 +141,12 @@ class Plan:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
-        if content.get("milestones") is not None:
-            content = {**content, "milestones": tuple(content["milestones"])}
-        return cls(**content)
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Return the recipe that ``as_json`` gave. Raises msgspec.ValidationError for any other."""
+        unknown = content.keys() - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise msgspec.ValidationError(f"there is no option {', '.join(sorted(unknown))}")
+        return msgspec.convert(content, cls)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn import checkpoint
+from minicnn import checkpoint, schemas
+from minicnn.checkpoint import CheckpointError
 from minicnn.evaluation import TOP_K, Scores, confusion_matrix
 
 History = list[dict[str, float]]  # one row of metrics an epoch
@@ -62,6 +63,23 @@ def _make(folder: Path, numbered: bool) -> Path:
 def best(history: History) -> dict[str, float]:
     """Return the epoch with the best validation: the highest accuracy, then the lowest loss."""
     return max(history, key=lambda row: (row["validation_accuracy"], -_loss(row)))
+
+
+def best_weights(folder: Path, expected: int | None = None) -> dict[str, np.ndarray]:
+    """Return the weights of the best epoch, whose number is ``expected`` where that is known.
+
+    Raises CheckpointError where the folder holds those of another epoch, or none that are whole.
+    """
+    path = folder / "model.safetensors"
+    tensors, note = checkpoint.load(path, finite=True)
+    epoch = schemas.check(path, note, schemas.Best).epoch
+    if expected is not None and epoch != expected:
+        raise CheckpointError(
+            f"{path}: epoch: these are the weights of epoch {epoch}, and the best of this run is "
+            f"epoch {expected}; something else has written there. Put the file of this run back, "
+            "or train anew."
+        )
+    return tensors
 
 
 def _loss(row: dict[str, float]) -> float:

@@ -18,6 +18,7 @@ import io
 import pickle
 import re
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,11 +26,13 @@ try:
     import torch
 except ModuleNotFoundError:
     sys.exit("reference needs PyTorch, which is not installed. Use: pip install -e '.[reference]'")
-from safetensors import SafetensorError
+from safetensors import safe_open
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
-from minicnn.files import write_whole
+from minicnn import checkpoint, files
+from minicnn.checkpoint import CheckpointError
+from minicnn.commands.options import path_option
 
 PYTORCH, SAFETENSORS = (".pth", ".pt"), (".safetensors",)
 
@@ -45,16 +48,14 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a file by name, on the CPU."""
     kind = _kind(path)
     try:
-        content = path.read_bytes()
+        content = files.read_bounded(path, checkpoint.MOST_TENSORS, "a file of weights")
     except OSError as error:
-        raise ExchangeError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise ExchangeError(
+            f"{path}: cannot be read ({error.strerror or error}). Give a file of weights."
+        ) from error
     if kind == SAFETENSORS:
-        try:
-            return from_bytes(content)
-        except SafetensorError as error:
-            raise ExchangeError(
-                f"{path}: cannot be read as safetensors ({error}). Take another copy."
-            ) from error
+        return _of_safetensors(path, content)
+    _check_packed(path, content)
     try:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -66,7 +67,41 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         raise ExchangeError(
             f"{path}: is no whole file of PyTorch ({type(error).__name__}). Take another copy."
         ) from error
-    return _state_dict(path, loaded)
+    return _state_dict(path, loaded, len(content))
+
+
+def _of_safetensors(path: Path, content: bytes) -> dict[str, torch.Tensor]:
+    try:
+        tensors = from_bytes(content)
+    except Exception as error:  # a damaged header can fail in any way
+        raise ExchangeError(
+            f"{path}: cannot be read as safetensors ({error}). Take another copy."
+        ) from error
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        checkpoint.check_written(
+            path, {name: tensor.numpy() for name, tensor in tensors.items()}, metadata
+        )
+    except TypeError:  # bfloat16, which NumPy has not, and no run writes
+        pass
+    except CheckpointError as error:
+        raise ExchangeError(str(error)) from error
+    return tensors
+
+
+def _check_packed(path: Path, content: bytes) -> None:
+    """Raise ExchangeError where a file of PyTorch, which is a zip, unpacks to much more."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            inside = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
+        return  # of before PyTorch 1.6, or damaged: torch.load tells
+    if inside > 2 * len(content) + 2**20:
+        raise ExchangeError(
+            f"{path}: claims to hold {files.amount(inside)} in {files.amount(len(content))}, which "
+            "torch.save does not do. Take another copy."
+        )
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -80,7 +115,7 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         torch.save(whole, buffer)
         content = buffer.getvalue()
     try:
-        write_whole(path, content)
+        files.write_whole(path, content)
     except OSError as error:
         raise ExchangeError(f"{path}: cannot be written ({error.strerror}).") from error
 
@@ -104,8 +139,8 @@ def _kind(path: Path) -> tuple[str, ...]:
     raise ExchangeError(f"{path}: must end in .pth, .pt or .safetensors.")
 
 
-def _state_dict(path: Path, loaded: object) -> dict[str, torch.Tensor]:
-    """Return ``loaded`` if it is a state dict, with the names of today."""
+def _state_dict(path: Path, loaded: object, size: int) -> dict[str, torch.Tensor]:
+    """Return ``loaded`` if it is a state dict, with the names of today; the file has ``size``."""
     if not isinstance(loaded, Mapping):
         raise ExchangeError(
             f"{path}: holds a {type(loaded).__name__}, and a state dict is needed: tensors by name."
@@ -119,11 +154,18 @@ def _state_dict(path: Path, loaded: object) -> dict[str, torch.Tensor]:
     if not loaded:
         raise ExchangeError(f"{path}: holds no tensors.")
     tensors: dict[str, torch.Tensor] = {}
+    total = 0  # bytes
     for key, tensor in loaded.items():
         if not isinstance(key, str):
             raise ExchangeError(
                 f"{path}: {key!r} is a {type(key).__name__}, and names are needed. Rename it."
             )
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise ExchangeError(
+                f"{path}: {key!r} is no name: it has no UTF-8. Rename it."
+            ) from error
         if what := _unlike_weights(tensor):
             raise ExchangeError(
                 f"{path}: {key} is {what}, and weights are dense real numbers. Convert it, or "
@@ -133,6 +175,13 @@ def _state_dict(path: Path, loaded: object) -> dict[str, torch.Tensor]:
         if name in tensors:
             raise ExchangeError(
                 f"{path}: {name} is there twice, by its old name and by that of today. Remove one."
+            )
+        total += tensor.numel() * tensor.element_size()
+        if total > 4 * size + 2**20:  # views of one memory may be there more than once
+            raise ExchangeError(
+                f"{path}: {key} is a view that repeats its numbers: with it the tensors have "
+                f"{files.amount(total)}, and the file has {files.amount(size)}. Save what the "
+                "network holds, by torch.save(model.state_dict(), path)."
             )
         tensors[name] = tensor
     return tensors
@@ -156,10 +205,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Weights between PyTorch's files and safetensors, bit for bit.",
     )
     parser.add_argument(
-        "source", type=Path, metavar="IN", help=".pth, .pt or .safetensors, or the folder of a run"
-    )
+        "source", type=path_option, metavar="IN",
+        help=".pth, .pt or .safetensors, or the folder of a run",
+    )  # fmt: skip
     parser.add_argument(
-        "target", type=Path, nargs="?", metavar="OUT",
+        "target", type=path_option, nargs="?", metavar="OUT",
         help="the same, of the other form; of a run a folder (RUN/minicnn)",
     )  # fmt: skip
     parser.add_argument(
@@ -187,7 +237,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_to_minicnn(source: Path, target: Path, check: bool) -> int:
     """Make a run of minicnn of one of ``reference.train``; return the exit code."""
-    from minicnn.checkpoint import CheckpointError
     from minicnn.data import DataError
     from minicnn.run_folder import TrainError
     from reference.train import to_minicnn

@@ -43,7 +43,8 @@ def test_a_full_disk_keeps_the_previous_file_and_leaves_no_other(tmp_path, monke
         checkpoint.save(path, {"w": np.ones(3)})
     assert str(caught.value) == (
         f"{path}: cannot be written (No space left on device). The file that was there is "
-        "unchanged. Make room or choose another folder with --out."
+        "unchanged. Make room there and allow this user to write, or use a copy of the folder "
+        "elsewhere."
     )
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -66,6 +66,7 @@ def test_the_folder_holds_what_is_promised(tmp_path):
     run = finished(tmp_path / "run")
     scores = run.finish()
     assert sorted(path.name for path in run.folder.iterdir()) == [
+        ".lock",
         "config.json",
         "confusion.png",
         "curves.png",
@@ -234,7 +235,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
     text = str(caught.value)
     assert text.startswith("the loss is nan in epoch 2, batch 2; first not finite: ")
     assert "first not finite: weight of layer conv2. The steps are probably too large" in text
-    assert f"The checkpoints up to epoch 1 are kept in {run.folder}." in text
+    assert f"The last checkpoint is kept in {run.folder}." in text
     assert train.resume(run.folder).epoch == 1
 
 
@@ -318,7 +319,7 @@ def test_other_data_than_the_run_began_with_are_refused(tmp_path):
 
 def test_a_configuration_that_is_none_is_named(tmp_path):
     checkpoint.write_json(tmp_path / "config.json", {"recipe": {}})
-    with pytest.raises(CheckpointError, match="configuration that a run wrote: 'data' is missing"):
+    with pytest.raises(CheckpointError, match="configuration that a run wrote: data: is missing"):
         train.read_config(tmp_path)
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help, add_data_dir, add_own, some
+from minicnn.commands.options import Help, add_data_dir, add_own, path_option, some
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate", help="scores of a run's best weights on a data set", formatter_class=Help
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder that a training left")
+    parser.add_argument(
+        "folder", type=path_option, metavar="RUN", help="folder that a training left"
+    )
     parser.add_argument("--data", metavar="NAME", help="another data set than the run's own")
     parser.add_argument(
         "--split", choices=("train", "validation", "test"), default="test", help="which part"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help, add_own
+from minicnn.commands.options import Help, add_own, path_option
 
 
 def add(commands: Any) -> None:
@@ -19,8 +18,10 @@ def add(commands: Any) -> None:
         "width) as float32, and any number of images.",
         epilog='It needs the package onnx: pip install "minicnn[onnx]"',
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder that a training left")
-    parser.add_argument("file", type=Path, metavar="FILE.onnx", help="the file to write")
+    parser.add_argument(
+        "folder", type=path_option, metavar="RUN", help="folder that a training left"
+    )
+    parser.add_argument("file", type=path_option, metavar="FILE.onnx", help="the file to write")
     parser.add_argument(
         "--no-normalize", action="store_true",
         help="leave the normalization out: the file then takes images that are normalised already",

@@ -21,9 +21,27 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """Add the option of where data sets lie."""
     parser.add_argument(
         "--data-dir",
-        type=Path,
+        type=path_option,
         metavar="DIR",
         help="where data sets lie or go (else $MINICNN_DATA, else the user's cache)",
+    )
+
+
+def path_option(text: str) -> Path:
+    """Return a path that is given on the command line; none that is empty, as of an unset $OUT."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; give a path, or leave the option out")
+    return Path(text)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add the option of how many threads compute."""
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="compute on N threads (else on all, and on fewer as long as others need the cores); "
+        "results are the same",
     )
 
 

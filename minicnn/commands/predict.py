@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help, add_own
+from minicnn.commands.options import Help, add_own, path_option
 
 SHOWN = 20  # pictures at most in one drawing
 
@@ -21,9 +21,11 @@ def add(commands: Any) -> None:
         "of the run's data set were made; other images are resized and cut as the run's.",
         epilog="exit code: 0, or 2 if an image could not be read or shows no digit or several",
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder that a training left")
     parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE",
+        "folder", type=path_option, metavar="RUN", help="folder that a training left"
+    )
+    parser.add_argument(
+        "images", nargs="+", type=path_option, metavar="IMAGE",
         help="files (PNG, JPEG, BMP, GIF, WebP, TIFF, PPM), or folders of them",
     )  # fmt: skip
     parser.add_argument("--top", type=int, default=3, metavar="K", help="classes to show")
@@ -38,7 +40,7 @@ def add(commands: Any) -> None:
         help="exchange dark and light first (a digit's are found without it)",
     )
     parser.add_argument(
-        "--show", type=Path, metavar="FILE.png",
+        "--show", type=path_option, metavar="FILE.png",
         help=f"draw images, what the network saw, and bars of the classes (of up to {SHOWN})",
     )  # fmt: skip
     add_own(parser)

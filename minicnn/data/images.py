@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +18,8 @@ from jaxtyping import UInt8
 
 from minicnn.data.class_folders import list_tree
 from minicnn.data.dataset import DataError, Dataset
-from minicnn.data.tree import Tree, open_tree
+from minicnn.data.tree import MOST, Tree, open_tree
+from minicnn.files import read_bounded
 from minicnn.shapes import integer
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ GREY = ("1", "L", "LA")  # Pillow's modes without colour
 ORIENTATION = 0x0112  # the number of its tag in EXIF data
 MODES = {1: "L", 3: "RGB"}  # Pillow's name for as many channels
 THREADS = min(os.cpu_count() or 1, 8)
+MOST_PIXELS = 50 * 10**6  # of one image; the largest of cameras have 50
 BLOCK = 64  # images that a thread decodes at a time
 
 
@@ -78,7 +80,8 @@ def _checked_and_opened(path: str | Path, channels: int) -> Iterator[Image]:
         raise ValueError(f"read_image: channels must be 1 or 3, got {channels}.")
     if not Path(path).is_file():
         raise DataError(f"read_image: there is no file {path}.")
-    with _opened("read_image", Path(path), Path(path).read_bytes) as image:
+    content = partial(read_bounded, Path(path), MOST, "an image")
+    with _opened("read_image", Path(path), content) as image:
         yield image
 
 
@@ -243,7 +246,9 @@ def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]
 
     try:
         content = read()
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
         with Image.open(BytesIO(content), formats=FORMATS) as image:
+            _check_pixels(name, path, image)
             deep = image.format == "PNG" and content[24] == 16  # Pillow would cut colours to 8
             if deep or image.mode.startswith(("I", "F")):
                 raise DataError(
@@ -256,11 +261,23 @@ def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]
             f"{name}: {path} is not an image of a kind that is read (PNG, JPEG, BMP, GIF, WebP, "
             "TIFF, PPM). Replace or convert it."
         ) from error
-    # Pillow reports a damaged file in any of these ways.
-    except (
-        OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError
-    ) as error:  # fmt: skip
-        raise DataError(f"{name}: {path} cannot be read ({error}). Replace it.") from error
+    except DataError:
+        raise
+    except Exception as error:  # of a damaged file, Pillow may raise anything
+        what = str(error) or type(error).__name__
+        raise DataError(f"{name}: {path} cannot be read ({what}). Replace it.") from error
+
+
+def _check_pixels(name: str, path: Path, image: Image) -> None:
+    """Raise DataError for more pixels than fit into memory: a file of 300 kB can have 169 million.
+
+    The size stands in the header; nothing is decoded yet.
+    """
+    if image.width * image.height > MOST_PIXELS:
+        raise DataError(
+            f"{name}: {path} has {image.width:,} x {image.height:,} pixels, more than "
+            f"{MOST_PIXELS // 10**6} million. Resize it."
+        )
 
 
 def _turned(image: Image) -> Image:

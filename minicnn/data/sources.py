@@ -7,6 +7,7 @@ from pathlib import Path
 
 from minicnn.data import arrays, cifar, digits, images, mnist
 from minicnn.data.dataset import DataError, Dataset, Splits, set_apart
+from minicnn.files import expanded
 from minicnn.shapes import did_you_mean, integer
 
 NAMES = ("digits", *mnist.FAMILIES, "cifar10", "imagefolder:PATH")
@@ -19,7 +20,7 @@ def data_root(data_dir: str | Path | None = None) -> Path:
     """Return ``data_dir``, else the environment's MINICNN_DATA, else the user's cache folder."""
     chosen = data_dir or os.environ.get("MINICNN_DATA")
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     import pooch
 
     return Path(pooch.os_cache("minicnn"))
@@ -71,7 +72,7 @@ def load(
     elif name == "cifar10":
         train, test = cifar.load(data_root(data_dir))
     elif of_folder:
-        train, held, test = images.load_folder(name, Path(path).expanduser(), form)
+        train, held, test = images.load_folder(name, expanded(path), form)
     elif name == arrays.NAME:
         raise DataError(
             "The images of this run were arrays, and only Python has them. Name a data set by "
@@ -79,7 +80,7 @@ def load(
         )
     else:
         near = did_you_mean(kind, NAMES)
-        if name and Path(name).expanduser().exists():
+        if name and expanded(name).exists():
             near = f" Did you mean imagefolder:{name}?"
         raise DataError(f"There is no data set {name!r}.{near} Known are {', '.join(NAMES)}.")
     return divide(name, train, held, test, validation=validation, seed=seed)
@@ -126,4 +127,4 @@ def available(data_dir: str | Path | None = None) -> dict[str, Path | None]:
 def whole_name(data: str) -> str:
     """Return the name of a data set, a path in it made absolute: a run may go on elsewhere."""
     kind, _, path = data.partition(":")
-    return f"{kind}:{Path(path).expanduser().absolute()}" if path else data
+    return f"{kind}:{expanded(path).absolute()}" if path else data

@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Protocol
 
 from minicnn.data.dataset import DataError
+from minicnn.files import NotAsItSays, amount, read_bounded
+
+MOST = 2**28  # bytes of an image; 50 megapixels without compression have 150 MB
 
 # What zipfile raises for archives that are damaged, encrypted or packed by a method it lacks; a
 # ValueError for names that are not in the code they say.
@@ -133,8 +136,7 @@ class _Folder:
         return sorted(folders), sorted(files)
 
     def read(self, file: str) -> bytes:
-        with open(os.path.join(self.path, file), "rb") as opened:
-            return opened.read()
+        return read_bounded(Path(self.path, file), MOST, "an image")
 
 
 class _Zip:
@@ -173,8 +175,13 @@ class _Zip:
         return sorted(self._folders[folder]), sorted(self._files[folder])
 
     def read(self, file: str) -> bytes:
+        member = self._members[file]
+        if member.file_size > MOST:
+            raise NotAsItSays(
+                f"it unpacks to {amount(member.file_size)}, and an image has at most {amount(MOST)}"
+            )
         try:
-            return self._archive.read(self._members[file])
+            return self._archive.read(member)
         except _ZIP_ERRORS as error:
             raise OSError(str(error)) from error
 

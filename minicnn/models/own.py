@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn import objects
+from minicnn.files import expanded
 from minicnn.models.weights import load_weights
 from minicnn.nn import Module
 
@@ -71,7 +72,7 @@ def describe(name: str) -> Own:
     Raises ValueError where file or object are missing or of another form.
     """
     where, expression = _split(name)
-    path = Path(where).expanduser().absolute()
+    path = expanded(where).absolute()
     module = objects.load_file(path)
     found = _plain(expression)
     if found is None:

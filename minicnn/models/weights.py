@@ -64,7 +64,8 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
         )
     if not path.is_file():
         raise checkpoint.CheckpointError(f"{path}: there is no such file of weights.")
-    tensors, _ = checkpoint.load(path)
+    own = sum(param.data.nbytes for param in model.parameters())
+    tensors, _ = checkpoint.load(path, most=max(2**30, 4 * own))
     for name, array in model.named_buffers():
         if name.rpartition(".")[2] == "num_batches_tracked":
             tensors.setdefault(name, np.zeros_like(array))

@@ -15,15 +15,17 @@ ends with the same weights, bit for bit, as one that was not.
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn import checkpoint, data, models, run_folder
+from minicnn import checkpoint, data, models, run_folder, schemas
 from minicnn.backend import single_threaded_blas
 from minicnn.checkpoint import CheckpointError
 from minicnn.evaluation import Scores, evaluate, first_nonfinite
@@ -31,12 +33,21 @@ from minicnn.fused import fuse
 from minicnn.interruption import Interrupted, stop_signals
 from minicnn.models import own, trial
 from minicnn.models.own import Own
-from minicnn.nn import Module, StateDictError, init
+from minicnn.nn import Module, init
 from minicnn.ops import cross_entropy
+from minicnn.pace import Pace
 from minicnn.recipes import Recipe
 from minicnn.run_folder import TrainError
+from minicnn.run_lock import RunLock
+from minicnn.saved import Config, load_model, read_config
 from minicnn.shapes import ShapeError
+from minicnn.train import standing
 from minicnn.version import __version__
+
+__all__ = [
+    "Config", "Interrupted", "Progress", "Run", "TrainError", "load_model", "read_config",
+    "resume", "start",
+]  # fmt: skip
 
 DIVERGED = 100  # times its first value, and a run ends
 
@@ -111,6 +122,8 @@ class Run:
         self.loss_sum, self.correct, self.seen = 0.0, 0, 0  # over those batches
         self.seconds = 0.0  # spent on those batches
         self.history: list[dict[str, float]] = []
+        self.pace, self.pace_of_evaluation = Pace(), Pace()
+        self._lock: RunLock | None = None
         self.scores: Scores | None = None  # on the test images, once the run is finished
 
     # ---- where the run stands
@@ -134,40 +147,24 @@ class Run:
         return bool(patience and self.history and self.epoch - int(self.best["epoch"]) >= patience)
 
     def save_last(self) -> None:
-        tensors = {f"model.{name}": array for name, array in self.model.state_dict().items()}
-        optimizer = self.optimizer.state_dict()
-        tensors |= {f"optimizer.{name}": array for name, array in optimizer.items()}
-        generators = self.model.named_generators()
-        note = {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "loss_sum": self.loss_sum,
-            "correct": self.correct,
-            "seen": self.seen,
-            "seconds": self.seconds,
-            "first_loss": self.first_loss,
-            "history": self.history,
-            "generators": {name: rng.bit_generator.state for name, rng in generators},
-        }
-        checkpoint.save(self.folder / "last.safetensors", tensors, note)
+        """Write ``last.safetensors``: whole, or not at all, and never what is not finite."""
+        self._may_write()
+        self._check_weights()
+        checkpoint.save(self.folder / "last.safetensors", *standing.of(self))
 
     def load_last(self) -> None:
-        path = self.folder / "last.safetensors"
-        tensors, note = checkpoint.load(path)
-        parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "optimizer": {}}
-        try:
-            for name, array in tensors.items():
-                part, _, key = name.partition(".")
-                parts[part][key] = array
-            self.model.load_state_dict(parts["model"])
-            self.optimizer.load_state_dict(parts["optimizer"])
-            for name, rng in self.model.named_generators():
-                rng.bit_generator.state = note["generators"][name]
-            for name in ("epoch", "batch", "loss_sum", "correct", "seen", "seconds", "history"):
-                setattr(self, name, note[name])
-            self.first_loss = note.get("first_loss")
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: does not belong to this run. {error}") from error
+        """Put the run where its checkpoint stands. Raises CheckpointError where that is damaged."""
+        standing.put(self, self.folder / "last.safetensors")
+        if self.history:
+            self._write_epoch()  # a kill may have come before it
+
+    def _check_weights(self) -> None:
+        wrong = checkpoint.first_nonfinite(self.model.state_dict().items())
+        if wrong is not None:
+            raise TrainError(
+                f"{wrong} is not finite after batch {self.batch} of epoch {self.epoch + 1}. "
+                f"{self._too_large()}"
+            )
 
     def config(self) -> dict[str, Any]:
         train, validation, test = self.splits
@@ -186,6 +183,34 @@ class Run:
             },
         }
 
+    # ---- who writes
+
+    def take(self) -> None:
+        """Take the right to write the folder. Raises TrainError where another process has it."""
+        if self._lock is None or not self._lock.held:
+            self._lock = RunLock(self.folder)
+
+    def release(self) -> None:
+        """Give it back. The end of ``fit`` by an error, and of ``finish``, do so too."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _may_write(self) -> None:
+        if self._lock is not None:
+            self._lock.check()
+
+    @contextmanager
+    def _writing(self, *, last: bool = False) -> Iterator[None]:
+        """Hold the right in the block; give it back after an error, and after the ``last`` one."""
+        self.take()
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
+        if last:
+            self.release()
+
     # ---- training
 
     def fit(
@@ -198,20 +223,26 @@ class Run:
         Raises Interrupted after Ctrl-C, with all that resuming needs in the folder; TrainError
         where the loss is not finite, or has grown to ``DIVERGED`` times what it was.
         """
-        with stop_signals() as stopped, single_threaded_blas():
+        with self._writing(), stop_signals() as stopped, single_threaded_blas():
             while not self.done:
-                start = time.perf_counter() - self.seconds
-                for x, target in self.loader.batches(self.epoch, self.batch):
-                    on_batch(self._step(x, target))
-                    self.seconds = time.perf_counter() - start
-                    if stopped.is_set():
-                        self.save_last()
-                        raise Interrupted(
-                            f"stopped in epoch {self.epoch + 1} after batch {self.batch} of "
-                            f"{len(self.loader)}. Go on with: minicnn train --resume {self.folder}"
-                        )
+                self._may_write()
+                with self.pace:
+                    self._train_epoch(on_batch, stopped)
                 self._end_epoch()
                 on_epoch(self.history[-1])
+
+    def _train_epoch(self, on_batch: Callable[[Progress], None], stopped: threading.Event) -> None:
+        start = time.perf_counter() - self.seconds
+        for x, target in self.loader.batches(self.epoch, self.batch):
+            on_batch(self._step(x, target))
+            self.pace.lap(len(target))
+            self.seconds = time.perf_counter() - start
+            if stopped.is_set():
+                self.save_last()
+                raise Interrupted(
+                    f"stopped in epoch {self.epoch + 1} after batch {self.batch} of "
+                    f"{len(self.loader)}. Go on with: minicnn train --resume {self.folder}"
+                )
 
     def _step(self, x: np.ndarray, target: np.ndarray) -> Progress:
         impl = self.recipe.impl
@@ -249,11 +280,17 @@ class Run:
             what = f"above {DIVERGED} times its first value, {self.first_loss:.4g}"
         else:
             what = f"first not finite: {first_nonfinite(self.model, x)}"
-        kept = "No epoch was finished, so there is no checkpoint."
-        if self.history:
-            kept = f"The checkpoints up to epoch {self.epoch} are kept in {self.folder}."
         raise TrainError(
             f"the loss is {loss:.4g} in epoch {self.epoch + 1}, batch {self.batch + 1}; {what}. "
+            f"{self._too_large()}"
+        )
+
+    def _too_large(self) -> str:
+        """Return what numbers that are not finite mean, and what is left."""
+        kept = "No epoch was finished, so there is no checkpoint."
+        if (self.folder / "last.safetensors").exists():
+            kept = f"The last checkpoint is kept in {self.folder}."
+        return (
             "The steps are probably too large: lower the learning rate by --lr (it is "
             f"{self.recipe.lr:g}). {kept}"
         )
@@ -264,11 +301,13 @@ class Run:
         return fuse(self.model, inference=True) if fused else self.network
 
     def _end_epoch(self) -> None:
+        self._check_weights()
         scores = evaluate(
             self._for_inference(),
             self.splits.validation,
             self.normalization,
             impl=self.recipe.impl,
+            pace=self.pace_of_evaluation,
         )
         row = run_folder.metrics(
             self.epoch + 1, (self.loss_sum, self.correct, self.seen), scores,
@@ -277,26 +316,40 @@ class Run:
         self.history.append(row)
         self.epoch, self.batch = self.epoch + 1, 0
         self.loss_sum, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
-        if self.best is self.history[-1]:
+        self.save_last()
+        self._write_epoch()
+
+    def _write_epoch(self) -> None:
+        """Write what follows from ``last.safetensors`` at the end of an epoch.
+
+        Taking the run up there writes it again, should the run have been killed in between.
+        """
+        if self.best is self.history[-1] and self.batch == 0:
             note = {"epoch": self.epoch}
             checkpoint.save(self.folder / "model.safetensors", self.model.state_dict(), note)
         run_folder.write_metrics(self.folder, self.history)
-        self.save_last()
 
     # ---- the end
 
     def finish(self) -> Scores:
-        """Take the best weights, read the test split, and leave the result and the pictures."""
-        best, _ = checkpoint.load(self.folder / "model.safetensors")
-        self.model.load_state_dict(best)
-        test = self.splits.test
-        scores = evaluate(self._for_inference(), test, self.normalization, impl=self.recipe.impl)
-        self.scores = scores
-        kernels = [p.data for p in self.model.parameters() if p.data.ndim == 4]
-        run_folder.write_outcome(
-            self.folder, self.history, scores, test.labels, test.classes,
-            kernels[0] if kernels else None,
-        )  # fmt: skip
+        """Take the best weights, read the test split, and leave the result and the pictures.
+
+        Raises CheckpointError where the weights in the folder are not those of the best epoch.
+        """
+        with self._writing(last=True):
+            self._may_write()
+            best = run_folder.best_weights(self.folder, int(self.best["epoch"]))
+            self.model.load_state_dict(best)
+            test = self.splits.test
+            scores = evaluate(
+                self._for_inference(), test, self.normalization, impl=self.recipe.impl
+            )
+            self.scores = scores
+            kernels = [p.data for p in self.model.parameters() if p.data.ndim == 4]
+            run_folder.write_outcome(
+                self.folder, self.history, scores, test.labels, test.classes,
+                kernels[0] if kernels else None,
+            )  # fmt: skip
         return scores
 
 
@@ -315,10 +368,7 @@ def start(
     that of its data. Raises TrainError where the folder holds a checkpoint already.
     """
     if not numbered and (folder / "last.safetensors").exists():
-        raise TrainError(
-            f"{folder}: there is a run already. Go on with it by --resume {folder}, or choose "
-            "another folder with --out."
-        )
+        raise TrainError(_there_is_a_run(folder))
     network = None
     if model is not None:
         network = own.describe_object(model)
@@ -328,8 +378,18 @@ def start(
         recipe = replace(recipe, model=network.name)
     run = Run(recipe, folder, data_dir, model=model, splits=splits, own=network)
     run.folder = run_folder.make(folder, numbered)
+    run.take()
+    if (run.folder / "last.safetensors").exists():  # another process was faster
+        raise TrainError(_there_is_a_run(folder))
     checkpoint.write_json(run.folder / "config.json", run.config())
     return run
+
+
+def _there_is_a_run(folder: Path) -> str:
+    return (
+        f"{folder}: there is a run already. Go on with it by --resume {folder}, or choose another "
+        "folder with --out."
+    )
 
 
 def resume(
@@ -341,15 +401,23 @@ def resume(
 ) -> Run:
     """Return the run of ``folder`` where it stopped.
 
-    A run whose network or data only Python has needs ``model`` or ``splits`` again.
+    A run whose network or data only Python has needs ``model`` or ``splits`` again. Raises
+    TrainError where another process writes the run, or where the data are others; CheckpointError
+    where a file is missing or damaged.
     """
     config = read_config(folder)
     if model is None and config.network is not None:
         own.check_again(config.network, str(folder))
-    run = Run(
-        config.recipe, folder, data_dir or config.data_dir,
-        model=model, splits=splits, own=config.network,
-    )  # fmt: skip
+    try:
+        run = Run(
+            config.recipe, folder, data_dir or config.data_dir,
+            model=model, splits=splits, own=config.network,
+        )  # fmt: skip
+    except ValueError as error:  # an option that only its user finds out of range
+        raise CheckpointError(
+            f"{folder / 'config.json'}: recipe: {error} {schemas.PUT_BACK}"
+        ) from error
+    run.take()
     if run.config()["data"] != config.content["data"]:
         raise TrainError(
             f"{folder}: the data set {config.recipe.data} is not the one this run began with "
@@ -359,75 +427,6 @@ def resume(
         return run  # stopped before the first checkpoint: it begins anew
     run.load_last()
     return run
-
-
-class Config(NamedTuple):
-    """What the folder of a run says of it."""
-
-    recipe: Recipe
-    classes: list[str]
-    image: tuple[int, int, int]
-    normalization: data.Normalization
-    data_dir: str | None  # where the run was told to find its data
-    network: Own | None  # of the reader's own, if it is one
-    content: dict[str, Any]
-
-
-def read_config(folder: Path) -> Config:
-    """Return what config.json says. Raises CheckpointError where it is missing or damaged."""
-    path = folder / "config.json"
-    content = checkpoint.read_json(path)
-    if isinstance(content, dict) and "torch" in content:
-        raise CheckpointError(
-            f"{folder} is a run of reference.train. Make one of minicnn of it by: python -m "
-            f"reference.exchange {folder} (which makes {folder / 'minicnn'}), or go on with it by: "
-            f"python -m reference.train --resume {folder}"
-        )
-    try:
-        of_data = content["data"]
-        channels, height, width = map(int, of_data["image"])
-        mean, std = (tuple(map(float, of_data[name])) for name in ("mean", "std"))
-        if not (
-            len(mean) == len(std) == channels and min(std) > 0 and np.isfinite(mean + std).all()
-        ):
-            raise ValueError(f"mean {mean} and std {std} do not fit {channels} channels")
-        return Config(
-            Recipe.from_json(content["recipe"]),
-            list(of_data["classes"]),
-            (channels, height, width),
-            data.Normalization(mean, std),
-            content["data_dir"],
-            _own(content.get("network")),
-            content,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise CheckpointError(
-            f"{path}: is not the configuration that a run wrote: {what}. Put the original back, or "
-            "train anew."
-        ) from error
-
-
-def load_model(folder: Path, model: str | None = None) -> tuple[Module, Config]:
-    """Return the best model of a run, and its configuration.
-
-    ``model`` names it where the run cannot: a network of the reader's own that has moved, or that
-    was given as an object.
-    """
-    config = read_config(folder)
-    path = folder / "model.safetensors"
-    if not path.exists():
-        raise CheckpointError(
-            f"{folder}: no epoch of this run was finished, so there is no model yet. Go on with it "
-            f"by: minicnn train --resume {folder}"
-        )
-    if model is None and config.network is not None:
-        own.check_again(config.network, str(folder))
-    try:
-        name = model or config.recipe.model
-        return models.create(name, len(config.classes), weights=path), config
-    except StateDictError as error:
-        raise CheckpointError(str(error)) from error
 
 
 # ---------------------------------------------------------------------------------------- helpers
@@ -440,8 +439,3 @@ def _network(model: Any, classes: int, rng: np.random.Generator) -> Module:
     if isinstance(model, str):
         return models.create(model, classes, rng=rng)
     return own.make(model, classes, name=own.describe_object(model).name, rng=rng)
-
-
-def _own(content: dict[str, Any] | None) -> Own | None:
-    """Return what config.json keeps of an own network."""
-    return None if content is None else Own(**content)

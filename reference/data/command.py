@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from minicnn.commands.options import add_data_dir
+from minicnn.commands.options import add_data_dir, path_option
 from minicnn.data import DataError, whole_name
 from minicnn.data.class_folders import Passed
+from minicnn.files import expanded
 from reference.data.examine import examine
 from reference.data.files import counts, list_all
 from reference.data.parts import load
@@ -44,9 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     about = "divide class folders into train and test, by links or a manifest; the source stays"
     dividing = commands.add_parser("split", help=about, description=about)
-    dividing.add_argument("source", type=Path, metavar="SRC", help="folder of class folders")
+    dividing.add_argument("source", type=path_option, metavar="SRC", help="folder of class folders")
     dividing.add_argument(
-        "target", type=Path, metavar="DST", help="a new folder for links, or a manifest (.csv)"
+        "target",
+        type=path_option,
+        metavar="DST",
+        help="a new folder for links, or a manifest (.csv)",
     )
     dividing.add_argument("--test", type=float, default=0.2, help="part for testing (0.2)")
     dividing.add_argument("--seed", type=int, default=0, help="of the choice (0)")
@@ -62,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
 
     about = "images of each class, and which cannot be read"
     report = commands.add_parser("report", help=about, description=about)
-    report.add_argument("path", type=Path, metavar="PATH", help="a folder, or a manifest (.csv)")
+    report.add_argument(
+        "path", type=path_option, metavar="PATH", help="a folder, or a manifest (.csv)"
+    )
     report.set_defaults(run=_report)
     return parser
 
@@ -78,7 +83,7 @@ def _split(args: argparse.Namespace) -> None:
 
 
 def _stats(args: argparse.Namespace) -> None:
-    name, path = args.data, Path(args.data).expanduser()
+    name, path = args.data, expanded(args.data)
     if path.exists():
         name = f"imagefolder:{path}"
     parts = load(

@@ -17,6 +17,7 @@ from minicnn.data import DataError, Dataset, Normalization
 from minicnn.data.dataset import draw_apart, normalization_of_counts
 from minicnn.data.images import MixedSizes
 from minicnn.data.sources import TEST_FRACTION, TEST_SEED, VALIDATION_FRACTION
+from minicnn.files import expanded
 from reference.data.examine import examine
 from reference.data.files import Files, counts, list_all, read
 
@@ -66,7 +67,7 @@ def load(
             f"{name}: what a manifest names is cut to one size. Give it by --size PIXELS."
         )
     if crop is not None and kind == "imagefolder" and path and not path.endswith(".zip"):
-        return _of_files(name, Path(path).expanduser(), channels, crop, validation)
+        return _of_files(name, expanded(path), channels, crop, validation)
     try:
         splits = data.load(name, data_dir, validation=validation)
     except MixedSizes as error:

@@ -14,18 +14,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 import torch
 
-from minicnn import checkpoint, recipes
+from minicnn import checkpoint, recipes, schemas
 from minicnn.checkpoint import CheckpointError
+from minicnn.cli import open_streams
 from minicnn.commands.options import (
     Help,
     add_data_dir,
     add_plan_options,
+    path_option,
 )
 from minicnn.data import DataError, whole_name
 from minicnn.evaluation import TOP_K
-from minicnn.interruption import Interrupted
+from minicnn.files import expanded
+from minicnn.interruption import Interrupted, hear_interrupts
 from minicnn.run_folder import TrainError, folder_name, make
 from minicnn.shapes import integer
 from minicnn.train import epoch_line
@@ -40,6 +44,8 @@ PROGRAM = "python -m reference.train"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; a failed process of several ends at once."""
+    open_streams()
+    hear_interrupts()
     args = _parser().parse_args(argv)
     try:
         with join(args.device) as machine:
@@ -107,8 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_data_dir(parser)
     run = parser.add_argument_group("the run")
-    run.add_argument("--out", type=Path, metavar="RUN", help="a new folder (else under runs/)")
-    run.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run instead")
+    run.add_argument(
+        "--out", type=path_option, metavar="RUN", help="a new folder (else under runs/)"
+    )
+    run.add_argument(
+        "--resume", type=path_option, metavar="RUN", help="go on with this run instead"
+    )
     run.add_argument(
         "--continue", action="store_true", dest="go_on",
         help="go on with the run in --out if there is one, as after a restart of torchrun",
@@ -172,8 +182,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     if "milestones" in options:
         options["milestones"] = tuple(options["milestones"])
     weights = options.get("weights")
-    if weights is not None and Path(weights).expanduser().exists():
-        options["weights"] = str(Path(weights).expanduser().absolute())
+    if weights is not None and expanded(weights).exists():
+        options["weights"] = str(expanded(weights).absolute())
     return options
 
 
@@ -212,6 +222,7 @@ def _train(args: argparse.Namespace, machine: Machine) -> None:
         if log is not None:
             log.close()
     scores = run.finish()
+    run.release()
     if machine.main:
         seconds = sum(row["seconds"] for row in run.history)
         print(
@@ -252,6 +263,7 @@ def _begun(args: argparse.Namespace, machine: Machine) -> Run:
         save_every=args.save_every,
     )  # fmt: skip
     run.folder = machine.once(lambda: make(folder, numbered=args.out is None))
+    run.take()
     machine.once(lambda: checkpoint.write_json(run.folder / "config.json", run.config()))
     return run
 
@@ -294,23 +306,17 @@ def _taken_up(args: argparse.Namespace, machine: Machine, folder: Path, recipe: 
             f"{folder}: the data set {recipe.data} is not the one this run began with (its "
             "classes, sizes or mean differ). Give the same data, or start a new run."
         )
+    run.take()
     if machine.once((folder / "last.safetensors").exists):
         run.load_last()
     elif recipe.weights is not None:  # stopped before the first checkpoint: it begins anew
         weights.begin(run)
-    machine.once(lambda: _sweep(folder))
     return run
 
 
 def _flags(names: Sequence[str]) -> str:
     """Return the options of so named fields of a recipe."""
     return ", ".join(f"--{name.replace('_', '-')}" for name in names)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a process that was killed left half written."""
-    for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
 
 
 def read_config(folder: Path) -> tuple[Recipe, dict[str, Any]]:
@@ -322,21 +328,20 @@ def read_config(folder: Path) -> tuple[Recipe, dict[str, Any]]:
         if (folder / "last.safetensors").exists():
             ways += f", or to go on with it: minicnn train --resume {folder}"
         raise CheckpointError(f"{folder}: this is a run of minicnn's already. Use: {ways}")
+    whole = schemas.check(path, content, schemas.Configuration)
     try:
-        recipe = Recipe.from_json(content["recipe"])
-        content["data"]["classes"], content["data_dir"]
-    except (KeyError, TypeError, ValueError) as error:
+        return Recipe.from_json(whole.recipe), content
+    except msgspec.ValidationError as error:
         raise CheckpointError(
-            f"{path}: is not the configuration of a run of the reference ({error}). Put the "
-            "original back, or start a new run."
+            f"{path}: is not the configuration of a run of the reference: "
+            f"{schemas.said(error, 'recipe')}. Put the original back, or start a new run."
         ) from error
-    return recipe, content
 
 
 def _of_minicnn(content: Any) -> bool:
     try:
         recipes.Recipe.from_json(content["recipe"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         return False
     return True
 

@@ -29,6 +29,7 @@ from minicnn import checkpoint, run_folder
 from minicnn.evaluation import Scores
 from minicnn.interruption import Interrupted, stop_signals
 from minicnn.run_folder import TrainError
+from minicnn.run_lock import RunLock
 from minicnn.version import __version__
 from reference import data
 from reference.data.batches import Batch, seed_of
@@ -118,6 +119,7 @@ class Run:
         self.loss_sum, self.correct, self.seen = 0.0, 0, 0  # over those batches
         self.seconds = 0.0  # spent on those batches
         self.history: run_folder.History = []
+        self._lock: RunLock | None = None  # of the main process
         self._pending: list[torch.Tensor] = []  # loss and right answers of steps not looked at
 
     # ---- where the run stands
@@ -161,14 +163,42 @@ class Run:
             },
         }
 
+    def take(self) -> None:
+        """Take the right to write the folder, for all processes of the run, or raise TrainError."""
+
+        def take() -> None:  # what is broadcast has to be pickled, and the lock cannot be
+            self._lock = RunLock(self.folder)
+
+        self.machine.once(take)
+
+    def release(self) -> None:
+        """Give it back; the end of the process does so too."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _may_write(self) -> None:
+        if self._lock is not None:
+            self._lock.check()
+
     def save_last(self) -> None:
         """Write ``last.safetensors``: whole, or not at all."""
         if self.machine.main:
-            checkpoint.save(self.folder / "last.safetensors", *state.of(self))
+            self._may_write()
+            tensors, note = state.of(self)
+            wrong = checkpoint.first_nonfinite(
+                (name, array) for name, array in tensors.items() if name.startswith("model.")
+            )
+            if wrong is not None:
+                raise TrainError(
+                    f"{wrong.removeprefix('model.')} is not finite after step {self.batch} of "
+                    f"epoch {self.epoch + 1}. The steps are probably too large: start anew with a "
+                    f"lower --lr (it is {self.recipe.lr:g})."
+                )
+            checkpoint.save(self.folder / "last.safetensors", tensors, note)
 
     def load_last(self) -> None:
         path = self.folder / "last.safetensors"
-        state.put(self, path, *self.machine.once(lambda: checkpoint.load(path)))
+        state.put(self, path, *self.machine.once(lambda: checkpoint.load(path, finite=True)))
         if self.history and self.batch == 0:
             self._write_epoch()
 
@@ -344,7 +374,7 @@ class Run:
 
     def finish(self) -> Scores:
         """Take the best weights, read the test part, and leave the result and the pictures."""
-        self.load_best()
+        self.load_best(int(self.best["epoch"]))
         scores = self.evaluate("test")
         if self.machine.main:
             kernels = [p for p in self.model.parameters() if p.ndim == 4]
@@ -354,9 +384,10 @@ class Run:
             )  # fmt: skip
         return scores
 
-    def load_best(self) -> None:
+    def load_best(self, expected: int | None = None) -> None:
+        """Take the best weights, of the epoch ``expected`` where that is known."""
         path = self.folder / "model.safetensors"
-        tensors, _ = self.machine.once(lambda: checkpoint.load(path))
+        tensors = self.machine.once(lambda: run_folder.best_weights(self.folder, expected))
         state.fill(self.model, self.recipe.network, path, tensors)
         if self.mean is not None:
             state.fill(self.mean.module, self.recipe.network, path, tensors)

@@ -16,10 +16,19 @@ import numpy as np
 import torch
 from torch import nn
 
+from minicnn import schemas
 from minicnn.checkpoint import CheckpointError
 
 if TYPE_CHECKING:
     from reference.train.run import Run
+
+
+class Standing(schemas.Standing, kw_only=True):
+    """The note of last.safetensors: where the run stands."""
+
+    network: str | None = None  # whose tensors these are
+    scaler: dict[str, Any]
+
 
 _STANDS = ("epoch", "batch", "loss_sum", "correct", "seen", "seconds", "history")
 
@@ -43,7 +52,13 @@ def of(run: Run) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def put(run: Run, path: Path, tensors: Mapping[str, np.ndarray], note: Any) -> None:
     """Put a run where it stood. Raises CheckpointError for the state of another one."""
-    whose, own = (note or {}).get("network", run.recipe.network), run.recipe.network
+    stands, own = schemas.check(path, note, Standing), run.recipe.network
+    whose = own if stands.network is None else stands.network
+    if stands.epoch > run.recipe.epochs or stands.batch > run.steps:
+        raise CheckpointError(
+            f"{path}: stands in epoch {stands.epoch + 1} after step {stands.batch}; the run has "
+            f"{run.recipe.epochs} epochs of {run.steps} steps. {schemas.PUT_BACK}"
+        )
     if whose != own:
         raise CheckpointError(
             f"{path}: holds a run of {whose}, this one is of {own}. Put the file of this run back, "
@@ -64,10 +79,13 @@ def put(run: Run, path: Path, tensors: Mapping[str, np.ndarray], note: Any) -> N
         groups = run.optimizer.state_dict()["param_groups"]
         run.optimizer.load_state_dict({"state": kept, "param_groups": groups})
         run.scaler.load_state_dict(note["scaler"])
-        for name in _STANDS:
-            setattr(run, name, note[name])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: does not belong to this run. {error}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise CheckpointError(
+            f"{path}: does not belong to this run. {what}. {schemas.PUT_BACK}"
+        ) from error
+    for name in _STANDS:
+        setattr(run, name, note[name])
 
 
 def fill(model: nn.Module, name: str, path: Path, tensors: Mapping[str, np.ndarray]) -> None:

@@ -15,7 +15,7 @@ import torch
 import torchvision
 from torch import nn
 
-from minicnn import checkpoint
+from minicnn import checkpoint, files, schemas
 from minicnn.checkpoint import CheckpointError
 from minicnn.data import Normalization
 from minicnn.run_folder import TrainError
@@ -51,14 +51,16 @@ def begin(run: Run) -> None:
 
 def go_on(run: Run) -> None:
     """Normalise the images of a run that goes on as it did when it began."""
-    content = run.machine.once(lambda: checkpoint.read_json(run.folder / "config.json"))
-    run.parts = run.parts._replace(normalization=_normalization_of(content))
+    path = run.folder / "config.json"
+    content = run.machine.once(lambda: checkpoint.read_json(path))
+    whole = schemas.check(path, content, schemas.Configuration)
+    run.parts = run.parts._replace(normalization=_normalization_of(whole))
 
 
 def read(recipe: Recipe) -> Weights:
     """Return what ``recipe.weights`` names. Raises TrainError where it cannot be had."""
     name = str(recipe.weights)
-    path = Path(name).expanduser()
+    path = files.expanded(name)
     if path.is_dir():
         path /= "model.safetensors"
     if path.exists() or path.suffix in (*exchange.PYTORCH, *exchange.SAFETENSORS):
@@ -69,7 +71,7 @@ def read(recipe: Recipe) -> Weights:
             )
         try:
             tensors = exchange.read(path)
-        except exchange.ExchangeError as error:
+        except (exchange.ExchangeError, CheckpointError) as error:
             raise TrainError(str(error)) from error
         for published in _published(recipe.model):
             if Path(published.url).stem == path.stem:
@@ -115,17 +117,19 @@ def _of_run(path: Path) -> tuple[str | None, Normalization | None]:
     """Return what config.json beside the weights of a run, of either trainer, says of them."""
     if path.name != "model.safetensors":
         return None, None
-    try:
-        content = checkpoint.read_json(path.with_name("config.json"))
-        recipe = content["recipe"]
-        head = " with the head mlp-bn" if recipe.get("head") == "mlp-bn" else ""
-        return recipe["model"] + head, _normalization_of(content)
-    except (CheckpointError, KeyError, TypeError):
+    beside = path.with_name("config.json")
+    if not beside.exists():
         return None, None
+    content = checkpoint.read_json(beside)
+    if not isinstance(content, dict) or "recipe" not in content:  # of another program
+        return None, None
+    whole = schemas.check(beside, content, schemas.Configuration)
+    head = " with the head mlp-bn" if whole.recipe.get("head") == "mlp-bn" else ""
+    return f"{whole.recipe.get('model')}{head}", _normalization_of(whole)
 
 
-def _normalization_of(content: dict[str, Any]) -> Normalization:
-    return Normalization(tuple(content["data"]["mean"]), tuple(content["data"]["std"]))
+def _normalization_of(content: schemas.Configuration) -> Normalization:
+    return Normalization(tuple(content.data.mean), tuple(content.data.std))
 
 
 def load(model: nn.Module, recipe: Recipe, weights: Weights) -> str:

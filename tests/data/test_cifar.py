@@ -251,7 +251,7 @@ def test_a_link_in_an_archive_is_not_followed(tmp_path, batches):
             "gives image 1 the label 12 where an integer of 0 to 9 is expected. Delete",
         ),
         (PY, lambda b: b[:-9], "cannot be unpickled ("),
-        (PY, lambda b: b"", "cannot be unpickled (Ran out of input)"),
+        (PY, lambda b: b"", "cannot be unpickled (pickle exhausted before seeing STOP)"),
         (PY, lambda b: b"<html>", "cannot be unpickled ("),
         (PY, lambda b: b"\x80\x02K\x05.", "holds a int where a dictionary is expected"),
         (PY, lambda b: dictionary(labels=numbers([1])), "does not hold an array b'data' and a"),

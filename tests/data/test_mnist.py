@@ -74,7 +74,7 @@ def damaged(file: str, change, message: str):
         damaged(
             TRAIN_LABELS,
             lambda b: b + b"\0",
-            "has 49 bytes where 48 are expected; the file is too long. Delete it",
+            "has more than the 48 bytes that are expected; the file is too long. Delete it",
         ),
         damaged(
             TEST_IMAGES,

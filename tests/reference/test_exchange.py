@@ -215,7 +215,7 @@ def test_it_is_a_module_to_run() -> None:
 def unfinished(folder: Path, recipe: Plan) -> Path:
     """A run of that recipe, with its configuration alone."""
     folder.mkdir()
-    of_data = {"classes": ["a", "b"], "size": [28, 28, 1], "mean": [0.5], "std": [0.5]}
+    of_data = {"classes": ["a", "b"], "image": [1, 28, 28], "mean": [0.5], "std": [0.5]}
     content = {"recipe": recipe.as_json(), "minicnn": "0", "data_dir": None, "data": of_data}
     checkpoint.write_json(folder / "config.json", content)
     return folder

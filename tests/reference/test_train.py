@@ -240,7 +240,7 @@ def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path, tiny, 
     assert train("tiny", *SHORT)[0] == 0
     (tmp_path / "run/.last.safetensors.123.part").write_bytes(b"half")
     assert train("--resume", tmp_path / "run", "--accumulate", "2")[0] == 0
-    assert not list((tmp_path / "run").glob(".*"))
+    assert not list((tmp_path / "run").glob(".*.part"))
 
 
 def test_tensorboard_is_told_every_step_and_epoch(tmp_path: Path, tiny, train, monkeypatch) -> None:

@@ -185,7 +185,7 @@ def test_images_are_normalised_as_those_of_the_run_were(tmp_path: Path, weights,
     config = tmp_path / "first/config.json"
     content = json.loads(config.read_text())
     content["data"] |= {"mean": [0.25], "std": [2.0]}
-    config.write_text(json.dumps(content))
+    checkpoint.write_json(config, content)
     second = begun(tmp_path / "second", tmp_path / "first")
     assert second.parts.normalization == Normalization((0.25,), (2.0,))
     assert second.begun == (
