@@ -120,13 +120,14 @@ class Check:
         return points.ordinary(self)
 
     def fault(
-        self, what: str, text: str, cause: str | None = None, *, stop: bool = False,
+        self, what: str, text: str, cause: str | Callable[[], str | None] | None = None, *,
+        stop: bool = False,
         manners: bool = False,
     ) -> None:  # fmt: skip
         """Report what is wrong; with ``stop``, nothing more is checked."""
         fault = Fault(what, text, cause)
         kept = self.report.manners if manners else self.report.faults
-        if str(fault) not in map(str, kept):
+        if (what, text) not in [(other.what, other.text) for other in kept]:
             kept.append(fault)
         if stop:
             raise Stop

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 
-@dataclass
 class Fault:
-    """One thing that is wrong."""
+    """One thing that is wrong.
 
-    what: str  # the argument, or "forward", "backward"
-    text: str
-    cause: str | None = None  # the likely one, where the pattern is known
+    Its likely cause may be a function that finds it: that takes a while, and is done when somebody
+    asks. Tests that shrink an example make hundreds of reports that nobody reads.
+    """
+
+    def __init__(
+        self, what: str, text: str, cause: str | Callable[[], str | None] | None = None
+    ) -> None:
+        self.what, self.text = what, text  # the argument, or "forward", "backward"
+        self._cause = cause
+
+    @property
+    def cause(self) -> str | None:
+        """The likely cause, where the pattern is known."""
+        if callable(self._cause):
+            self._cause = self._cause()
+        return self._cause
 
     def __str__(self) -> str:
         likely = f"\n    Likely cause: {self.cause}" if self.cause else ""
         return f"{self.what}: {self.text}{likely}"
+
+    def __repr__(self) -> str:
+        return f"Fault({self.what!r}, {self.text!r})"
 
 
 @dataclass
@@ -108,8 +124,11 @@ class GradientError(AssertionError):
     """A gradient, or the way of computing it, is wrong. The text is the report's."""
 
     def __init__(self, report: Report) -> None:
-        super().__init__(str(report))
+        super().__init__(report)
         self.report = report
+
+    def __str__(self) -> str:
+        return str(self.report)
 
 
 def _table(arguments: list[Argument]) -> list[str]:

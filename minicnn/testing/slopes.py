@@ -136,7 +136,7 @@ class Measurement:
                 "nothing can be said. Try other numbers."
             )
         if wrong:
-            cause = causes.of_gradient(
+            cause = causes.finder(
                 self.check, self.i, chosen[wrong], chosen[sorted(kinked)], not broken
             )
             self.check.fault(
@@ -148,7 +148,7 @@ class Measurement:
             )
         elif broken:
             tied = chosen[sorted(kinked)]
-            cause = causes.of_gradient(self.check, self.i, tied, tied, False)
+            cause = causes.finder(self.check, self.i, tied, tied, False)
             self.check.fault(report.name, broken, cause)
         elif self.precision is DOUBLE and self.report.name not in self.check.narrow:
             self.last_digits(chosen, numeric)

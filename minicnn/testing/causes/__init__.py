@@ -19,6 +19,7 @@ Where none does, none is named.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ from minicnn.testing.causes.shapes import of_shape as of_shape
 from minicnn.testing.causes.texts import *  # noqa: F403 - each is used by its name
 from minicnn.testing.causes.values import of_rejection as of_rejection
 from minicnn.testing.causes.values import of_values as of_values
+from minicnn.testing.conventions import isolation
 
 if TYPE_CHECKING:
     from minicnn.testing.check import Check
@@ -51,15 +53,30 @@ Replay = Callable[[Evidence], str | None]
 
 # The most specific first: what fits a later one may be an accident of what an earlier one is.
 FIRST: tuple[Replay, ...] = (
-    amounts.small, amounts.infinite, behaviour.noise, behaviour.upstream, amounts.zero, kinks.ties,
+    amounts.small, amounts.infinite, behaviour.noise, behaviour.upstream, amounts.zero,
+    kinks.ties,
 )  # fmt: skip
 REPLAYS: tuple[Replay, ...] = (
     amounts.times, amounts.skip, arguments.forgotten, arguments.exchanged, arguments.turned_weight,
     arguments.output_for_input, arguments.turned, statistics.softmax, statistics.keepdims,
-    statistics.count, statistics.constants, geometry.forgotten_option, sums.last_entry,
-    sums.accumulation, geometry.shifted, sums.partial, places.flat, places.unreached,
+    statistics.count, statistics.constants, geometry.forgotten_option,
+    sums.accumulation, sums.last_entry, geometry.shifted, sums.partial, places.flat, places.unreached,
     behaviour.alias, places.permuted,
 )  # fmt: skip
+
+
+def finder(
+    check: Check, i: int, wrong: np.ndarray, at_kinks: np.ndarray, adjoint_holds: bool
+) -> Callable[[], str | None]:
+    """Return a function that looks for the cause of a wrong gradient of argument ``i``."""
+
+    def find() -> str | None:
+        kept = isolation.global_randomness_kept()
+        with kept, np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return of_gradient(check, i, wrong, at_kinks, adjoint_holds)
+
+    return find
 
 
 def of_gradient(
