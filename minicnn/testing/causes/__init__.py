@@ -60,7 +60,8 @@ REPLAYS: tuple[Replay, ...] = (
     amounts.times, amounts.skip, arguments.forgotten, arguments.exchanged, arguments.turned_weight,
     arguments.output_for_input, arguments.turned, statistics.softmax, statistics.keepdims,
     statistics.count, statistics.constants, geometry.forgotten_option,
-    sums.accumulation, sums.last_entry, geometry.shifted, sums.partial, places.flat, places.unreached,
+    sums.accumulation, sums.last_entry, geometry.shifted, sums.partial, places.flat,
+    places.unreached,
     behaviour.alias, places.permuted,
 )  # fmt: skip
 
