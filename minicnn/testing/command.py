@@ -72,6 +72,11 @@ def _options(texts: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"--option {text!r}: write it as name=value, such as stride=2.")
         try:
             found[name] = ast.literal_eval(value)
+        except (RecursionError, MemoryError) as error:
+            raise ValueError(
+                f"--option {text[:40]}...: the value is nested too deeply. Write a number, a word "
+                "or a short list."
+            ) from error
         except (ValueError, SyntaxError):
             found[name] = value  # a word: padding=same
     return found
