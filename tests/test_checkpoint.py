@@ -90,3 +90,49 @@ def test_a_note_that_save_did_not_write_is_none(tmp_path):
         tensors, note = checkpoint.load(path)
         assert tensors["w"].tolist() == [1, 1, 1]
         assert note is None
+
+
+def test_every_bit_that_flips_is_noticed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    tensors = {"a": np.arange(3, dtype=np.float32), "b": np.ones(2, np.int64)}
+    checkpoint.save(path, tensors, {"epoch": 3})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        path.write_bytes(content)
+        try:
+            loaded, note = checkpoint.load(path)
+        except CheckpointError:
+            continue
+        assert note == {"epoch": 3}  # such as one in the name of the checksum
+        assert all((loaded[name] == tensors[name]).all() for name in tensors)
+
+
+def test_numbers_that_are_not_finite_are_refused_where_asked(tmp_path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, {"w": np.array([1, np.inf], np.float32)})
+    assert checkpoint.load(path)[0]["w"][0] == 1
+    with pytest.raises(CheckpointError, match="w holds numbers that are not finite"):
+        checkpoint.load(path, finite=True)
+
+
+def test_json_that_was_damaged_or_edited_is_noticed(tmp_path):
+    path = tmp_path / "config.json"
+    checkpoint.write_json(path, {"lr": 0.25, "name": "x"})
+    assert checkpoint.read_json(path) == {"lr": 0.25, "name": "x"}
+    text = path.read_text()
+    path.write_text(text.replace("0.25", "0.35"))
+    with pytest.raises(CheckpointError, match=r"config\.json: sha256: .* after an edit remove the"):
+        checkpoint.read_json(path)
+    path.write_text('{"lr": 0.35}')  # of before there were checksums
+    assert checkpoint.read_json(path) == {"lr": 0.35}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, '"\udcff"', ""])
+def test_json_of_any_damage_is_one_line(tmp_path, text):
+    path = tmp_path / "config.json"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read as JSON") as caught:
+        checkpoint.read_json(path)
+    assert len(str(caught.value)) < 500
