@@ -71,7 +71,8 @@ class Module(pytest.Module):
             missing = getattr(error.__cause__, "name", None)
             if missing not in MISSING:
                 raise
-            raise pytest.skip.Exception(REASON.format(missing), allow_module_level=True) from error
+            reason = f"{self.path.name} {REASON.format(missing)}"  # by name: pytest folds equal ones
+            raise pytest.skip.Exception(reason, allow_module_level=True) from error
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
