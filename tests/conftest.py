@@ -71,7 +71,9 @@ class Module(pytest.Module):
             missing = getattr(error.__cause__, "name", None)
             if missing not in MISSING:
                 raise
-            reason = f"{self.path.name} {REASON.format(missing)}"  # by name: pytest folds equal ones
+            reason = (
+                f"{self.path.name} {REASON.format(missing)}"  # by name: pytest folds equal ones
+            )
             raise pytest.skip.Exception(reason, allow_module_level=True) from error
 
 

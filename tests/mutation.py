@@ -327,7 +327,7 @@ def run(items: list[pytest.Item], before: Callable[[int], None] = lambda i: None
 
 
 def watch(items: list[pytest.Item], codes: set[int]) -> str:
-    """Run all tests. Return how long each takes, and which execute the code objects of these ids."""
+    """Run all tests. Return how long each takes, and which execute the codes of these ids."""
     starts: list[float] = []
     callers: dict[int, set[int]] = defaultdict(set)
 
