@@ -11,7 +11,7 @@ import pytest
 from minicnn.fused import conv_relu_pool
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.shapes import ShapeError
-from tests.arrays import assert_close, dtypes, impls, untouched
+from tests.arrays import assert_close, compiled, dtypes, impls, untouched
 
 
 class Case(NamedTuple):
@@ -126,9 +126,15 @@ def test_what_patches_do_not_suit_takes_the_three_operations() -> None:
 
     assert kind((1, 1, 28, 28), (6, 1, 5, 5)) is conv_relu_pool.Cache
     assert kind((1, 16, 8, 8), (16, 16, 3, 3)) is conv_relu_pool.Steps
-    assert kind((1, 3, 224, 224), (16, 3, 3, 3)) is conv_relu_pool.Steps
     assert kind((1, 17, 28, 28), (6, 17, 5, 5)) is conv_relu_pool.Steps
     assert kind((1, 1, 28, 28), (6, 1, 5, 5), pool_stride=1) is conv_relu_pool.Steps
+
+
+@compiled
+def test_an_image_that_is_too_large_for_a_buffer_takes_them_too() -> None:
+    x, weight = np.ones((1, 3, 224, 224), np.float32), np.ones((16, 3, 3, 3), np.float32)
+    _, cache = conv_relu_pool.forward(x, weight, pool_size=2)
+    assert isinstance(cache, conv_relu_pool.Steps)
 
 
 @impls

@@ -92,9 +92,9 @@ def batch_norm_relu(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = EXAC
 
 def _normalised(call: Call, bias: np.ndarray | None) -> np.ndarray:
     """Return what the batch norm gives, in float64."""
-    x, weight, _, *running = (None if a is None else a.astype(np.float64) for a in call.arrays)
-    shift = None if bias is None else bias.astype(np.float64)
-    return norm.forward(x, weight, shift, *running, **call.options, impl="textbook")[0]
+    arrays = [call.arrays[0], call.arrays[1], bias, *call.arrays[3:]]
+    wide: list[Any] = [None if a is None else a.astype(np.float64) for a in arrays]
+    return norm.forward(*wide, **call.options, impl="textbook")[0]
 
 
 def _shifts(channels: np.ndarray, fill: Fill) -> np.ndarray:
