@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import builtins
 import contextlib
 import functools
 import gc
@@ -31,13 +32,13 @@ import pkgutil
 import random
 import signal
 import sys
-import threading
 import time
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
-from typing import Any, NamedTuple
+from types import CodeType, FunctionType
+from typing import NamedTuple
 
 os.environ |= {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # forks and threads do not mix
 os.environ["HYPOTHESIS_PROFILE"] = "mutation"
@@ -53,7 +54,7 @@ with contextlib.suppress(ModuleNotFoundError):
     import torch.fx.experimental.symbolic_shapes  # noqa: F401  (autograd would, in each fork)
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 30  # seconds for one test, beyond ten times what it takes
+PATIENCE = 30  # seconds for one test, beyond five times what it takes
 # What the tests do in processes of their own is not seen.
 ELSEWHERE = ("tests/examples", "tests/reference")
 COMPILED = ("kernel", "inner", "task")  # decorators
@@ -132,6 +133,11 @@ class Mutant(NamedTuple):
     old: ast.AST
     new: ast.AST
     default: int | str | None  # which default value it changes, if it is one
+
+    @property
+    def key(self) -> str:
+        """Which function it is."""
+        return f"{self.function.__code__.co_filename}:{self.function.__code__.co_firstlineno}"
 
     @property
     def room(self) -> str:
@@ -266,15 +272,14 @@ class Runner(NamedTuple):
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # for all
-        codes = {id(mutant.function.__code__) for mutant in self.chosen}
-        status, said = forked(lambda: watch(session.items, codes), 7200)
+        status, said = forked(lambda: watch(session.items, self.chosen), 7200)
         if session.testsfailed or status:
             raise SystemExit(f"The tests have to pass before anything is changed. {said}")
         seconds, callers = json.loads(said)
         print(f"{len(seconds)} tests in {sum(seconds):.0f} s", flush=True)
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for mutant in self.chosen:
-            tests = callers.get(str(id(mutant.function.__code__)), [])
+            tests = callers.get(mutant.key, [])
             tests.sort(key=seconds.__getitem__)
             items = [(session.items[i], seconds[i]) for i in tests]
             start = time.monotonic()
@@ -294,7 +299,7 @@ class Runner(NamedTuple):
         def next_test(i: int) -> None:
             if time.monotonic() > end:
                 raise OutOfTime(f"after {i} of {len(items)} tests")
-            signal.alarm(int(PATIENCE + 10 * items[i][1]))
+            signal.alarm(int(PATIENCE + 5 * items[i][1]))
 
         run([item for item, _ in items], next_test)
         return f"{len(items)} tests"
@@ -326,21 +331,32 @@ def run(items: list[pytest.Item], before: Callable[[int], None] = lambda i: None
         item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
 
 
-def watch(items: list[pytest.Item], codes: set[int]) -> str:
-    """Run all tests. Return how long each takes, and which execute the codes of these ids."""
+def watch(items: list[pytest.Item], chosen: list[Mutant]) -> str:
+    """Run all tests. Return how long each takes, and which execute each of the functions.
+
+    The functions get a first statement that reports them. A trace of all calls would make kernels
+    that run as Python ten times slower.
+    """
     starts: list[float] = []
-    callers: dict[int, set[int]] = defaultdict(set)
-
-    def see(frame: FrameType, event: str, argument: Any) -> None:
-        if id(frame.f_code) in codes:
-            callers[id(frame.f_code)].add(len(starts) - 1)
-
-    threading.settrace(see)
-    sys.settrace(see)
+    callers: dict[str, set[int]] = defaultdict(set)
+    builtins.__report__ = lambda key: callers[key].add(len(starts) - 1)  # type: ignore[attr-defined]
+    functions = {mutant.key: (mutant.function, mutant.module) for mutant in chosen}
+    reporting: dict[int, dict[tuple[str, int], CodeType]] = {}
+    for key, (function, module) in functions.items():
+        path = function.__code__.co_filename
+        if id(module) not in reporting:
+            for tree in functions_in(module):
+                tree.body[:0] = ast.parse(f"__report__('{path}:{first_line(tree)}')").body
+            reporting[id(module)] = {
+                (c.co_qualname, c.co_firstlineno): c
+                for c in codes_in(compile(module, path, "exec"))
+            }
+        code = function.__code__
+        function.__code__ = reporting[id(module)][code.co_qualname, code.co_firstlineno]
+        assert key == f"{path}:{code.co_firstlineno}"
     run(items, lambda i: starts.append(time.monotonic()))
-    sys.settrace(None)
     seconds = [b - a for a, b in itertools.pairwise([*starts, time.monotonic()])]
-    return json.dumps([seconds, {code: sorted(tests) for code, tests in callers.items()}])
+    return json.dumps([seconds, {key: sorted(tests) for key, tests in callers.items()}])
 
 
 def forked(work: Callable[[], str], seconds: float) -> tuple[int, str]:
@@ -361,6 +377,8 @@ def forked(work: Callable[[], str], seconds: float) -> tuple[int, str]:
         said, status = str(error), UNDECIDED
     except BaseException as error:
         said = str(error) or repr(error)
+        if not isinstance(error, AssertionError):
+            said += f"\n{traceback.format_exc()}"
     with os.fdopen(write, "w") as pipe:
         pipe.write(said)
     os._exit(status)  # at once: what is open belongs to the parent
