@@ -37,7 +37,7 @@ def lettering(names: Sequence[str]) -> tuple[list[str], list[str]]:
     if not missing:
         return list(names), families
     _say(tuple(names))
-    return [f"#{i}" for i in range(len(names))], families
+    return [f"#{i}" for i in range(len(names))], [OWN]
 
 
 @cache
