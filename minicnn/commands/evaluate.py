@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help, add_data_dir, add_own, add_zip_encoding, path_option, some
+from minicnn.commands.options import (
+    Help,
+    add_data_dir,
+    add_own,
+    add_zip_encoding,
+    path_option,
+    some,
+)
 
 
 def add(commands: Any) -> None:
