@@ -6,6 +6,7 @@ What can be foreseen to go wrong ends with one line on stderr and exit code 2; C
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -49,6 +50,9 @@ def open_streams() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # letters that the terminal lacks end no run
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -136,14 +136,14 @@ def check(path: Path, content: Any, kind: type[T], remedy: str = PUT_BACK) -> T:
     """Return ``content`` as ``kind``. Raises CheckpointError that names file, key and remedy."""
     try:
         return msgspec.convert(content, kind)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # a ValidationError, or a text that has no UTF-8
         what = _NAMES.get(kind, "the note")
         raise CheckpointError(
             f"{path}: is not {what} that a run wrote: {said(error)}. {remedy}"
         ) from error
 
 
-def said(error: msgspec.ValidationError, inside: str = "") -> str:
+def said(error: Exception, inside: str = "") -> str:
     """Return an error of msgspec as ``key: what is wrong``; ``inside`` is where the content lies.
 
     From ``Expected `int`, got `str` - at `$.recipe.epochs` `` it makes

@@ -10,6 +10,7 @@ import pytest
 
 from minicnn import checkpoint
 from minicnn.checkpoint import CheckpointError
+from tests.pytorch import torch
 
 
 def test_what_is_saved_is_loaded_bit_for_bit(tmp_path):
@@ -73,10 +74,10 @@ def test_json_that_is_damaged_is_named(tmp_path):
 
 
 def test_numbers_that_numpy_has_not_are_named(tmp_path):
-    torch = pytest.importorskip("torch")
+    numbers = torch.ones(2, dtype=torch.bfloat16)
     from safetensors.torch import save_file
 
-    save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "a.safetensors")
+    save_file({"a": numbers}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"a type that NumPy has not .* Save it in float32\."):
         checkpoint.load(tmp_path / "a.safetensors")
 

@@ -108,7 +108,7 @@ def test_options_reach_the_recipe(tmp_path):
         "schedule": "multistep", "warmup_epochs": 1, "step_epochs": None, "milestones": [2],
         "gamma": 0.5, "label_smoothing": 0.1, "init": "xavier_normal", "shift": 2, "rotate": 5.0,
         "flip": True, "validation": 0.2, "patience": 4, "drop_last": True, "seed": 9,
-        "impl": "textbook", "fuse": False,
+        "impl": "textbook", "fuse": False, "size": None, "zip_encoding": None,
     }  # fmt: skip
 
 

@@ -79,9 +79,9 @@ def deepest_tuple(content: bytes) -> int:
         try:
             for opcode, argument, _ in pickletools.genops(stream):
                 if opcode.name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
-                    memo[len(memo) if argument is None else argument] = stack[-1]
+                    memo[len(memo) if argument is None else int(argument)] = stack[-1]
                 elif opcode.name in ("BINGET", "LONG_BINGET", "GET"):
-                    stack.append(memo[argument])
+                    stack.append(memo[int(argument or 0)])
                 else:
                     deepest = max(deepest, _replace(stack, opcode))
         except Exception:  # the end, or a damaged place

@@ -96,7 +96,7 @@ def _drawn(
         raise ValueError("--option needs --input; without it options are drawn as well.")
     try:
         from minicnn.testing.decorators import check_op
-        from minicnn.testing.strategies import CALLS
+        from minicnn.testing.strategies import OPERATIONS
     except ModuleNotFoundError as error:
         raise ValueError(
             f"without --input the inputs are drawn by {error.name}, which is not installed. "
@@ -107,7 +107,7 @@ def _drawn(
     def operation() -> Any:
         return thing
 
-    test = check_op(CALLS[name](), examples=examples, torch=equivalent)(operation)
+    test = check_op(OPERATIONS[name](), examples=examples, torch=equivalent)(operation)
     try:
         hypothesis_seed(seed)(test)()
     except GradientError as error:

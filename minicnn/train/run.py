@@ -78,7 +78,13 @@ class Run:
         own: Own | None = None,
     ) -> None:
         self.recipe, self.folder, self.data_dir, self.own = recipe, folder, data_dir, own
-        self.splits = splits or data.load(recipe.data, data_dir, validation=recipe.validation)
+        self.splits = splits or data.load(
+            recipe.data,
+            data_dir,
+            validation=recipe.validation,
+            size=recipe.size,
+            zip_encoding=recipe.zip_encoding,
+        )
         train = self.splits.train
         if len(train.classes) < 2:
             raise TrainError(

@@ -61,6 +61,8 @@ LAYERS = {
     "log softmax": (nn.LogSoftmax(dim=1), (5,)),
     "dropout": (nn.Sequential(nn.Dropout(0.5, rng=rng())), (2, 3, 3)),
     "flatten": (nn.Flatten(), (2, 3, 4)),
+    "flatten, sides": (nn.Flatten(2), (2, 3, 4)),
+    "flatten, channels and rows": (nn.Flatten(1, -2), (2, 3, 4)),
     "nothing": (nn.Sequential(), (2, 3, 4)),
     "shortcut": (nn.ZeroPadShortcut(2, 5, stride=2), (2, 7, 6)),
     "shortcut, stride 1": (nn.ZeroPadShortcut(2, 5), (2, 3, 4)),

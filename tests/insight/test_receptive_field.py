@@ -378,3 +378,7 @@ def test_refusals():
         receptive_field(lenet, (28, 28))
     with pytest.raises(minicnn.ShapeError, match=r"there is no unit \(24, 0\) among 24 x 24"):
         receptive_field(lenet, (1, 28, 28))["conv1"].pixels(24, 0)
+    for unit in (-1, 0), (0, -1), (0, 24), (-24, -24):
+        for look in (Field.pixels, Field.box):
+            with pytest.raises(minicnn.ShapeError, match=re.escape(f"no unit {unit} among 24")):
+                look(receptive_field(lenet, (1, 28, 28))["conv1"], *unit)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from minicnn import ops
+from minicnn import fused, ops
 from minicnn.testing.strategies import geometry as geo
 from minicnn.testing.strategies.arrays import (
     FINITE,
@@ -46,7 +46,8 @@ class Call:
         differentiable: int = 1,
         updates: Mapping[str, int] | None = None,
     ) -> None:
-        self.name, self.op, self.fill = name, getattr(ops, name), fill
+        self.name, self.fill = name, fill
+        self.op = getattr(ops if hasattr(ops, name) else fused, name)
         self.arrays, self.options, self.differentiable = arrays, options, differentiable
         self.updates = updates or {}
 
@@ -310,7 +311,7 @@ def cross_entropy(sizes: Sizes = SMALL, values: Values = FINITE) -> st.SearchStr
 
 # ------------------------------------------------------------------------------------ all of them
 
-CALLS: dict[str, Strategy] = {
+OPERATIONS: dict[str, Strategy] = {
     "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "avg_pool2d": avg_pool2d,
     "batch_norm": batch_norm,
