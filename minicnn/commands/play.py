@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help, add_data_dir, some
+from minicnn.commands.options import Help, add_data_dir, add_own, some
 
 
 def add(commands: Any) -> None:
@@ -23,6 +23,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--no-browser", action="store_true", help="write the file, do not open it")
     add_data_dir(parser)
+    add_own(parser)
     parser.set_defaults(run=_run)
 
 
@@ -36,8 +37,14 @@ def _run(args: argparse.Namespace) -> None:
         raise play.PlayError(
             f"--out must end in .html, got {out}. Use for example {out.with_suffix('.html')}."
         )
-    model, config = train.load_model(args.folder)
+    model, config = train.load_model(args.folder, args.model)
     accuracy = play.accuracy(args.folder)
+    cut = config.content["data"].get("cut")
+    if cut:
+        raise play.PlayError(
+            f"{args.folder}: its images were {cut}, which minicnn does not do, so the page has no "
+            "test images. Play with a run that minicnn trained."
+        )
     try:
         play.build(model, config.image)  # before the data are read, which may take long
         splits = data.load(

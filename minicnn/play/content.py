@@ -12,7 +12,9 @@ import numpy as np
 
 from minicnn import data
 from minicnn.checkpoint import CheckpointError
+from minicnn.data.prepare import FORMS
 from minicnn.fused import fuse
+from minicnn.models import own
 from minicnn.nn import Module
 from minicnn.play.graph import Node, PlayError, build
 from minicnn.train import Config
@@ -45,8 +47,10 @@ def content(
     images = _examples(model, config, test)
     return {
         "version": __version__,
-        "model": Path(config.recipe.model).name,
+        "model": own.short(config.recipe.model),
         "data": _short(config.recipe.data),
+        "form": form_of(config),
+        "shorterSide": config.content["data"].get("shorter_side"),
         "folder": folder.resolve().name,
         "accuracy": accuracy,
         "tested": len(test),
@@ -122,6 +126,12 @@ def _words() -> dict[str, str]:
     """Return the Korean terms of the glossary's words that the page uses."""
     path = Path(__file__).parent / "page" / "words.json"
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def form_of(config: Config) -> str | None:
+    """Return the set of digits whose images a picture is prepared like, as ``predict`` does."""
+    family = config.recipe.data
+    return family if family in FORMS and config.image == (1, 28, 28) else None
 
 
 def _short(data_set: str) -> str:

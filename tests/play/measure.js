@@ -8,6 +8,8 @@ import { fieldOf } from "../../minicnn/play/page/explain/field.js";
 import { explainForward } from "../../minicnn/play/page/explain/forward.js";
 import { NoDigit, prepareDigit } from "../../minicnn/play/page/prepare/digit.js";
 import { greyOf } from "../../minicnn/play/page/prepare/paper.js";
+import { prepare } from "../../minicnn/play/page/prepare/prepare.js";
+import { bytesOf } from "../../minicnn/play/page/content.js";
 
 /**
  * Return outputs, gradients and the weights after one step, as plain lists.
@@ -32,6 +34,16 @@ export function measure({ nodes, arrays, x, targets, rate }) {
   };
 }
 
+/**
+ * Return a picture resized and cut for a network, as `prepare` does where it shows no digit.
+ * @param {{h: number, w: number, rgba: string, image: [number, number, number],
+ *   shorterSide: number | null}} request
+ */
+export function cutOut({ h, w, rgba, image, shorterSide }) {
+  const content = /** @type {any} */ ({ form: null, shorterSide, image });
+  return Array.from(prepare(bytesOf(rgba), h, w, content).image);
+}
+
 /** @param {Object<string, Float64Array>} arrays */
 function listed(arrays) {
   return Object.fromEntries(Object.entries(arrays).map(([name, a]) => [name, Array.from(a)]));
@@ -39,12 +51,12 @@ function listed(arrays) {
 
 /**
  * Return the prepared digit of each picture, or what is wrong with it.
- * @param {{h: number, w: number, rgba: number[]}[]} pictures
+ * @param {{like: string, h: number, w: number, rgba: string}[]} pictures
  */
 export function prepared(pictures) {
-  return pictures.map(({ h, w, rgba }) => {
+  return pictures.map(({ like, h, w, rgba }) => {
     try {
-      const { image, note } = prepareDigit(greyOf(Uint8Array.from(rgba), h, w));
+      const { image, note } = prepareDigit(greyOf(bytesOf(rgba), h, w), like);
       return { image: Array.from(image), note };
     } catch (error) {
       if (error instanceof NoDigit) return { error: error.message };

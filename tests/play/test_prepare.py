@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
+from minicnn import data
 from minicnn.data import prepare_digit
 from minicnn.data.dataset import DataError
+from minicnn.data.images import read_to_fit
+from minicnn.data.prepare import FORMS
 from tests.play.browser import in_node
 
 MODULE = Path(__file__).parent / "measure.js"
@@ -54,21 +59,54 @@ def pictures() -> list[np.ndarray]:
     return found
 
 
-def test_the_prepared_digit_is_that_of_minicnn_pixel_by_pixel():
+def rgba_of(pixels: np.ndarray) -> dict[str, object]:
+    """Return a picture as the page has it, from (h, w, 1) or (h, w, 3)."""
+    colour = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    rgba = np.concatenate([colour, np.full_like(colour[..., :1], 255)], axis=2)
+    text = base64.b64encode(rgba.tobytes()).decode()
+    return {"h": pixels.shape[0], "w": pixels.shape[1], "rgba": text}
+
+
+@pytest.mark.parametrize("like", list(FORMS))
+def test_the_prepared_digit_is_that_of_minicnn_pixel_by_pixel(like):
     call = in_node(MODULE)
     given, expected = pictures(), []
     for pixels in given:
         try:
-            done = prepare_digit(pixels)
+            done = prepare_digit(pixels, like)
             expected.append({"image": done.image.ravel().tolist(), "note": str(done)})
         except DataError as error:
             expected.append({"error": str(error)})
-    requests = []
-    for pixels in given:
-        rgba = np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=2)
-        requests.append({"h": len(pixels), "w": pixels.shape[1], "rgba": rgba.ravel().tolist()})
-    results = call("prepared", requests)
+    results = call("prepared", [{"like": like, **rgba_of(pixels)} for pixels in given])
     assert sum("image" in one for one in expected) > 25
-    assert sum("error" in one for one in expected) > 1
+    assert sum("error" in one for one in expected) >= 1
     for k, (result, one) in enumerate(zip(results, expected, strict=True)):
         assert result == one, f"picture {k}, {given[k].shape}"
+
+
+def test_an_image_of_a_set_is_left_as_it_is():
+    images = data.load("digits").test.images[:20]
+    for image, result in zip(
+        images,
+        in_node(MODULE)("prepared", [{"like": "digits", **rgba_of(image)} for image in images]),
+        strict=True,
+    ):
+        expected = prepare_digit(image, "digits")
+        assert result == {"image": expected.image.ravel().tolist(), "note": str(expected)}
+
+
+@pytest.mark.parametrize(
+    ("size", "image", "shorter"),
+    [
+        ((75, 50), (3, 32, 32), None),
+        ((20, 31), (3, 32, 32), None),
+        ((90, 121), (1, 32, 32), 40),
+        ((32, 32), (3, 32, 32), None),
+    ],
+)
+def test_other_pictures_are_resized_and_cut_as_predict_does(tmp_path, size, image, shorter):
+    pixels = np.random.default_rng(2).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected, _ = read_to_fit(tmp_path / "a.png", image[1:], image[0], shorter)
+    request = {**rgba_of(pixels), "image": image, "shorterSide": shorter}
+    assert in_node(MODULE)("cutOut", request) == expected.ravel().tolist()

@@ -4,6 +4,8 @@
  * @typedef {object} Content
  * @property {string} model
  * @property {string} data
+ * @property {string | null} form the set of digits whose images pictures are made like
+ * @property {number | null} shorterSide to which pictures are resized before they are cut
  * @property {string} folder
  * @property {string} version
  * @property {number | null} accuracy on the whole test split

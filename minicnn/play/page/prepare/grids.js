@@ -172,11 +172,11 @@ function meanOfThree({ h, w, data }) {
   for (let j = 0; j < w; j++) {
     /** @param {number} i */
     const at = (i) => data[Math.min(Math.max(i, 0), h - 1) * w + j];
-    let mean = (at(-1) + at(0) + at(1)) / 3;
-    out[j] = mean;
+    let sum = at(-1) + at(0) + at(1);
+    out[j] = sum / 3;
     for (let i = 1; i < h; i++) {
-      mean += (at(i + 1) - at(i - 2)) / 3;
-      out[i * w + j] = mean;
+      sum += at(i + 1) - at(i - 2); // as SciPy sums, to the last bit
+      out[i * w + j] = sum / 3;
     }
   }
   return { h, w, data: out };

@@ -87,7 +87,7 @@ export function rimOf(image) {
 }
 
 /** Return a half rounded to even, as Python rounds. @param {number} v */
-function rounded(v) {
+export function rounded(v) {
   const floor = Math.floor(v);
   return v - floor === 0.5 ? floor + (floor % 2) : Math.round(v);
 }
@@ -212,4 +212,35 @@ function atTheEdgeOrSpecks(mask) {
     return deepest[part.label] < EDGE || (within.length > 0 && largest >= 0.3 * part.extent);
   }).map(({ label }) => label));
   return { wrong: Uint8Array.from(labels, (label) => +wrong.has(label)), count: wrong.size };
+}
+
+/**
+ * Return the median of the picture's edge, and paper of this one grey.
+ * @param {Grid} image
+ */
+export function paperOfTheEdge({ h, w, data }) {
+  const ring = [];
+  for (let i = 0; i < h; i++) {
+    for (let j = 0; j < w; j++) {
+      if (i === 0 || j === 0 || i === h - 1 || j === w - 1) ring.push(data[i * w + j]);
+    }
+  }
+  const grey = median(Float64Array.from(ring));
+  return { grey, sheet: { h, w, data: new Float64Array(h * w).fill(grey) } };
+}
+
+/**
+ * Return what differs from paper of one grey, of which no part is smaller than 0.1.
+ * @param {Grid} d
+ * @returns {Ink | null}
+ */
+export function clothOf(d) {
+  const { h, w } = d;
+  const { labels, parts } = components({ h, w, data: Uint8Array.from(d.data, (v) => +(Math.abs(v) > LEAST)) });
+  const large = parts.filter((part) => part.extent >= 0.1 * Math.max(h, w));
+  if (!large.length) return null;
+  const kept = new Set(large.map(({ label }) => label));
+  const mask = { h, w, data: Uint8Array.from(labels, (label) => +kept.has(label)) };
+  const full = Math.max(fullInk(d), LEAST);
+  return { density: d, mask, full, lines: 0, others: parts.length - large.length };
 }

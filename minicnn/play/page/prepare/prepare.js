@@ -1,7 +1,8 @@
 /** Pictures of any size made into what the network takes, as `minicnn predict` makes them. */
 
-import { NoDigit, prepareDigit, shares } from "./digit.js";
-import { greyOf } from "./paper.js";
+import { NoDigit, prepareDigit } from "./digit.js";
+import { greyOf, rounded } from "./paper.js";
+import { resizePicture } from "./pillow.js";
 
 /** @typedef {import("../content.js").Content} Content */
 /** @typedef {Uint8ClampedArray | Uint8Array} Pixels */
@@ -11,40 +12,33 @@ const LARGEST = 40e6; // pixels of a picture, at most
 /**
  * Return the image (h, w, c) for the network, and what was done to the picture.
  *
- * Networks of grey images of 28x28 take digits on paper; others take the middle of the picture.
- * Throws NoDigit where there is no digit, or more than one.
+ * Networks of digits take digits on paper; others take the middle of the picture, resized. Throws
+ * NoDigit where there is no digit, or more than one.
  * @param {Pixels} rgba pixels (h, w, rgba) @param {number} h @param {number} w
  * @param {Content} content
  */
-export function prepare(rgba, h, w, { image: [c, oh, ow] }) {
-  if (c === 1 && oh === 28 && ow === 28) {
-    const done = prepareDigit(greyOf(rgba, h, w));
-    return { image: done.image, note: `Prepared as MNIST's digits were: ${done.note}.` };
+export function prepare(rgba, h, w, { form, shorterSide, image: [c, oh, ow] }) {
+  if (form) {
+    const done = prepareDigit(greyOf(rgba, h, w), form);
+    return { image: done.image, note: `Prepared as the images of ${form}: ${done.note}.` };
   }
-  const grey = c === 1 ? greyOf(rgba, h, w).data : null;
-  const scale = Math.min(h / oh, w / ow);
-  const [high, wide] = [Math.round(oh * scale), Math.round(ow * scale)];
-  const [top, left] = [Math.floor((h - high) / 2), Math.floor((w - wide) / 2)];
-  const [down, across] = [shares(high, oh), shares(wide, ow)];
+  const same = h === oh && w === ow;
+  const factor = shorterSide ? shorterSide / Math.min(h, w) : Math.max(oh / h, ow / w);
+  const [high, wide] = [h, w].map((n) => (same ? n : Math.max(rounded(n * factor), 1)));
+  const picture = resizePicture({ h, w, c: 4, data: rgba }, high, wide, "bilinear");
+  const [top, left] = [rounded((high - oh) / 2), rounded((wide - ow) / 2)];
+  const grey = c === 1 ? greyOf(picture.data, high, wide).data : null;
   const image = new Uint8Array(c * oh * ow);
-  for (let k = 0; k < c; k++) {
-    for (let i = 0; i < oh; i++) {
-      for (let j = 0; j < ow; j++) {
-        let total = 0;
-        for (let p = 0; p < high; p++) {
-          if (!down[i * high + p]) continue;
-          for (let q = 0; q < wide; q++) {
-            const share = across[j * wide + q];
-            if (!share) continue;
-            const at = (top + p) * w + left + q;
-            total += down[i * high + p] * share * (grey ? grey[at] : rgba[4 * at + k]);
-          }
-        }
-        image[(i * ow + j) * c + k] = Math.round(total);
+  for (let i = 0; i < oh; i++) {
+    for (let j = 0; j < ow; j++) {
+      const at = (top + i) * wide + left + j;
+      for (let k = 0; k < c; k++) {
+        image[(i * ow + j) * c + k] = grey ? grey[at] : picture.data[4 * at + k];
       }
     }
   }
-  return { image, note: `The middle of the picture, ${oh}×${ow} pixels.` };
+  const note = same ? "Left as it is." : `${h}×${w} resized, its middle cut to ${oh}×${ow}.`;
+  return { image, note };
 }
 
 /**
