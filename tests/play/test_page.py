@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from minicnn import data, models, nn, play
+from minicnn import data, models, nn, play, predict
 from minicnn.cli import main
 from minicnn.train import load_model
 from tests.arrays import trains
@@ -79,9 +79,10 @@ def test_a_drawing_is_answered_as_predict_answers_it(page, run_folder, tmp_path)
     page.click("#clear")
     stroke(page, DIGIT_3)
     model, config = load_model(run_folder)
-    image = data.prepare_digit(paper(page)).image
+    Image.fromarray(paper(page)).save(tmp_path / "drawing.png")
+    image = predict.see(tmp_path / "drawing.png", config).image
     shown = page.evaluate("Array.from(minicnn.state.x)")
-    expected = data.normalize(image[None, ..., None], config.normalization)
+    expected = data.normalize(image[None], config.normalization)
     np.testing.assert_allclose(shown, expected.ravel(), atol=1e-6)
     logits = page.evaluate("Array.from(minicnn.state.ys.at(-1))")
     np.testing.assert_allclose(logits, model(expected)[0], rtol=1e-5, atol=1e-4)
@@ -206,7 +207,7 @@ def test_a_dropped_file(page, tmp_path):
     page.page.wait_for_selector("#message", state="hidden")
     page.settle()
     assert page.text("#source") == "one.png"
-    expected = data.prepare_digit(np.asarray(sheet)).image
+    expected = data.prepare_digit(np.asarray(sheet), "digits").image
     mean, std = page.evaluate("[minicnn.content.mean[0], minicnn.content.std[0]]")
     shown = np.array(page.evaluate("Array.from(minicnn.state.x)")) * std + mean
     np.testing.assert_allclose(np.round(shown * 255), expected.ravel())

@@ -3,7 +3,7 @@
  * minicnn/data/prepare.py makes it.
  */
 
-import { components, cut, grown } from "./grids.js";
+import { components, cut, grown, where } from "./grids.js";
 import { boxOf, FORMS, laidOut } from "./frame.js";
 import {
   clothOf, densityOf, findInk, isDark, paperOfTheEdge, rimOf, shrink, withoutInk,
@@ -89,7 +89,7 @@ function digitOf(mask) {
     throw new NoDigit(`${digits} digits are to be seen, not one. Cut the picture to one digit.`);
   }
   const kept = new Set(own.map(({ label }) => label));
-  const data = Uint8Array.from(labels, (label) => +kept.has(label));
+  const data = where(labels, (label) => kept.has(label));
   return { digit: { ...mask, data }, others };
 }
 

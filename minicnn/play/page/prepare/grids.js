@@ -61,6 +61,16 @@ export function quantile(values, part) {
 }
 
 /**
+ * Return which of the values meet a condition.
+ * @param {ArrayLike<number>} values @param {(value: number) => boolean} condition
+ */
+export function where(values, condition) {
+  const out = new Uint8Array(values.length);
+  for (let i = 0; i < values.length; i++) out[i] = condition(values[i]) ? 1 : 0;
+  return out;
+}
+
+/**
  * Return a part of a grid.
  * @param {Grid} grid @param {number} top @param {number} bottom @param {number} left
  * @param {number} right one past the end, as bottom
@@ -97,16 +107,24 @@ export function medianOfNine({ h, w, data }) {
   for (let i = 0; i < h; i++) {
     const [up, down] = [Math.max(i - 1, 0) * w, Math.min(i + 1, h - 1) * w];
     for (let j = 0; j < w; j++) {
-      const [left, right] = [j > 0 ? j - 1 : 0, j < w - 1 ? j + 1 : w - 1];
+      const left = j > 0 ? j - 1 : 0;
+      const right = j < w - 1 ? j + 1 : w - 1;
       const own = data[i * w + j];
-      let same = true; // most of paper is
-      [up, i * w, down].forEach((row, k) => {
-        nine[3 * k] = data[row + left];
-        nine[3 * k + 1] = data[row + j];
-        nine[3 * k + 2] = data[row + right];
-      });
-      for (let m = 0; m < 9; m++) if (nine[m] !== own) same = false;
-      out[i * w + j] = same ? own : select(nine, 4);
+      const row = i * w;
+      // Most of paper is of one grey.
+      if (data[row + left] === own && data[row + right] === own && data[up + j] === own
+        && data[down + j] === own && data[up + left] === own && data[up + right] === own
+        && data[down + left] === own && data[down + right] === own) {
+        out[row + j] = own;
+        continue;
+      }
+      let k = 0;
+      for (const start of [up, row, down]) {
+        nine[k++] = data[start + left];
+        nine[k++] = data[start + j];
+        nine[k++] = data[start + right];
+      }
+      out[row + j] = select(nine, 4);
     }
   }
   return { h, w, data: out };
@@ -221,10 +239,13 @@ export function components({ h, w, data }) {
     const stack = [start];
     labels[start] = label;
     for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
-      const [i, j] = [Math.floor(at / w), at % w];
+      const i = Math.floor(at / w);
+      const j = at % w;
       part.pixels++;
-      [part.top, part.bottom] = [Math.min(part.top, i), Math.max(part.bottom, i + 1)];
-      [part.left, part.right] = [Math.min(part.left, j), Math.max(part.right, j + 1)];
+      part.top = Math.min(part.top, i);
+      part.bottom = Math.max(part.bottom, i + 1);
+      part.left = Math.min(part.left, j);
+      part.right = Math.max(part.right, j + 1);
       for (let p = Math.max(i - 1, 0); p <= Math.min(i + 1, h - 1); p++) {
         for (let q = Math.max(j - 1, 0); q <= Math.min(j + 1, w - 1); q++) {
           if (!data[p * w + q] || labels[p * w + q]) continue;

@@ -6,7 +6,7 @@
 
 import {
   components, cut, extreme, grown, meanOfNine, median, medianOfNine, padEdges, quantile, select,
-  turned,
+  turned, where,
 } from "./grids.js";
 import { ruledLines } from "./lines.js";
 
@@ -170,7 +170,7 @@ export function findInk(density) {
   for (;;) {
     const full = fullInk(d);
     if (!(full >= least)) return null;
-    const mask = { h, w, data: Uint8Array.from(d.data, (v) => +(v > HALF * full)) };
+    const mask = { h, w, data: where(d.data, (v) => v > HALF * full) };
     const across = ruledLines(mask);
     const down = ruledLines(turned(mask));
     const back = turned({ h: w, w: h, data: down.found }).data;
@@ -201,17 +201,19 @@ function atTheEdgeOrSpecks(mask) {
   const within = parts.filter((p) => free(p) > 0).map((p) => p.extent);
   const largest = within.reduce((a, b) => Math.max(a, b), 0);
   const deepest = new Float64Array(parts.length + 1);
-  labels.forEach((label, at) => {
-    const [i, j] = [Math.floor(at / w), at % w];
+  for (let at = 0; at < h * w; at++) {
+    if (!labels[at]) continue;
+    const i = Math.floor(at / w);
+    const j = at % w;
     const inwards = Math.min(Math.min(i, h - 1 - i) / h, Math.min(j, w - 1 - j) / w);
-    deepest[label] = Math.max(deepest[label], inwards);
-  });
+    if (inwards > deepest[labels[at]]) deepest[labels[at]] = inwards;
+  }
   const wrong = new Set(parts.filter((part) => {
     if (part.extent < 0.02 * Math.max(h, w)) return true;
     if (free(part) > 0) return false;
     return deepest[part.label] < EDGE || (within.length > 0 && largest >= 0.3 * part.extent);
   }).map(({ label }) => label));
-  return { wrong: Uint8Array.from(labels, (label) => +wrong.has(label)), count: wrong.size };
+  return { wrong: where(labels, (label) => wrong.has(label)), count: wrong.size };
 }
 
 /**
@@ -236,11 +238,12 @@ export function paperOfTheEdge({ h, w, data }) {
  */
 export function clothOf(d) {
   const { h, w } = d;
-  const { labels, parts } = components({ h, w, data: Uint8Array.from(d.data, (v) => +(Math.abs(v) > LEAST)) });
+  const dense = where(d.data, (v) => Math.abs(v) > LEAST);
+  const { labels, parts } = components({ h, w, data: dense });
   const large = parts.filter((part) => part.extent >= 0.1 * Math.max(h, w));
   if (!large.length) return null;
   const kept = new Set(large.map(({ label }) => label));
-  const mask = { h, w, data: Uint8Array.from(labels, (label) => +kept.has(label)) };
+  const mask = { h, w, data: where(labels, (label) => kept.has(label)) };
   const full = Math.max(fullInk(d), LEAST);
   return { density: d, mask, full, lines: 0, others: parts.length - large.length };
 }

@@ -8,9 +8,9 @@ import { byId, context } from "./dom.js";
 
 /** @typedef {[number, number][]} Stroke */
 
-export const SIDE = 280; // pixels of the paper
-const PEN = 20; // thickness of a stroke
-const STEP = 10; // pixels that the pen moves by a key
+export const SIDE = 140; // pixels of the paper: enough for 28x28, and few enough for every frame
+const PEN = 10; // thickness of a stroke
+const STEP = 5; // pixels that the pen moves by a key
 
 export class Pad {
   /**
