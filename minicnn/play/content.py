@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import data
-from minicnn.checkpoint import CheckpointError
+from minicnn import data, schemas
 from minicnn.data.prepare import FORMS
 from minicnn.fused import fuse
 from minicnn.models import own
@@ -150,17 +149,10 @@ def accuracy(folder: Path) -> float | None:
     None for a run that another library trained, which has weights alone. Raises PlayError for a
     run that is not finished, CheckpointError for a damaged file.
     """
-    path = folder / "result.json"
-    if not path.exists():
+    if not (folder / "result.json").exists():
         if not (folder / "last.safetensors").exists():
             return None
         raise PlayError(
             f"{folder}: this run is not finished. Go on with it by: minicnn train --resume {folder}"
         )
-    try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["test_accuracy"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: is not the result that a run wrote ({error!r}). Write it anew by: minicnn "
-            f"train --resume {folder}"
-        ) from error
+    return schemas.read_result(folder).test_accuracy
