@@ -1,4 +1,4 @@
-"""The command ``minicnn``: train, evaluate, predict, summary, export, gradcheck, doctor.
+"""The command ``minicnn``: train, evaluate, predict, play, summary, export, gradcheck, doctor.
 
 What can be foreseen to go wrong ends with one line on stderr and exit code 2; Ctrl-C with 130.
 """
@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from minicnn.commands import doctor, evaluate, export, gradcheck, predict, summary, train
+from minicnn.commands import doctor, evaluate, export, gradcheck, play, predict, summary, train
 from minicnn.commands.options import add_threads
 from minicnn.interruption import hear_interrupts
 from minicnn.version import __version__
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"minicnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, evaluate, predict, summary, export, gradcheck, doctor):
+    for command in (train, evaluate, predict, play, summary, export, gradcheck, doctor):
         command.add(commands)
     for one in commands.choices.values():
         add_threads(one)

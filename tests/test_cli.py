@@ -20,7 +20,7 @@ from minicnn import data, recipes
 from minicnn.cli import main
 from tests.arrays import trains
 
-COMMANDS = ("train", "evaluate", "predict", "summary", "export", "gradcheck", "doctor")
+COMMANDS = ("train", "evaluate", "predict", "play", "summary", "export", "gradcheck", "doctor")
 
 
 def run(*words: object) -> int:

@@ -36,7 +36,9 @@ import numpy as np
 
 from minicnn import nn
 from minicnn.insight.watch import refuse_fused
+from minicnn.nn import probe
 from minicnn.nn.module import Module
+from minicnn.nn.probe import window_of
 from minicnn.ops import adaptive_avg_pool2d
 from minicnn.shapes import ShapeError
 from minicnn.windows import Windows, conv_windows, pool_windows
@@ -81,6 +83,16 @@ class Axis(NamedTuple):
         one_hot = np.eye(inner)[None, None]
         regions, _ = adaptive_avg_pool2d.forward(one_hot, (units, None), impl="textbook")
         return Axis((regions[0, 0] > 0) @ self.reach, None)
+
+    def seen(self, reach: np.ndarray) -> Axis:
+        """Return what units see that see these as ``reach`` (units, inner) of bool says."""
+        window = window_of(reach)
+        if len(reach) == 1 and reach.all():
+            return self.all()
+        if window is None:
+            return Axis(reach @ self.reach, None)
+        kernel, stride, dilation, before = window
+        return self.window(kernel, stride, dilation, before, len(reach))
 
     def union(self, other: Axis) -> Axis:
         """Return what is seen by two branches together."""
@@ -204,8 +216,11 @@ class Fields(dict[str, Field]):
 def receptive_field(model: Module, image: tuple[int, int, int]) -> Fields:
     """Return what the units of every module see of an image of shape (c, h, w).
 
-    Raises ShapeError where a layer does not fit what comes before it, TypeError for a module that
-    has no rule, and says how to give it one, ValueError for a network that is fused.
+    A module that has no rule, as those of the reader's own, is run instead, some hundred images
+    long, and so are found the fields of what runs within it.
+
+    Raises ShapeError where a layer does not fit what comes before it, ValueError for a network that
+    is fused.
     """
     refuse_fused("receptive_field", model)
     if len(image) != 3:
@@ -230,10 +245,11 @@ class Through:
         for module in modules:
             shape = module.output_shape(field.shape)
             field = _rule_of(module)(module, field, self)._replace(shape=shape)
-            self._keep(module, field)
+            self.keep(module, field)
         return field
 
-    def _keep(self, module: Module, field: Field) -> None:
+    def keep(self, module: Module, field: Field) -> None:
+        """Write down what the units of a module see."""
         first = name = self._names.get(id(module), type(module).__name__)
         times = 1
         while name in self.fields:
@@ -252,17 +268,27 @@ class Through:
 def rule(module: Module, field: Field, through: Through) -> Field:
     """Return what the units of ``module`` see, where those of its input see ``field``.
 
-    Register one for a module of your own; ``field`` has ``window``, ``all`` and ``union``, and
-    ``through(modules, field)`` leads through modules that it is made of:
+    One that has no rule is run, and what it sees is seen. A rule is faster, and knows what lies
+    past the edge of the image. Register one for a module of your own; ``field`` has ``window``,
+    ``all`` and ``union``, and ``through(modules, field)`` leads through modules that it is made of:
 
         @insight.rule.register
         def _(block: MyBlock, field, through):
             return through([block.conv1, block.conv2], field).union(field)
     """
-    raise TypeError(
-        f"receptive_field: it is not known what {type(module).__name__} sees, which has a forward "
-        "of its own. Register a rule: insight.rule.register, whose docstring shows how."
-    )
+    *inside, whole = probe.calls(module, field.shape)
+    for call in inside:
+        through.keep(call.module, _as_seen(call, field)._replace(shape=call.output))
+    if probe.view(whole) is None and probe.keeps_places(module, field.shape):
+        return field
+    return _as_seen(whole, field)
+
+
+def _as_seen(call: probe.Call, field: Field) -> Field:
+    """Return what the units of a module see that was run on units that see ``field``."""
+    if call.rows is None or call.columns is None:
+        return field.all()
+    return field._replace(rows=field.rows.seen(call.rows), columns=field.columns.seen(call.columns))
 
 
 def _rule_of(module: Module):

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from minicnn.nn.module import Module
+from minicnn.nn.module import Elementwise
 from minicnn.shapes import ShapeError, axis_index, whole
 
 
-class Flatten(Module):
+class Flatten(Elementwise):
     """Join the axes from ``start_dim`` to ``end_dim``, both included, in the order of the indices.
 
     (n, c, h, w) becomes (n, c * h * w) by default. Axis 0 is the batch; negative numbers count from

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minicnn.nn.module import Module, Window, needs_image
+from minicnn.nn.module import NoProducts, Window, needs_image
 from minicnn.ops import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from minicnn.shapes import pair
 from minicnn.windows import pool_stride, pool_windows
 
 
-class MaxPool2d(Module):
+class MaxPool2d(NoProducts):
     """The greatest pixel of each window."""
 
     def __init__(
@@ -57,7 +57,7 @@ class MaxPool2d(Module):
         )
 
 
-class AvgPool2d(Module):
+class AvgPool2d(NoProducts):
     """The mean of each window."""
 
     def __init__(
@@ -105,7 +105,7 @@ class AvgPool2d(Module):
         )
 
 
-class AdaptiveAvgPool2d(Module):
+class AdaptiveAvgPool2d(NoProducts):
     """Means over a grid of regions of the size asked for; None keeps a side."""
 
     def __init__(self, output_size: int | Sequence[int | None] | None) -> None:

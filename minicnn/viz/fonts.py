@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 OWN = "DejaVu Sans"
@@ -53,8 +54,17 @@ def _say(names: tuple[str, ...]) -> None:
 
 @cache
 def _families() -> tuple[str, ...]:
-    """Return the families of the installed fonts, the good ones first."""
-    from matplotlib.font_manager import fontManager
+    """Return the families of the installed fonts, the good ones first.
+
+    matplotlib keeps a list of fonts from its first use; those installed since are added to it.
+    """
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    known = {entry.fname for entry in fontManager.ttflist}
+    for path in findSystemFonts():
+        if path not in known:
+            with suppress(OSError, RuntimeError, ValueError):  # in a form that is not read
+                fontManager.addfont(path)
 
     def rank(family: str) -> tuple[int, str]:
         place = next((i for i, good in enumerate(GOOD) if family.startswith(good)), len(GOOD))

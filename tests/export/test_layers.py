@@ -63,6 +63,7 @@ LAYERS = {
     "flatten": (nn.Flatten(), (2, 3, 4)),
     "flatten, sides": (nn.Flatten(2), (2, 3, 4)),
     "flatten, channels and rows": (nn.Flatten(1, -2), (2, 3, 4)),
+    "flatten, some axes": (nn.Flatten(2, 3), (2, 3, 4)),
     "nothing": (nn.Sequential(), (2, 3, 4)),
     "shortcut": (nn.ZeroPadShortcut(2, 5, stride=2), (2, 7, 6)),
     "shortcut, stride 1": (nn.ZeroPadShortcut(2, 5), (2, 3, 4)),
