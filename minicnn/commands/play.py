@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help, add_data_dir, add_own, some
+from minicnn.commands.options import Help, add_data_dir, add_own, path_option, some
 
 
 def add(commands: Any) -> None:
@@ -17,9 +16,14 @@ def add(commands: Any) -> None:
         description="Write one HTML file with a run's network, its weights, sixty test images and "
         "an engine in JavaScript, and open it in the browser. The file needs no network.",
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder that a training left")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE.html", help="where the page goes (else RUN/play.html)"
+        "folder", type=path_option, metavar="RUN", help="folder that a training left"
+    )
+    parser.add_argument(
+        "--out",
+        type=path_option,
+        metavar="FILE.html",
+        help="where the page goes (else RUN/play.html)",
     )
     parser.add_argument("--no-browser", action="store_true", help="write the file, do not open it")
     add_data_dir(parser)

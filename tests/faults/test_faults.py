@@ -24,7 +24,7 @@ def times(number: int) -> Callable[[], bool]:
 @pytest.mark.parametrize(
     ("part", "number", "more"),
     [
-        (campaign.damaged_files, 200, {}),
+        (campaign.damaged_files, 100, {}),
         (campaign.failing_writes, 6, {"every": 5}),
         (campaign.kills, 1, {"each": 5}),
         (campaign.resumes_at_once, 1, {}),
