@@ -29,7 +29,7 @@ Number = Annotated[int, Meta(ge=1, le=2**53)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Positive = Annotated[float, Meta(gt=0, le=1e300)]
-Duration = Annotated[float, Meta(ge=0, le=1e300)]
+NotNegative = Annotated[float, Meta(ge=0, le=1e300)]
 Side = Annotated[int, Meta(ge=1, le=10_000)]
 
 
@@ -78,8 +78,8 @@ class Row(Struct, forbid_unknown_fields=True):
     validation_accuracy: Share
     validation_top5: Share
     learning_rate: Finite
-    images_per_second: Duration
-    seconds: Duration
+    images_per_second: NotNegative
+    seconds: NotNegative
 
 
 class Standing(Struct):
@@ -90,7 +90,7 @@ class Standing(Struct):
     loss_sum: float
     correct: Count
     seen: Count
-    seconds: Duration
+    seconds: NotNegative
     history: list[Row]
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class Standing(Struct):
 class OwnStanding(Standing, kw_only=True):
     """The same of a run of minicnn."""
 
-    first_loss: float | None = None  # of the first batch of all
+    first_loss: NotNegative | None = None  # of the first batch of all; a loss is at least 0
 
     generators: dict[str, dict[str, Any]]  # the state of each layer's random numbers
 
