@@ -207,6 +207,7 @@ def as_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_it_is_a_module_to_run() -> None:
     done = as_module("--help")
     assert done.returncode == 0
@@ -222,6 +223,7 @@ def unfinished(folder: Path, recipe: Plan) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_of_a_run_whose_weights_cannot_be_read_one_line_is_said(tmp_path: Path) -> None:
     """As a module too, where the errors of two modules of one content would be two classes."""
     run = unfinished(tmp_path / "run", presets.recipe_for("lenet5", "digits"))
