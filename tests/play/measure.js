@@ -1,5 +1,6 @@
 /** What the tests compare with minicnn. */
 
+import { bytesOf } from "../../minicnn/play/page/content.js";
 import { Network } from "../../minicnn/play/page/engine/network.js";
 import { crossEntropy } from "../../minicnn/play/page/engine/softmax.js";
 import { gradCam, oneHot, resize, saliency } from "../../minicnn/play/page/explain/attribution.js";
@@ -9,7 +10,6 @@ import { explainForward } from "../../minicnn/play/page/explain/forward.js";
 import { NoDigit, prepareDigit } from "../../minicnn/play/page/prepare/digit.js";
 import { greyOf } from "../../minicnn/play/page/prepare/paper.js";
 import { prepare } from "../../minicnn/play/page/prepare/prepare.js";
-import { bytesOf } from "../../minicnn/play/page/content.js";
 
 /**
  * Return outputs, gradients and the weights after one step, as plain lists.
