@@ -1,4 +1,4 @@
-"""The command ``minicnn``: train, evaluate, predict, summary, export, gradcheck, doctor.
+"""The command ``minicnn``: train, evaluate, predict, play, summary, export, gradcheck, doctor.
 
 What can be foreseen to go wrong ends with one line on stderr and exit code 2; Ctrl-C with 130.
 """
@@ -6,6 +6,7 @@ What can be foreseen to go wrong ends with one line on stderr and exit code 2; C
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from minicnn.commands import doctor, evaluate, export, gradcheck, predict, summary, train
+from minicnn.commands import doctor, evaluate, export, gradcheck, play, predict, summary, train
 from minicnn.commands.options import add_threads
 from minicnn.interruption import hear_interrupts
 from minicnn.version import __version__
@@ -51,6 +52,9 @@ def open_streams() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # letters that the terminal lacks end no run
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -100,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"minicnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, evaluate, predict, summary, export, gradcheck, doctor):
+    for command in (train, evaluate, predict, play, summary, export, gradcheck, doctor):
         command.add(commands)
     for one in commands.choices.values():
         add_threads(one)

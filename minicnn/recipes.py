@@ -156,9 +156,13 @@ class Recipe(Plan):
     drop_last: bool = False
     impl: Impl = "fast"
     fuse: bool = True  # whether neighbours run as one operation, see minicnn.fused
+    size: int | None = None  # pixels along both sides that images of a folder are cut to
+    zip_encoding: str | None = None  # of names in a zip that does not tell
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.size is not None:
+            integer("recipe", "size", self.size, 1)
         check_choice("recipe", "impl", self.impl, IMPLS)
 
     def build_optimizer(self, model: Module) -> optim.Optimizer:

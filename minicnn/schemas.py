@@ -29,7 +29,7 @@ Number = Annotated[int, Meta(ge=1, le=2**53)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Positive = Annotated[float, Meta(gt=0, le=1e300)]
-Duration = Annotated[float, Meta(ge=0, le=1e300)]
+NotNegative = Annotated[float, Meta(ge=0, le=1e300)]
 Side = Annotated[int, Meta(ge=1, le=10_000)]
 
 
@@ -78,8 +78,8 @@ class Row(Struct, forbid_unknown_fields=True):
     validation_accuracy: Share
     validation_top5: Share
     learning_rate: Finite
-    images_per_second: Duration
-    seconds: Duration
+    images_per_second: NotNegative
+    seconds: NotNegative
 
 
 class Standing(Struct):
@@ -90,7 +90,7 @@ class Standing(Struct):
     loss_sum: float
     correct: Count
     seen: Count
-    seconds: Duration
+    seconds: NotNegative
     history: list[Row]
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class Standing(Struct):
 class OwnStanding(Standing, kw_only=True):
     """The same of a run of minicnn."""
 
-    first_loss: float | None = None  # of the first batch of all
+    first_loss: NotNegative | None = None  # of the first batch of all; a loss is at least 0
 
     generators: dict[str, dict[str, Any]]  # the state of each layer's random numbers
 
@@ -136,14 +136,14 @@ def check(path: Path, content: Any, kind: type[T], remedy: str = PUT_BACK) -> T:
     """Return ``content`` as ``kind``. Raises CheckpointError that names file, key and remedy."""
     try:
         return msgspec.convert(content, kind)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # a ValidationError, or a text that has no UTF-8
         what = _NAMES.get(kind, "the note")
         raise CheckpointError(
             f"{path}: is not {what} that a run wrote: {said(error)}. {remedy}"
         ) from error
 
 
-def said(error: msgspec.ValidationError, inside: str = "") -> str:
+def said(error: Exception, inside: str = "") -> str:
     """Return an error of msgspec as ``key: what is wrong``; ``inside`` is where the content lies.
 
     From ``Expected `int`, got `str` - at `$.recipe.epochs` `` it makes

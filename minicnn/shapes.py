@@ -88,23 +88,32 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
-def integer(op: str, name: str, value: object, least: int) -> int:
-    """Return ``value`` as an int; raise unless it is one and at least ``least``."""
+def whole(op: str, name: str, value: object) -> int:
+    """Return ``value`` as an int; raise unless it is one, of Python's or of NumPy's."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{op}: {name} must be an integer, got {value!r}.")
-    if value < least:
-        raise ShapeError(f"{op}: {name} must be at least {least}, got {value}.")
     return int(value)
 
 
+def integer(op: str, name: str, value: object, least: int) -> int:
+    """Return ``value`` as an int; raise unless it is one and at least ``least``."""
+    number = whole(op, name, value)
+    if number < least:
+        raise ShapeError(f"{op}: {name} must be at least {least}, got {number}.")
+    return number
+
+
 def pair(op: str, name: str, value: int | Sequence[int], least: int) -> tuple[int, int]:
-    """Return (height, width) from one integer for both or from two; each at least ``least``."""
+    """Return (height, width) from one integer for both or from two; each at least ``least``.
+
+    A tuple or list of one integer is that integer, as in torch.
+    """
     if isinstance(value, (tuple, list)):
-        if len(value) != 2:
+        if len(value) not in (1, 2):
             raise ShapeError(
                 f"{op}: {name} must be an integer or two (height, width), got {value!r}."
             )
-        return integer(op, name, value[0], least), integer(op, name, value[1], least)
+        return integer(op, name, value[0], least), integer(op, name, value[-1], least)
     both = integer(op, name, value, least)
     return both, both
 

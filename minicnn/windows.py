@@ -92,14 +92,14 @@ def pool_windows(
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
 ) -> Windows:
-    """Return the windows of a pool. The stride is the kernel's size unless given.
+    """Return the windows of a pool, whose stride is as ``pool_stride`` says.
 
     With ``ceil_mode`` a last window that reaches past the end counts too, if it begins inside the
     image or the padding before it; it may be the only one. ``bottom`` and ``right`` stay the
     padding that was asked for.
     """
     kernel = pair(op, "kernel_size", kernel_size, 1)
-    step = kernel if stride is None else pair(op, "stride", stride, 1)
+    step = pool_stride(op, stride, kernel)
     spread = pair(op, "dilation", dilation, 1)
     ph, pw = pair(op, "padding", padding, 0)
     for axis, k, p in zip(("height", "width"), kernel, (ph, pw), strict=True):
@@ -114,6 +114,15 @@ def pool_windows(
         _count(op, "width", image[1], kernel[1], step[1], pads[1], spread[1], ceil=ceil_mode),
     )
     return _windows(image, kernel, step, spread, pads, out)
+
+
+def pool_stride(
+    op: str, stride: int | Sequence[int] | None, kernel: tuple[int, int]
+) -> tuple[int, int]:
+    """Return the stride of a pool: the kernel's size for None and, as in torch, for ``()``."""
+    if stride is None or (isinstance(stride, (tuple, list)) and not stride):
+        return kernel
+    return pair(op, "stride", stride, 1)
 
 
 def padded(x: np.ndarray, g: Windows, fill: float = 0.0) -> np.ndarray:

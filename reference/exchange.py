@@ -33,11 +33,15 @@ from safetensors.torch import save as to_bytes
 from minicnn import checkpoint, files
 from minicnn.checkpoint import CheckpointError
 from minicnn.commands.options import path_option
+from minicnn.data.pickled import deepest_tuple
 
 PYTORCH, SAFETENSORS = (".pth", ".pt"), (".safetensors",)
 
 # Torchvision's DenseNet was once called so in its files; torchvision itself renames it on loading.
 _OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
+
+
+_DEEPEST = 8  # tuples within tuples; torch.save writes 2
 
 
 class ExchangeError(Exception):
@@ -91,16 +95,29 @@ def _of_safetensors(path: Path, content: bytes) -> dict[str, torch.Tensor]:
 
 
 def _check_packed(path: Path, content: bytes) -> None:
-    """Raise ExchangeError where a file of PyTorch, which is a zip, unpacks to much more."""
+    """Raise ExchangeError for a file of PyTorch, a zip, that unpacks to much more, or never ends.
+
+    Tuples within tuples that are used as a key are hashed, which can take longer than a life.
+    """
+    pickles = [content]
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            inside = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
-        return  # of before PyTorch 1.6, or damaged: torch.load tells
-    if inside > 2 * len(content) + 2**20:
+            members = archive.infolist()
+            inside = sum(member.file_size for member in members)
+            if inside > 2 * len(content) + 2**20:
+                raise ExchangeError(
+                    f"{path}: claims {files.amount(inside)} in {files.amount(len(content))}, "
+                    "which torch.save does not write. Take another copy."
+                )
+            pickles = [archive.read(member) for member in members if member.filename[-4:] == ".pkl"]
+    except ExchangeError:
+        raise
+    except Exception:  # of before PyTorch 1.6, or damaged: torch.load tells
+        pass
+    if max(map(deepest_tuple, pickles), default=0) > _DEEPEST:
         raise ExchangeError(
-            f"{path}: claims to hold {files.amount(inside)} in {files.amount(len(content))}, which "
-            "torch.save does not do. Take another copy."
+            f"{path}: nests tuples more than {_DEEPEST} deep, which torch.save does not do. Take "
+            "another copy."
         )
 
 

@@ -11,6 +11,7 @@ import inspect
 import typing
 from collections.abc import Callable
 
+import numpy as np
 from beartype import BeartypeConf
 from beartype.door import is_bearable
 from jaxtyping import jaxtyped
@@ -36,7 +37,7 @@ def checked(function: Callable) -> Callable:
         bound.apply_defaults()
         with jaxtyped("context"):  # within it, letters keep their sizes
             for name, value in {**bound.arguments, "return": result}.items():
-                if name in hints and not is_bearable(value, hints[name], conf=_NUMBERS):
+                if name in hints and not is_bearable(_plain(value), hints[name], conf=_NUMBERS):
                     raise AnnotationViolated(
                         f"{function.__module__}.{function.__name__}: {name} is {_described(value)}"
                         f" where the annotation says {hints[name]}, with {_sizes(bound)}."
@@ -53,6 +54,15 @@ def enforce() -> None:
         for function in (module.forward, module.backward):
             if not hasattr(function, "__wrapped__"):
                 setattr(module, function.__name__, checked(function))
+
+
+def _plain(value: object) -> object:
+    """Return ``value`` with Python's integers in the place of NumPy's, which are as welcome."""
+    if isinstance(value, np.integer):
+        return int(value)
+    if type(value) in (tuple, list):
+        return type(value)(map(_plain, value))
+    return value
 
 
 def _described(value: object) -> str:

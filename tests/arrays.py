@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from minicnn.backend import IMPLS
+from minicnn.testing.strategies import Call
 
 impls = pytest.mark.parametrize("impl", IMPLS)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -48,6 +49,19 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, what: str, scale: flo
     scale = max(1.0, scale, finite.max(initial=0))
     tolerance = TOLERANCE[actual.dtype.type] * scale
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance, err_msg=what)
+
+
+def sizes_of_terms(call: Call) -> tuple[float, ...]:
+    """Return how large the terms are that y and each gradient are sums of, or ones."""
+    if call.name not in MULTILINEAR:
+        return (1.0,) * (1 + call.differentiable)
+    arrays = [np.abs(a) if a is not None and a.dtype.kind == "f" else a for a in call.arrays]
+    magnitudes = Call(call.name, call.fill, tuple(arrays), call.options, call.differentiable)
+    y, cache = magnitudes.forward("textbook")
+    gradients = magnitudes.backward(np.full_like(y, 3), cache, "textbook")
+    return tuple(
+        0.0 if a is None else np.nan_to_num(np.abs(a)).max(initial=0) for a in (y, *gradients)
+    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from hypothesis import settings
 
 from minicnn.data import mnist
 from tests import annotations
-from tests.pytorch import MISSING, REASON
+from tests.pytorch import MISSING, reason
 
 try:
     from tests import oracle
@@ -71,7 +71,8 @@ class Module(pytest.Module):
             missing = getattr(error.__cause__, "name", None)
             if missing not in MISSING:
                 raise
-            raise pytest.skip.Exception(REASON.format(missing), allow_module_level=True) from error
+            why = reason(self.path.name, missing)
+            raise pytest.skip.Exception(why, allow_module_level=True) from error
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 
 from minicnn.testing.strategies import Call
-from tests.arrays import MULTILINEAR
 
 
 def prepare() -> None:
@@ -77,9 +76,38 @@ def value_and_gradients(
     return to_numpy(y), dy, gradients
 
 
+CHAINS: dict[str, Callable[..., torch.Tensor]] = {}  # what the fused operations are made of
+
+
+def _chain(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    CHAINS[function.__name__.lstrip("_")] = function
+    return function
+
+
+@_chain
+def _linear_relu(x, weight, bias):
+    return F.relu(F.linear(x, weight, bias))
+
+
+@_chain
+def _conv_relu_pool(
+    x, weight, bias, *, stride, padding, pool_size, pool_stride, pool_padding, ceil_mode
+):
+    z = F.relu(F.conv2d(x, weight, bias, stride, padding))
+    return F.max_pool2d(z, pool_size, pool_stride, pool_padding, 1, ceil_mode)
+
+
+@_chain
+def _batch_norm_relu(x, weight, bias, residual, mean, var, **options):
+    z = F.batch_norm(x, mean, var, weight, bias, **options)
+    return F.relu(z if residual is None else z + residual)
+
+
 def function_of(call: Call) -> Callable[..., torch.Tensor]:
     """Return torch's function of tensors that does what ``call`` does with its options."""
     options = {name: value for name, value in call.options.items() if name != "rng"}
+    if call.name in CHAINS:
+        return lambda *tensors: CHAINS[call.name](*tensors, **options)
     if call.name == "batch_norm":  # torch has the running arrays first
         return lambda x, w, b, *running: F.batch_norm(x, *running, w, b, **options)
     function = getattr(torch if call.name in ("sigmoid", "tanh") else F, call.name)
@@ -90,19 +118,4 @@ def answer(call: Call) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray | None,
     """Return torch's ``(y, dy, gradients)`` of the call, for a random dy."""
     return value_and_gradients(
         function_of(call), call.arrays, call.fill.upstream, call.differentiable
-    )
-
-
-def scales(call: Call) -> tuple[float, ...]:
-    """Return how large the terms are that y and each gradient are sums of, or ones."""
-    if call.name not in MULTILINEAR:
-        return (1.0,) * (1 + call.differentiable)
-    y, _, gradients = value_and_gradients(
-        function_of(call),
-        [np.abs(a) if a is not None and a.dtype.kind == "f" else a for a in call.arrays],
-        lambda shape: np.full(shape, 3.0),
-        call.differentiable,
-    )
-    return tuple(
-        0.0 if a is None else np.nan_to_num(np.abs(a)).max(initial=0) for a in (y, *gradients)
     )

@@ -10,8 +10,9 @@ import pytest
 from jaxtyping import Float
 from numba.core.dispatcher import Dispatcher
 
-from minicnn import ShapeError, ops
+from minicnn import ShapeError, ops, pool
 from minicnn.ops import conv2d, relu
+from tests import annotations
 from tests.annotations import AnnotationViolated, checked
 
 FUNCTIONS = [
@@ -70,4 +71,6 @@ def test_every_operation_is_annotated_throughout_and_checked(function) -> None:
 def test_kernels_are_not_wrapped() -> None:
     if not hasattr(relu._forward, "py_func"):
         pytest.skip("nothing is compiled in this run")
-    assert isinstance(relu._forward, Dispatcher)
+    assert isinstance(relu._forward.__wrapped__, Dispatcher)
+    assert relu._forward.__code__.co_filename == pool.__file__  # and by nothing of the tests
+    assert relu.forward.__code__.co_filename == annotations.__file__

@@ -10,6 +10,7 @@ import pytest
 
 from minicnn import checkpoint
 from minicnn.checkpoint import CheckpointError
+from tests.pytorch import torch
 
 
 def test_what_is_saved_is_loaded_bit_for_bit(tmp_path):
@@ -73,10 +74,10 @@ def test_json_that_is_damaged_is_named(tmp_path):
 
 
 def test_numbers_that_numpy_has_not_are_named(tmp_path):
-    torch = pytest.importorskip("torch")
+    numbers = torch.ones(2, dtype=torch.bfloat16)
     from safetensors.torch import save_file
 
-    save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "a.safetensors")
+    save_file({"a": numbers}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"a type that NumPy has not .* Save it in float32\."):
         checkpoint.load(tmp_path / "a.safetensors")
 
@@ -90,3 +91,49 @@ def test_a_note_that_save_did_not_write_is_none(tmp_path):
         tensors, note = checkpoint.load(path)
         assert tensors["w"].tolist() == [1, 1, 1]
         assert note is None
+
+
+def test_every_bit_that_flips_is_noticed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    tensors = {"a": np.arange(3, dtype=np.float32), "b": np.ones(2, np.int64)}
+    checkpoint.save(path, tensors, {"epoch": 3})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        path.write_bytes(content)
+        try:
+            loaded, note = checkpoint.load(path)
+        except CheckpointError:
+            continue
+        assert note == {"epoch": 3}  # such as one in the name of the checksum
+        assert all((loaded[name] == tensors[name]).all() for name in tensors)
+
+
+def test_numbers_that_are_not_finite_are_refused_where_asked(tmp_path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, {"w": np.array([1, np.inf], np.float32)})
+    assert checkpoint.load(path)[0]["w"][0] == 1
+    with pytest.raises(CheckpointError, match="w holds numbers that are not finite"):
+        checkpoint.load(path, finite=True)
+
+
+def test_json_that_was_damaged_or_edited_is_noticed(tmp_path):
+    path = tmp_path / "config.json"
+    checkpoint.write_json(path, {"lr": 0.25, "name": "x"})
+    assert checkpoint.read_json(path) == {"lr": 0.25, "name": "x"}
+    text = path.read_text()
+    path.write_text(text.replace("0.25", "0.35"))
+    with pytest.raises(CheckpointError, match=r"config\.json: sha256: .* after an edit remove the"):
+        checkpoint.read_json(path)
+    path.write_text('{"lr": 0.35}')  # of before there were checksums
+    assert checkpoint.read_json(path) == {"lr": 0.35}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, '"\udcff"', ""])
+def test_json_of_any_damage_is_one_line(tmp_path, text):
+    path = tmp_path / "config.json"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read as JSON") as caught:
+        checkpoint.read_json(path)
+    assert len(str(caught.value)) < 500

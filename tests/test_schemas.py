@@ -39,6 +39,8 @@ def test_a_note_that_is_whole_is_taken() -> None:
         ({"history": [ROW | {"trainx": 1}]}, "contains unknown field trainx"),
         ({"history": [{"epoch": 1}]}, r"history\[0\].train_loss: is missing"),
         ({"generators": []}, "generators: expected object, got array"),
+        ({"first_loss": math.nan}, "first_loss: expected"),
+        ({"\ud800": 1}, "surrogates not allowed"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_key(change, said) -> None:

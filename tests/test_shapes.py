@@ -125,13 +125,22 @@ def test_integer_says_the_least() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(3, (3, 3)), ((1, 2), (1, 2)), ([2, 1], (2, 1)), (np.int32(4), (4, 4))]
+    ("value", "expected"),
+    [
+        (3, (3, 3)),
+        ((1, 2), (1, 2)),
+        ([2, 1], (2, 1)),
+        (np.int32(4), (4, 4)),
+        ((5,), (5, 5)),
+        ([5], (5, 5)),
+        ([np.int64(5)], (5, 5)),
+    ],
 )
 def test_pair_is_height_then_width(value: object, expected: tuple[int, int]) -> None:
     assert pair("op", "stride", value, 1) == expected
 
 
-@pytest.mark.parametrize("value", [(), (1,), (1, 2, 3)])
+@pytest.mark.parametrize("value", [(), [], (1, 2, 3)])
 def test_pair_takes_one_or_two(value: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError) as error:
         pair("op", "stride", value, 1)

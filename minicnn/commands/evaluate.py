@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from minicnn.commands.options import Help, add_data_dir, add_own, path_option, some
+from minicnn.commands.options import (
+    Help,
+    add_data_dir,
+    add_own,
+    add_zip_encoding,
+    path_option,
+    some,
+)
 
 
 def add(commands: Any) -> None:
@@ -21,6 +29,7 @@ def add(commands: Any) -> None:
         "--split", choices=("train", "validation", "test"), default="test", help="which part"
     )
     add_data_dir(parser)
+    add_zip_encoding(parser)
     add_own(parser)
     parser.set_defaults(run=_run)
 
@@ -38,20 +47,25 @@ def _run(args: argparse.Namespace) -> None:
             "are cut so by --data, or compare what both say of the run's own by: python -m "
             "reference.exchange RUN --check"
         )
-    fraction = config.recipe.validation if name == config.recipe.data else None
-    splits = data.load(name, args.data_dir or config.data_dir, validation=fraction)
+    c, h, w = config.image
+    options: dict[str, Any] = {}
+    if name.startswith("imagefolder:"):
+        options = {"channels": c, "size": h if h == w else None}
+    if name == config.recipe.data:
+        options |= {"size": config.recipe.size, "zip_encoding": config.recipe.zip_encoding}
+        options["validation"] = config.recipe.validation
+    if hasattr(args, "zip_encoding"):
+        options["zip_encoding"] = args.zip_encoding
+    splits = data.load(name, args.data_dir or config.data_dir, **options)
+    for note in splits.train.notes:
+        print(note)
     dataset = getattr(splits, args.split)
     if dataset.classes != tuple(config.classes):
         raise train.TrainError(
             f"{name} has the classes {some(dataset.classes)}, the run {args.folder} learned "
             f"{some(config.classes)}. Evaluate it on data of the same classes."
         )
-    h, w, c = dataset.images.shape[1:]
-    if (c, h, w) != config.image:
-        raise train.TrainError(
-            f"{name} has images of (channels, height, width) {(c, h, w)}, the run {args.folder} "
-            f"learned on {config.image}. Resize them first."
-        )
+    _check_image(name, dataset.images.shape[1:], args.folder, config.image)
     network = fuse(model, inference=True)
     scores = evaluation.evaluate(network, dataset, config.normalization)
     print(
@@ -62,6 +76,28 @@ def _run(args: argparse.Namespace) -> None:
     worst = _confusions(dataset.labels, scores.predictions, config.classes)
     if worst:
         print(f"most often confused: {worst}")
+
+
+def _check_image(
+    name: str, image: tuple[int, ...], folder: Path, learned: tuple[int, int, int]
+) -> None:
+    """Raise TrainError where images (h, w, c) are not as those (c, h, w) that a run learned."""
+    from minicnn.train import TrainError
+
+    h, w, c = image
+    if (c, h, w) == learned:
+        return
+    remedy = "Resize them first."
+    if (h, w) == learned[1:]:
+        kinds = {1: "grey", 3: "coloured"}
+        remedy = (
+            f"They are {kinds.get(c, f'of {c} channels')}, those of the run "
+            f"{kinds.get(learned[0], f'of {learned[0]} channels')}: give the same kind by --data."
+        )
+    raise TrainError(
+        f"{name} has images of (channels, height, width) {(c, h, w)}, the run {folder} learned on "
+        f"{learned}. {remedy}"
+    )
 
 
 def _confusions(labels: Any, predictions: Any, classes: Sequence[str]) -> str:

@@ -54,6 +54,16 @@ def add_own(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_zip_encoding(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the code of names in a zip; one not given is not there."""
+    parser.add_argument(
+        "--zip-encoding",
+        metavar="CODE",
+        default=argparse.SUPPRESS,
+        help="of imagefolder: code of the names in a zip that does not tell it (cp949, cp932, ...)",
+    )
+
+
 def add_plan_options(parser: argparse._ActionsContainer) -> None:
     """Add an option for each field of ``minicnn.recipes.Plan``; one not given is not there."""
 

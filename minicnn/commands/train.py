@@ -10,6 +10,7 @@ from minicnn.commands.options import (
     Help,
     add_data_dir,
     add_plan_options,
+    add_zip_encoding,
     model_names,
     path_option,
     whole_model,
@@ -58,6 +59,11 @@ def add(commands: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
     add_plan_options(parser)
+    parser.add_argument(
+        "--size", type=int, metavar="PIXELS", default=argparse.SUPPRESS,
+        help="of imagefolder: images of any size, resized and their middle cut to so many pixels",
+    )  # fmt: skip
+    add_zip_encoding(parser)
     parser.add_argument(
         "--impl", default=argparse.SUPPRESS, help="fast, or textbook to run the formulas"
     )

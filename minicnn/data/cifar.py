@@ -117,13 +117,14 @@ def _contents(place: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
             for member in archive:
                 name = member.name.rpartition("/")[2]
-                if name not in names:
-                    continue
-                if member.size > MOST_FILE:
+                most = MOST_FILE if name in names else MOST_ARCHIVE
+                if member.size > most:  # what is passed over is read as well
                     raise OSError(
                         f"its header claims {amount(member.size)} for {name}, which has "
-                        f"{amount(MOST_FILE)} at most"
+                        f"{amount(most)} at most"
                     )
+                if name not in names:
+                    continue
                 if opened := archive.extractfile(member):
                     yield names[name], opened.read()
         while stream.read(2**20):  # to the end, where the checksum is

@@ -1,6 +1,9 @@
 """MNIST and the two sets made in its form: 28x28 grey images in ten classes, as idx files.
 
-The files lie where torchvision puts them, ``<root>/<folder>/raw``, plain or compressed.
+The files lie where torchvision puts them, ``<root>/<folder>/raw``, or in ``<root>/<folder>``, or
+in the root itself, if its name does not say that they are of another of these sets; plain or
+compressed (.gz), named as published or with a dot (``train-images.idx3-ubyte``). In place of them
+there may be CSV files as Kaggle's: a label and 784 pixels a line.
 
 Source
     LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to document recognition;
@@ -80,30 +83,98 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def load(name: str, root: Path) -> tuple[Dataset, Dataset]:
+def load(name: str, root: Path) -> tuple[Dataset, Dataset | None]:
     """Return the training and the test images; what is not under ``root`` is downloaded.
 
-    Raises DataError for files that are damaged, do not fit together, or cannot be had.
+    The test images are None where there is a CSV file with the training images alone. Raises
+    DataError for files that are damaged, do not fit together, or cannot be had.
     """
     family = FAMILIES[name]
+    there = [_existing(name, root, file) for file in FILES]
+    if not all(there) and (tables := _tables(name, root)):
+        train, test = tables
+        return _of_table(name, train), _of_table(name, test) if test else None
     folder = root / family.folder / "raw"
     paths = [
-        _existing(name, folder, file)
-        or download(name, f"{file}.gz", family.mirrors, sha256, folder)
-        for file, sha256 in zip(FILES, family.sha256, strict=True)
+        path or download(name, f"{file}.gz", family.mirrors, sha256, folder)
+        for path, file, sha256 in zip(there, FILES, family.sha256, strict=True)
     ]
     return _read(name, *paths[:2]), _read(name, *paths[2:])
 
 
 def found(name: str, root: Path) -> Path | None:
     """Return the folder that holds all files of the set, or None."""
-    folder = root / FAMILIES[name].folder / "raw"
-    return folder if all(_existing(name, folder, file) for file in FILES) else None
+    paths = [_existing(name, root, file) for file in FILES]
+    if not all(paths):
+        tables = _tables(name, root)
+        return tables[0].parent if tables else None
+    first = paths[0]
+    return first.parent if first else None
 
 
-def _existing(name: str, folder: Path, file: str) -> Path | None:
-    candidates = (folder / file, folder / f"{file}.gz")
+def _folders(name: str, root: Path) -> list[Path]:
+    """Return where files may lie, in the order in which they are looked for."""
+    folder = FAMILIES[name].folder
+    named = [other for other in ("fashion", "kmnist") if other in root.name.lower()]
+    mine = any(other in name for other in named) if named else name == "mnist"
+    return [root / folder / "raw", root / folder, *([root, root / "raw"] if mine else [])]
+
+
+def _existing(name: str, root: Path, file: str) -> Path | None:
+    dotted = file.replace("-idx", ".idx")
+    candidates = (
+        folder / f"{called}{ending}"
+        for folder in _folders(name, root)
+        for called in (file, dotted)
+        for ending in ("", ".gz")
+    )
     return next((path for path in candidates if is_there(name, path)), None)
+
+
+def _tables(name: str, root: Path) -> tuple[Path, Path | None] | None:
+    """Return the CSV files with the training and the test images; Kaggle's test has no labels."""
+    for folder in _folders(name, root):
+        for train, test in ((f"{name}_train.csv", f"{name}_test.csv"), ("train.csv", None)):
+            if is_there(name, folder / train) and _is_table(folder / train):
+                tested = folder / test if test else None
+                return folder / train, tested if tested and is_there(name, tested) else None
+    return None
+
+
+def _is_table(path: Path) -> bool:
+    """Return whether a CSV file has the columns of images; a train.csv may be of anything."""
+    with path.open("rb") as file:
+        return file.readline(2**16).count(b",") == 28 * 28
+
+
+def _of_table(name: str, path: Path) -> Dataset:
+    """Return the images of a CSV file: label, 784 pixels row by row; a line of names may be first.
+
+    Raises DataError that names what is not so.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            head = file.readline()
+        table = np.loadtxt(
+            path, np.int64, delimiter=",", skiprows=int(not head[:1].isdigit()), ndmin=2,
+            encoding="utf-8-sig",
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{name}: {path} cannot be read as a table of numbers ({error}). Each line must be a "
+            "label and 784 pixels from 0 to 255, with commas between."
+        ) from error
+    if table.shape[1] != 1 + 28 * 28 or not len(table):
+        raise DataError(
+            f"{name}: {path} has {len(table)} lines of {table.shape[1]} numbers where a label and "
+            "784 pixels are expected."
+        )
+    pixels = table[:, 1:]
+    if pixels.min() < 0 or pixels.max() > 255:
+        line = int(np.flatnonzero((pixels < 0).any(axis=1) | (pixels > 255).any(axis=1))[0])
+        raise DataError(f"{name}: {path}: image {line} has a pixel that is not from 0 to 255.")
+    images = pixels.astype(np.uint8).reshape(-1, 28, 28, 1)
+    return Dataset(name, images, np.ascontiguousarray(table[:, 0]), FAMILIES[name].classes)
 
 
 def _read(name: str, images: Path, labels: Path) -> Dataset:

@@ -8,6 +8,7 @@ never hashed, since a program of 90 bytes can nest them so that this takes longe
 
 from __future__ import annotations
 
+import io
 import pickle
 import pickletools
 from typing import Any, NamedTuple
@@ -64,6 +65,42 @@ def _run(content: bytes) -> Any:
             break
         machine.do(opcode.name, argument)
     return machine.stack.pop()
+
+
+def deepest_tuple(content: bytes) -> int:
+    """Return how deep the tuples of a pickle, or of several in a row, lie within each other.
+
+    No more is computed than that; of what is damaged, the part before the damage counts.
+    """
+    deepest, stream = 0, io.BytesIO(content)
+    while True:
+        stack: list[Any] = []  # of each object the depth of its tuples
+        memo: dict[int, int] = {}
+        try:
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
+                    memo[len(memo) if argument is None else int(argument)] = stack[-1]
+                elif opcode.name in ("BINGET", "LONG_BINGET", "GET"):
+                    stack.append(memo[int(argument or 0)])
+                else:
+                    deepest = max(deepest, _replace(stack, opcode))
+        except Exception:  # the end, or a damaged place
+            return deepest
+
+
+def _replace(stack: list[Any], opcode: Any) -> int:
+    """Do to a stack of depths what an opcode does to one of objects; return the new depth."""
+    before, taken = list(opcode.stack_before), []
+    if pickletools.markobject in before:
+        while (item := stack.pop()) is not _MARK:
+            taken.append(item)
+        before = before[: before.index(pickletools.markobject)]
+    taken += [stack.pop() for _ in before]
+    nests = opcode.name.startswith("TUPLE") or opcode.name == "FROZENSET"
+    depth = 1 + max(taken, default=0) if nests else 0
+    marks = (kind is pickletools.markobject for kind in opcode.stack_after)
+    stack.extend(_MARK if mark else depth for mark in marks)
+    return depth
 
 
 # What pushes its own argument, and what pushes one value.

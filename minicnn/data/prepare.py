@@ -44,6 +44,7 @@ from minicnn.shapes import check_choice
 
 SIZE, BOX = 28, 20
 COARSE = 8  # pixels of scikit-learn's digits
+TIE = 1e-9  # halves round up, whatever the last bits of a sum are, on every machine
 LOW, HIGH = 0.2, 0.8  # of full ink: where grey begins and ends
 NEAR = 0.25  # of the digit's extent: how far away a part of it may lie
 LARGE = 0.5  # of the larger one's height: two parts as high as this are two digits
@@ -265,7 +266,7 @@ def _weights(n: int, out: int) -> np.ndarray:
 
 def _whole(density: np.ndarray) -> np.ndarray:
     """Return uint8, the densest pixel 255: full ink, where it is fainter, as of a thin pen."""
-    return np.floor(density * (255 / density.max()) + 0.5).astype(np.uint8)
+    return np.floor(density * (255 / density.max()) + 0.5 + TIE).astype(np.uint8)
 
 
 def centre(density: np.ndarray) -> np.ndarray:
@@ -292,6 +293,6 @@ def framed(image: np.ndarray, side: int) -> np.ndarray:
 
 def coarse(density: np.ndarray) -> np.ndarray:
     """Return (28, 28) uint8 of up to 32x32: black and white, counted in blocks, enlarged."""
-    ink = framed(density >= 0.5, 4 * COARSE)
+    ink = framed(density >= 0.5 - TIE, 4 * COARSE)
     counts = ink.reshape(COARSE, 4, COARSE, 4).sum(axis=(1, 3))
     return enlarged(np.floor(counts * (255 / 16) + 0.5).astype(np.uint8))

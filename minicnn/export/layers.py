@@ -202,8 +202,12 @@ def dropout(layer: nn.Dropout, value: Value, graph: Graph) -> Value:
 
 @rule.register
 def flatten(layer: nn.Flatten, value: Value, graph: Graph) -> Value:
-    """Flatten behind the batch."""
-    return graph.add("Flatten", layer, [value], layer.output_shape(value.shape), axis=1)
+    """Flatten behind the batch; Reshape where only some axes are joined."""
+    shape = layer.output_shape(value.shape)
+    if layer.keeps_the_batch_only:
+        return graph.add("Flatten", layer, [value], shape, axis=1)
+    sides = graph.constant(layer, "sides", [-1, *shape])
+    return graph.add("Reshape", layer, [value, sides], shape)
 
 
 @rule.register

@@ -138,6 +138,8 @@ def backward(
     """
     check_choice("conv_relu_pool", "impl", impl, conv2d.IMPLS)
     if isinstance(cache, Steps):
+        y = cache.relu.y
+        check_gradient("conv_relu_pool", dy, y.shape, y.dtype)
         g = relu.backward(dy, cache.relu, impl=conv2d.plain(impl))
         g = max_pool2d.backward(g, cache.pool, impl=conv2d.plain(impl))
         return conv2d.backward(
@@ -219,7 +221,7 @@ def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan |
     width = lanes // together if together > 1 else filled(o, dtype)
     groups = -(-g.ow // together)  # of pixels side by side
     cols = g.kw + (together - 1) * g.sw
-    high = max(g.top + g.h + g.bottom, (g.oh - 1) * g.sh + g.kh)
+    high = g.top + g.h + g.bottom  # every window lies inside
     wide = max(g.left + g.w + g.right, (groups * together - 1) * g.sw + g.kw)
     too_large = groups * together * g.oh * width * dtype.itemsize > ROOM
     if too_large or pool.kh * pool.kw > 255 or not suits(g, pool, wide):

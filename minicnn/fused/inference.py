@@ -134,6 +134,12 @@ class _Row:
             return self.take(*kinds) if norm.num_features == channels else None
         return None
 
+    def take_flatten(self) -> Any:
+        """Return the next module if it makes vectors of images."""
+        flatten = self._rest[0] if self._rest else None
+        whole = isinstance(flatten, Flatten) and flatten.keeps_the_batch_only
+        return self.take(Flatten) if whole else None
+
     def take_pool(self) -> Any:
         """Return the next module if it is a max pool whose windows have no gaps."""
         pool = self._rest[0] if self._rest else None
@@ -165,7 +171,7 @@ def steps_of(modules: Sequence[Module]) -> list[Step]:
     while row:
         if conv := row.take(Conv2d):
             steps.append(_convolution(conv, row))
-        elif flatten := row.take(Flatten):
+        elif flatten := row.take_flatten():
             vectors, linear = True, row.take(Linear)
             steps.append(_linear(linear, row, True, True) if linear else _as_it_is(flatten))
         elif linear := row.take(Linear):

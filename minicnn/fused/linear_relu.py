@@ -63,12 +63,12 @@ def backward(
     """Return ``(dx, dweight, dbias)``, None for what was not asked for or is not there."""
     check_choice("linear_relu", "impl", impl, IMPLS)
     product, y = cache
+    check_gradient("linear_relu", dy, y.shape, y.dtype)
     if impl == "textbook":
         g = relu.backward(dy, relu.Cache(y), impl=impl)
         return linear.backward(
             g, product, input_grad=input_grad, param_grad=param_grad, impl=impl
         )  # fmt: skip
-    check_gradient("linear_relu", dy, y.shape, y.dtype)
     g, sums = np.empty(y.shape, y.dtype), np.zeros(y.shape[-1], y.dtype)
     rows = np.require(dy, requirements=["C", "W"]).reshape(-1, sums.size)
     _mask(rows, y.reshape(rows.shape), g.reshape(rows.shape), sums)

@@ -19,8 +19,8 @@ from minicnn.insight.attribution import (
     saliency,
 )
 from minicnn.insight.effective_field import Gaussian, effective_field, fit_gaussian
+from minicnn.insight.field import Field
 from minicnn.insight.receptive_field import (
-    Field,
     Fields,
     Through,
     receptive_field,

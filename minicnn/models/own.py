@@ -244,6 +244,8 @@ def _plain(expression: str) -> tuple[str, tuple[Any, ...], dict[str, Any]] | Non
         node = ast.parse(expression.strip(), mode="eval").body
     except SyntaxError as error:
         raise ValueError(f"{expression!r} is no name of an object: {error.msg}.") from error
+    except (RecursionError, MemoryError) as error:
+        raise ValueError(f"{expression[:40]}...: is nested too deeply. Give a name.") from error
     if isinstance(node, ast.Name):
         return node.id, (), {}
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
@@ -258,7 +260,7 @@ def _plain(expression: str) -> tuple[str, tuple[Any, ...], dict[str, Any]] | Non
                 options[keyword.arg] = ast.literal_eval(keyword.value)
             elif keyword.value.id != keyword.arg:
                 return None
-    except ValueError:
+    except (ValueError, RecursionError, MemoryError):
         return None
     if ... in (*positional, *options.values()):
         return None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicnn.nn.module import Module
+from minicnn.nn.module import Elementwise
 from minicnn.ops import leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
 
 
-class ReLU(Module):
+class ReLU(Elementwise):
     """max(x, 0)."""
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, relu.Cache]:
@@ -20,7 +20,7 @@ class ReLU(Module):
         return relu.backward(dy, cache, impl=self.impl) if input_grad else None
 
 
-class LeakyReLU(Module):
+class LeakyReLU(Elementwise):
     """x where x > 0, else negative_slope * x."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
@@ -38,7 +38,7 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}"
 
 
-class Sigmoid(Module):
+class Sigmoid(Elementwise):
     """1 / (1 + exp(-x))."""
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, sigmoid.Cache]:
@@ -50,7 +50,7 @@ class Sigmoid(Module):
         return sigmoid.backward(dy, cache, impl=self.impl) if input_grad else None
 
 
-class Tanh(Module):
+class Tanh(Elementwise):
     """Hyperbolic tangent."""
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, tanh.Cache]:
@@ -62,7 +62,7 @@ class Tanh(Module):
         return tanh.backward(dy, cache, impl=self.impl) if input_grad else None
 
 
-class Softmax(Module):
+class Softmax(Elementwise):
     """Probabilities along ``dim``."""
 
     def __init__(self, dim: int = -1) -> None:
@@ -80,7 +80,7 @@ class Softmax(Module):
         return f"dim={self.dim}"
 
 
-class LogSoftmax(Module):
+class LogSoftmax(Elementwise):
     """Logarithms of the probabilities along ``dim``."""
 
     def __init__(self, dim: int = -1) -> None:

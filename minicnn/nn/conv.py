@@ -41,7 +41,7 @@ class Conv2d(Module):
             if value % integer("Conv2d", "groups", groups, 1):
                 raise ShapeError(f"Conv2d: groups={groups} must divide {name}={value}.")
         kernel = pair("Conv2d", "kernel_size", kernel_size, 1)
-        large = dilation if isinstance(dilation, int) else max(dilation)
+        large = max(pair("Conv2d", "dilation", dilation, 1))
         large *= max(kernel)  # an image that the kernel fits on: this checks the options alone
         conv_windows("Conv2d", (large, large), kernel, stride, padding, dilation)
         shape = (out_channels, in_channels // groups, *kernel)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicnn.nn.module import Module
+from minicnn.nn.module import Elementwise
 from minicnn.ops import dropout
 
 
-class Dropout(Module):
+class Dropout(Elementwise):
     """In training, sets numbers to 0 with probability ``p``; in inference, the identity.
 
     ``rng`` is the one thing that moves on between passes. Checkpoints keep its state.

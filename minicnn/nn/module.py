@@ -25,6 +25,10 @@ class StateDictError(ValueError):
     """A state dict that does not belong to this module; the text names each key at fault."""
 
 
+class Unknown(ValueError):
+    """What cannot be found by running a layer, and has to be said by it."""
+
+
 class Param:
     """An array that is learned, and the gradient that backward adds into."""
 
@@ -74,19 +78,43 @@ class Module:
         """Return the output in inference: ``forward`` without training and without the cache."""
         return self.forward(x, training=False)[0]
 
-    # ---- for the summary: shapes without the batch axis
+    # ---- for the summary: shapes without the batch axis. Found by running, unless a layer says.
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape that an input of ``shape`` gives, both without the batch."""
-        return shape
+        from minicnn.nn import probe
+
+        return probe.output_shape(self, shape)
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
-        """Return how many products one image of ``shape`` takes in convolutions and matrices."""
-        return 0
+        """Return how many products one image of ``shape`` takes in convolutions and matrices.
+
+        Raises Unknown where that cannot be found by running.
+        """
+        from minicnn.nn import probe
+
+        return probe.multiply_adds(self, shape)
 
     def window(self, shape: tuple[int, ...]) -> Window | None:
-        """Return the window of pixels of ``shape`` one output is made of; None: all of them."""
-        return (1, 1), (1, 1), (1, 1)
+        """Return the window of pixels of ``shape`` one output is made of; None: all of them.
+
+        Raises Unknown where what it sees is no window.
+        """
+        from minicnn.nn import probe
+
+        return probe.window(self, shape)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Forget what a base says of itself where the subclass has another forward."""
+        super().__init_subclass__(**options)
+        for name in ("output_shape", "multiply_adds", "window"):
+            says = next(base for base in cls.__mro__ if name in vars(base))
+            # It speaks of its own forward, or of the first below it where it has none.
+            below = [base for base in reversed(cls.__mro__) if issubclass(base, says)]
+            forwards = [getattr(base, "forward", None) for base in below]
+            first = next((forward for forward in forwards if forward is not Module.forward), None)
+            if says is not Module and first is not cls.forward:
+                setattr(cls, name, vars(Module)[name])
 
     # ---- the tree
 
@@ -221,6 +249,23 @@ class Module:
         children = [f"  ({n}): " + repr(m).replace("\n", "\n  ") for n, m in self.named_children()]
         inside = "\n" + "\n".join(children) + "\n" if children else self._options()
         return f"{type(self).__name__}({inside})"
+
+
+class NoProducts(Module):
+    """Base of layers that are neither convolutions nor matrices."""
+
+    def multiply_adds(self, shape: tuple[int, ...]) -> int:
+        return 0
+
+
+class Elementwise(NoProducts):
+    """Base of layers that make each pixel of the one in its place."""
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def window(self, shape: tuple[int, ...]) -> Window | None:
+        return (1, 1), (1, 1), (1, 1)
 
 
 def _of_one_kind(one: np.dtype, other: np.dtype) -> bool:

@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minicnn.nn.module import Module, Param
+from minicnn.nn.module import Elementwise, Param
 from minicnn.ops import batch_norm, local_response_norm
 from minicnn.shapes import ShapeError, integer
 
 Result = TypeVar("Result")
 
 
-class _BatchNorm(Module):
+class _BatchNorm(Elementwise):
     """Each channel with mean 0 and variance 1, then times ``weight`` plus ``bias``.
 
     Training normalises by the batch, and lets ``running_mean`` and ``running_var`` follow it;
@@ -127,7 +127,7 @@ class BatchNorm2d(_BatchNorm):
     spatial = (("h", "w"),)
 
 
-class LocalResponseNorm(Module):
+class LocalResponseNorm(Elementwise):
     """Each number divided by (k + alpha * the mean square of ``size`` channels around it)^beta."""
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minicnn.nn.module import Module, Window, needs_image
+from minicnn.nn.module import NoProducts, Window, needs_image
 from minicnn.ops import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from minicnn.shapes import pair
-from minicnn.windows import pool_windows
+from minicnn.windows import pool_stride, pool_windows
 
 
-class MaxPool2d(Module):
+class MaxPool2d(NoProducts):
     """The greatest pixel of each window."""
 
     def __init__(
@@ -47,7 +47,7 @@ class MaxPool2d(Module):
 
     def window(self, shape: tuple[int, ...]) -> Window | None:
         kernel = pair("MaxPool2d", "kernel_size", self.kernel_size, 1)
-        stride = kernel if self.stride is None else pair("MaxPool2d", "stride", self.stride, 1)
+        stride = pool_stride("MaxPool2d", self.stride, kernel)
         return kernel, stride, pair("MaxPool2d", "dilation", self.dilation, 1)
 
     def _options(self) -> str:
@@ -57,7 +57,7 @@ class MaxPool2d(Module):
         )
 
 
-class AvgPool2d(Module):
+class AvgPool2d(NoProducts):
     """The mean of each window."""
 
     def __init__(
@@ -94,7 +94,7 @@ class AvgPool2d(Module):
 
     def window(self, shape: tuple[int, ...]) -> Window | None:
         kernel = pair("AvgPool2d", "kernel_size", self.kernel_size, 1)
-        stride = kernel if self.stride is None else pair("AvgPool2d", "stride", self.stride, 1)
+        stride = pool_stride("AvgPool2d", self.stride, kernel)
         return kernel, stride, (1, 1)
 
     def _options(self) -> str:
@@ -105,7 +105,7 @@ class AvgPool2d(Module):
         )
 
 
-class AdaptiveAvgPool2d(Module):
+class AdaptiveAvgPool2d(NoProducts):
     """Means over a grid of regions of the size asked for; None keeps a side."""
 
     def __init__(self, output_size: int | Sequence[int | None] | None) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn.backend import nchw
-from minicnn.nn.module import Module, Window, needs_image
+from minicnn.nn.module import Module, NoProducts, Window, needs_image
 from minicnn.nn.sequential import (
     backward_chain,
     chain_multiply_adds,
@@ -115,7 +115,7 @@ class Residual(Module):
             )
 
 
-class ZeroPadShortcut(Module):
+class ZeroPadShortcut(NoProducts):
     """The shortcut without parameters: every ``stride``-th pixel, and channels of zeros at the end.
 
     y[n,c,i,j] = x[n, c, i*stride, j*stride] for the channels that x has, else 0. So dx is dy where

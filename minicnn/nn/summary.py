@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from minicnn.nn import probe
 from minicnn.nn.auxiliary import AuxiliaryHeads
-from minicnn.nn.module import Module
+from minicnn.nn.module import Module, Param, Unknown, Window
 from minicnn.nn.sequential import Sequential
 
 Field = tuple[int, int]
+UNKNOWN = (0, 0)  # the field of units that see no window
+PIXEL: Window = (1, 1), (1, 1), (1, 1)
 
 
 class Row(NamedTuple):
@@ -27,36 +30,115 @@ class Row(NamedTuple):
     kind: str
     output: tuple[int, ...]
     parameters: int
-    multiply_adds: int
-    field: Field | None  # (height, width) in pixels of the input; None: all of it
+    multiply_adds: int | None  # None: a layer of the reader's own does not say
+    field: Field | None  # (height, width) in pixels of the input; None: all of it; or UNKNOWN
 
 
 def summarize(model: Module, image: tuple[int, ...]) -> list[Row]:
     """Return a row for each layer, in the order of forward, for images of shape ``image``.
 
-    An auxiliary head is one row where it leaves the chain; inference has none of its products.
+    An auxiliary head is one row where it leaves the chain; inference has none of its products. A
+    module of the reader's own is run: it has a row for each layer that runs within, in this order,
+    and one for what it does beside these; shapes and fields are those that were seen.
     Raises ShapeError where a layer does not fit what comes before it.
     """
-    rows: list[Row] = []
-    shape, field, jump = image, (1, 1), (1, 1)
-    seen_all = False
-    counted: set[int] = set()  # a layer that is used twice has its parameters once
+    table = _Table(image)
     for name, layer, aside in _layers(model):
-        parameters = sum(p.data.size for p in layer.parameters() if id(p) not in counted)
-        counted.update(id(p) for p in layer.parameters())
-        kind = type(layer).__name__
         if aside:
-            rows.append(Row(name, kind, layer.output_shape(shape), parameters, 0, None))
-            continue
-        macs, window = layer.multiply_adds(shape), layer.window(shape)
-        shape = layer.output_shape(shape)
-        seen_all = seen_all or window is None
-        if window is not None:
-            (kh, kw), (sh, sw), (dh, dw) = window
-            field = (field[0] + (kh - 1) * dh * jump[0], field[1] + (kw - 1) * dw * jump[1])
-            jump = (jump[0] * sh, jump[1] * sw)
-        rows.append(Row(name, kind, shape, parameters, macs, None if seen_all else field))
-    return rows
+            output = layer.output_shape(table.shape)
+            table.add(name, layer, output, 0, None)
+        elif probe.leads_through(layer):
+            _run_through(table, name, layer)
+        else:
+            before = table.shape
+            table.look(_window(layer, before))
+            table.shape = layer.output_shape(before)
+            table.add(name, layer, table.shape, _products(layer, before), table.field)
+    return table.rows
+
+
+class _Table:
+    """The rows so far, and what the units of the last layer see."""
+
+    def __init__(self, image: tuple[int, ...]) -> None:
+        self.rows: list[Row] = []
+        self.shape = image
+        self.field: Field | None = (1, 1)
+        self._jump = (1, 1)
+        self._counted: set[int] = set()  # a layer that is used twice has its parameters once
+
+    def add(
+        self, name: str, layer: Module, output: tuple[int, ...], products: int | None,
+        field: Field | None, own: bool = False,
+    ) -> None:  # fmt: skip
+        """Add a row; ``own``: with the parameters that are not of a module within alone."""
+        params = [p for p in vars(layer).values() if isinstance(p, Param)]
+        params = params if own else layer.parameters()
+        new = {id(p): p.data.size for p in params if id(p) not in self._counted}
+        self._counted |= new.keys()
+        kind = type(layer).__name__
+        self.rows.append(Row(name, kind, output, sum(new.values()), products, field))
+
+    def look(self, window: Window | Literal["unknown"] | None) -> None:
+        """Let the units look through a window at those before them."""
+        self.field, self._jump = self.through(window)
+
+    def through(self, window: Window | Literal["unknown"] | None) -> tuple[Field | None, Field]:
+        """Return (field, jump) of units that look through a window at those here."""
+        if self.field is None or window is None:
+            return None, self._jump
+        if self.field == UNKNOWN or window == "unknown":
+            return UNKNOWN, self._jump
+        (kh, kw), (sh, sw), (dh, dw) = window
+        (h, w), (jh, jw) = self.field, self._jump
+        return (h + (kh - 1) * dh * jh, w + (kw - 1) * dw * jw), (jh * sh, jw * sw)
+
+
+def _run_through(table: _Table, name: str, layer: Module) -> None:
+    """Add a row for each layer that runs within one of the reader's own, and for what it adds."""
+    *inside, whole = probe.calls(layer, table.shape)
+    field = table.field
+    for call in inside:
+        window = _seen(call)
+        # Of vectors, what is made of one number each sees what those before it see.
+        if len(call.output) == 3 or _window(call.module, call.input) != PIXEL:
+            field, _ = table.through(window)
+        path = call.name if name == "model" else f"{name}.{call.name}"
+        table.add(path, call.module, call.output, _products(call.module, call.input), field)
+    table.look(_seen(whole))
+    table.shape = whole.output
+    if not whole.handed_on or any(isinstance(value, Param) for value in vars(layer).values()):
+        table.add(name, layer, whole.output, _products(layer, whole.input, own=True), table.field,
+                  own=True)  # fmt: skip
+
+
+def _seen(call: probe.Call) -> Window | Literal["unknown"] | None:
+    found = probe.view(call)
+    if found is None or len(call.output) != 3:
+        return None
+    rows, columns = map(probe.window_of, found)
+    if rows is None or columns is None:
+        return "unknown"
+    (kh, sh, dh, _), (kw, sw, dw, _) = rows, columns
+    return (kh, kw), (sh, sw), (dh, dw)
+
+
+def _window(layer: Module, shape: tuple[int, ...]) -> Window | Literal["unknown"] | None:
+    try:
+        return layer.window(shape)
+    except Unknown:
+        return "unknown"
+
+
+def _products(layer: Module, shape: tuple[int, ...], own: bool = False) -> int | None:
+    """Return the products of a layer, ``own`` those that it adds to its modules'; None: unknown."""
+    try:
+        if own:
+            probe.refuse_own_products(layer)
+            return 0
+        return layer.multiply_adds(shape)
+    except Unknown:
+        return None
 
 
 def as_text(rows: list[Row], image: tuple[int, ...]) -> str:
@@ -68,14 +150,14 @@ def as_text(rows: list[Row], image: tuple[int, ...]) -> str:
             row.kind,
             " x ".join(map(str, row.output)),
             f"{row.parameters:,}" if row.parameters else "",
-            f"{row.multiply_adds:,}" if row.multiply_adds else "",
-            "whole image" if row.field is None else f"{row.field[0]} x {row.field[1]}",
+            _number(row.multiply_adds),
+            _in_words(row.field),
         )
         for row in rows
     ]
     total = (
         "total", "", "", f"{sum(r.parameters for r in rows):,}",
-        f"{sum(r.multiply_adds for r in rows):,}", "",
+        f"{sum(r.multiply_adds or 0 for r in rows):,}", "",
     )  # fmt: skip
     lines = [head, *body, total]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
@@ -91,7 +173,32 @@ def as_text(rows: list[Row], image: tuple[int, ...]) -> str:
     size = " x ".join(map(str, image))
     pixels = math.prod(image)
     title = f"input {size} ({pixels:,} numbers); multiply-adds are those of one image"
-    return "\n".join([title, "", text[0], rule, *text[1:-1], rule, text[-1]])
+    return "\n".join([title, "", text[0], rule, *text[1:-1], rule, text[-1], *_notes(rows)])
+
+
+def _number(products: int | None) -> str:
+    return "?" if products is None else f"{products:,}" if products else ""
+
+
+def _in_words(field: Field | None) -> str:
+    return "whole image" if field is None else "?" if field == UNKNOWN else "{} x {}".format(*field)
+
+
+def _notes(rows: list[Row]) -> list[str]:
+    """Return what is not known, and what to add to a layer that it be known."""
+    silent = dict.fromkeys(row.kind for row in rows if row.multiply_adds is None)
+    odd = next((row.kind for row in rows if row.field == UNKNOWN), None)
+    notes = []
+    if silent:
+        notes.append(
+            f"? multiply-adds: {', '.join(silent)} does not say, and the total is without. Add "
+            "multiply_adds(self, shape) to it."
+        )
+    if odd:
+        notes.append(
+            f"? receptive field: what {odd} sees is no window; insight.receptive_field shows it."
+        )
+    return ["", *notes] if notes else []
 
 
 def _layers(model: Module, prefix: str = "") -> Iterator[tuple[str, Module, bool]]:

@@ -75,9 +75,9 @@ def backward(
 
 def output_sides(output_size: int | Sequence[int | None] | None, h: int, w: int) -> tuple[int, int]:
     """Return (oh, ow) for an image of (h, w). Raises ShapeError or TypeError."""
-    size = (None, None) if output_size is None else output_size
-    if isinstance(size, (tuple, list)) and len(size) == 2:
-        size = (h if size[0] is None else size[0], w if size[1] is None else size[1])
+    size = (None,) if output_size is None else output_size
+    if isinstance(size, (tuple, list)) and len(size) in (1, 2):  # one holds for both sides
+        size = (h if size[0] is None else size[0], w if size[-1] is None else size[-1])
     return pair("adaptive_avg_pool2d", "output_size", size, 1)  # type: ignore[arg-type]
 
 

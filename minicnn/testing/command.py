@@ -103,6 +103,11 @@ def _options(texts: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"--option {text!r}: write it as name=value, such as stride=2.")
         try:
             found[name] = ast.literal_eval(value)
+        except (RecursionError, MemoryError) as error:
+            raise ValueError(
+                f"--option {text[:40]}...: the value is nested too deeply. Write a number, a word "
+                "or a short list."
+            ) from error
         except (ValueError, SyntaxError):
             found[name] = value  # a word: padding=same
     return found
@@ -125,7 +130,7 @@ def _drawn(
         raise ValueError("--option needs --input; without it options are drawn as well.")
     try:
         from minicnn.testing.decorators import check_op
-        from minicnn.testing.strategies import CALLS
+        from minicnn.testing.strategies import OPERATIONS
     except ModuleNotFoundError as error:
         raise ValueError(
             f"without --input the inputs are drawn by {error.name}, which is not installed. "
@@ -145,9 +150,8 @@ def _drawn(
         return thing
 
     # Of our own operations manners count, always.
-    test = check_op(CALLS[name](), examples=examples, torch=equivalent, dtype=dtype, strict=True)(
-        operation
-    )
+    how = {"torch": equivalent, "dtype": dtype, "strict": True}
+    test = check_op(OPERATIONS[name](), examples=examples, **how)(operation)
     try:
         hypothesis_seed(seed)(test)()
     except GradientError as error:

@@ -1,4 +1,5 @@
-"""Training: the run and the folder it leaves (run.py), from one call (fit.py), told (progress.py).
+"""Training: the run and the folder it leaves (run.py), its beginning and its resuming (begin.py),
+all of it from one call (fit.py), and what is printed meanwhile (progress.py).
 
 minicnn.train.fit(model, data="mnist", epochs=3)            all at once
 run = minicnn.train.start(recipe, folder); run.fit()        step by step
@@ -6,17 +7,11 @@ run = minicnn.train.start(recipe, folder); run.fit()        step by step
 
 from minicnn.interruption import Interrupted
 from minicnn.run_folder import TrainError
+from minicnn.saved import Config, load_model, read_config
+from minicnn.train.begin import resume, start
 from minicnn.train.fit import fit
 from minicnn.train.progress import epoch_line, follow
-from minicnn.train.run import (
-    Config,
-    Progress,
-    Run,
-    load_model,
-    read_config,
-    resume,
-    start,
-)
+from minicnn.train.run import Progress, Run
 
 __all__ = [
     "Config",

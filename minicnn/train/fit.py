@@ -17,9 +17,11 @@ from minicnn.models import MODELS, own
 from minicnn.nn import Module
 from minicnn.recipes import recipe_for
 from minicnn.run_folder import TrainError, folder_name
+from minicnn.saved import read_config
+from minicnn.train.begin import resume as go_on
+from minicnn.train.begin import start
 from minicnn.train.progress import follow
-from minicnn.train.run import Run, read_config, start
-from minicnn.train.run import resume as go_on
+from minicnn.train.run import Run
 
 Model = str | Module | Callable[..., Module]
 Arrays = tuple[np.ndarray, np.ndarray]

@@ -25,6 +25,8 @@ def follow(run: Run, *, bar: bool = True) -> Scores:
         f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), epochs: {recipe.epochs}, "
         f"images a batch: {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
     )
+    for note in run.splits.train.notes:
+        print(note)
     if run.done:
         print("all epochs are done; here is the result again")
     elif run.epoch or run.batch:

@@ -19,15 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn import checkpoint, data, models, run_folder, schemas
+from minicnn import checkpoint, data, models, run_folder
 from minicnn.backend import single_threaded_blas
-from minicnn.checkpoint import CheckpointError
 from minicnn.evaluation import Scores, evaluate, first_nonfinite
 from minicnn.fused import fuse
 from minicnn.interruption import Interrupted, stop_signals
@@ -39,15 +37,9 @@ from minicnn.pace import Pace
 from minicnn.recipes import Recipe
 from minicnn.run_folder import TrainError
 from minicnn.run_lock import RunLock
-from minicnn.saved import Config, load_model, read_config
 from minicnn.shapes import ShapeError
 from minicnn.train import standing
 from minicnn.version import __version__
-
-__all__ = [
-    "Config", "Interrupted", "Progress", "Run", "TrainError", "load_model", "read_config",
-    "resume", "start",
-]  # fmt: skip
 
 DIVERGED = 100  # times its first value, and a run ends
 
@@ -78,7 +70,13 @@ class Run:
         own: Own | None = None,
     ) -> None:
         self.recipe, self.folder, self.data_dir, self.own = recipe, folder, data_dir, own
-        self.splits = splits or data.load(recipe.data, data_dir, validation=recipe.validation)
+        self.splits = splits or data.load(
+            recipe.data,
+            data_dir,
+            validation=recipe.validation,
+            size=recipe.size,
+            zip_encoding=recipe.zip_encoding,
+        )
         train = self.splits.train
         if len(train.classes) < 2:
             raise TrainError(
@@ -351,82 +349,6 @@ class Run:
                 kernels[0] if kernels else None,
             )  # fmt: skip
         return scores
-
-
-def start(
-    recipe: Recipe,
-    folder: Path,
-    data_dir: Path | str | None = None,
-    *,
-    numbered: bool = False,
-    model: Any = None,
-    splits: data.Splits | None = None,
-) -> Run:
-    """Return a new run in ``folder``; with ``numbered``, in folder-2, folder-3, ... if it exists.
-
-    ``model``, a network or what makes one, stands in the place of the recipe's, and ``splits`` in
-    that of its data. Raises TrainError where the folder holds a checkpoint already.
-    """
-    if not numbered and (folder / "last.safetensors").exists():
-        raise TrainError(_there_is_a_run(folder))
-    network = None
-    if model is not None:
-        network = own.describe_object(model)
-    elif own.is_own(recipe.model):
-        network = own.describe(recipe.model)
-    if network is not None:
-        recipe = replace(recipe, model=network.name)
-    run = Run(recipe, folder, data_dir, model=model, splits=splits, own=network)
-    run.folder = run_folder.make(folder, numbered)
-    run.take()
-    if (run.folder / "last.safetensors").exists():  # another process was faster
-        raise TrainError(_there_is_a_run(folder))
-    checkpoint.write_json(run.folder / "config.json", run.config())
-    return run
-
-
-def _there_is_a_run(folder: Path) -> str:
-    return (
-        f"{folder}: there is a run already. Go on with it by --resume {folder}, or choose another "
-        "folder with --out."
-    )
-
-
-def resume(
-    folder: Path,
-    data_dir: Path | str | None = None,
-    *,
-    model: Any = None,
-    splits: data.Splits | None = None,
-) -> Run:
-    """Return the run of ``folder`` where it stopped.
-
-    A run whose network or data only Python has needs ``model`` or ``splits`` again. Raises
-    TrainError where another process writes the run, or where the data are others; CheckpointError
-    where a file is missing or damaged.
-    """
-    config = read_config(folder)
-    if model is None and config.network is not None:
-        own.check_again(config.network, str(folder))
-    try:
-        run = Run(
-            config.recipe, folder, data_dir or config.data_dir,
-            model=model, splits=splits, own=config.network,
-        )  # fmt: skip
-    except ValueError as error:  # an option that only its user finds out of range
-        raise CheckpointError(
-            f"{folder / 'config.json'}: recipe: {error} {schemas.PUT_BACK}"
-        ) from error
-    run.take()
-    if run.config()["data"] != config.content["data"]:
-        raise TrainError(
-            f"{folder}: the data set {config.recipe.data} is not the one this run began with "
-            "(its classes, sizes or mean differ). Give the same data, or start a new run."
-        )
-    if not (folder / "last.safetensors").exists():
-        return run  # stopped before the first checkpoint: it begins anew
-    run.load_last()
-    return run
 
 
 # ---------------------------------------------------------------------------------------- helpers

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 OWN = "DejaVu Sans"
+BOXES = ("Last Resort", ".LastResort", "Adobe Blank")  # have every letter, as a box or as nothing
+_PLAIN = ("400", "normal", "regular", "book")  # weights
 # Tried first, by their quality for these scripts; others follow by their names.
 GOOD = (
     "Noto Sans CJK", "Source Han Sans", "NanumGothic", "Malgun Gothic", "Apple SD Gothic",
@@ -37,7 +40,7 @@ def lettering(names: Sequence[str]) -> tuple[list[str], list[str]]:
     if not missing:
         return list(names), families
     _say(tuple(names))
-    return [f"#{i}" for i in range(len(names))], families
+    return [f"#{i}" for i in range(len(names))], [OWN]
 
 
 @cache
@@ -51,24 +54,39 @@ def _say(names: tuple[str, ...]) -> None:
 
 @cache
 def _families() -> tuple[str, ...]:
-    """Return the families of the installed fonts, the good ones first."""
-    from matplotlib.font_manager import fontManager
+    """Return the families of the installed fonts, the good ones first.
+
+    matplotlib keeps a list of fonts from its first use; those installed since are added to it.
+    """
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    known = {entry.fname for entry in fontManager.ttflist}
+    for path in findSystemFonts():
+        if path not in known:
+            with suppress(OSError, RuntimeError, ValueError):  # in a form that is not read
+                fontManager.addfont(path)
 
     def rank(family: str) -> tuple[int, str]:
         place = next((i for i, good in enumerate(GOOD) if family.startswith(good)), len(GOOD))
         return place, family
 
-    return tuple(sorted({entry.name for entry in fontManager.ttflist} - {OWN}, key=rank))
+    names = {entry.name for entry in fontManager.ttflist}
+    return tuple(sorted((n for n in names - {OWN} if not n.startswith(BOXES)), key=rank))
 
 
 @cache
 def letters_of(family: str) -> frozenset[str]:
-    """Return all letters that a family has, in the font that matplotlib would take of it."""
-    from matplotlib.font_manager import FontProperties, fontManager
+    """Return all letters that a family has, in its font of upright letters of normal weight."""
+    from matplotlib.font_manager import fontManager
     from matplotlib.ft2font import FT2Font
 
+    entries = [entry for entry in fontManager.ttflist if entry.name == family]
+    if not entries:
+        return frozenset()
+    plain = min(
+        entries, key=lambda entry: (entry.style != "normal", str(entry.weight) not in _PLAIN)
+    )
     try:
-        path = fontManager.findfont(FontProperties(family=[family]), fallback_to_default=False)
-        return frozenset(map(chr, FT2Font(path).get_charmap())) | {"\n"}
+        return frozenset(map(chr, FT2Font(plain.fname).get_charmap())) | {"\n"}
     except (OSError, RuntimeError, ValueError):  # removed since, or in a form that is not read
         return frozenset()

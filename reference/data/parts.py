@@ -71,8 +71,9 @@ def load(
     try:
         splits = data.load(name, data_dir, validation=validation)
     except MixedSizes as error:
-        unpacked = "Unpacked, they" if path.endswith(".zip") else "Here they"
-        raise DataError(f"{error} {unpacked} can be cut to one size by --size PIXELS.") from error
+        if path.endswith(".zip"):
+            raise DataError(f"{error} Unpack the zip for that.") from error
+        raise
     _, h, w, own = splits.train.images.shape
     return Parts(
         _in_memory(splits.train),

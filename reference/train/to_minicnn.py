@@ -14,6 +14,7 @@ from minicnn.checkpoint import CheckpointError
 from minicnn.run_folder import make
 from minicnn.train import load_model
 from reference import exchange
+from reference.presets import shorter_side
 from reference.train.command import read_config
 from reference.train.machine import Machine
 from reference.train.run import Run
@@ -55,7 +56,9 @@ def write(source: Path, target: Path) -> tuple[dict[str, torch.Tensor], str | No
     shared = [field.name for field in dataclasses.fields(recipes.Plan)]
     ours = recipes.Recipe(**{name: getattr(recipe, name) for name in shared})
     made = make(target, numbered=False)
-    of_data = content["data"] | ({"cut": recipe.cut} if recipe.cut else {})
+    of_data = dict(content["data"])
+    if recipe.cut and recipe.size:
+        of_data |= {"cut": recipe.cut, "shorter_side": shorter_side(recipe.size)}
     kept = {"minicnn": content["minicnn"], "data_dir": content["data_dir"], "data": of_data}
     checkpoint.write_json(made / "config.json", {"recipe": ours.as_json(), **kept})
     exchange.write(made / "model.safetensors", tensors)

@@ -119,6 +119,7 @@ def test_what_is_never_asked_for_starts_no_thread():
     del taken
 
 
+@pytest.mark.slow
 def test_a_program_may_end_within_the_loop():
     code = (
         "from itertools import count\n"

@@ -32,7 +32,8 @@ def run(lesson: Path, folder: Path, **environment: str) -> subprocess.CompletedP
     """Run a lesson in ``folder``: quick where it can be, without display, network and data sets.
 
     Warnings are errors. What is printed, on stdout and stderr, is ``stdout`` of the result; the
-    exit code of one that does not end in time is 124.
+    exit code of one that does not end in time is 124. Beside other processes of tests it computes
+    on one thread.
     """
     inherited = {
         name: value
@@ -50,6 +51,7 @@ def run(lesson: Path, folder: Path, **environment: str) -> subprocess.CompletedP
             env={
                 **inherited,
                 **nowhere,
+                **({"NUMBA_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {}),
                 "MINICNN_DATA": str(folder / "no data"),
                 "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")]),
                 **environment,

@@ -22,6 +22,7 @@ unchecked = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @each
 @compiled
 @unchecked

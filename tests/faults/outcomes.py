@@ -113,7 +113,7 @@ def equal(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
     if isinstance(a, tuple | list):
-        return len(a) == len(b) and all(map(_equal, a, b))
+        return len(a) == len(b) and all(map(equal, a, b))
     if hasattr(a, "dtype"):
         return a.dtype == b.dtype and a.shape == b.shape and bytes(a.data) == bytes(b.data)
     return bool(a == b)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from minicnn import nn
 from minicnn.fused import ConvNormReLU, ResidualConvs, bands, fuse, norm_conv
 from minicnn.ops import batch_norm, conv2d
+from minicnn.ops.conv2d.tile import ROWS
 from minicnn.testing.strategies import seeds
+from minicnn.vectors import lanes_of
 from tests.arrays import assert_close, compiled, dtypes, impls, on_threads
 from tests.fused.test_fuse import assert_same, parts, passes
 
@@ -84,6 +86,72 @@ def test_any_row_of_stages(
         theirs = np.linalg.norm(unfused[name] - array)
         flips = 4 * np.abs(array).max(initial=0)  # a wrong lane would be wrong everywhere
         assert own <= 3 * theirs + 1e-3 * np.linalg.norm(array) + 1e-3 + flips, name
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have bands.py take what it can, also where it is not the fastest."""
+    monkeypatch.setattr(bands, "suits", lambda *_: True)
+
+
+FEW = [(1, 4, 4), (2, 5, 6), (5, 5, 1)]  # images of one tile and of several, filled and not
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("size", FEW)
+@pytest.mark.parametrize("residual", [False, True])
+def test_few_tiles(residual: bool, size: tuple[int, int, int], training: bool) -> None:
+    """So few that it is done in a moment without a compiler too."""
+    rng, dtype = np.random.default_rng(0), np.dtype(np.float64)
+    c = max(ROWS, lanes_of(dtype))
+    channels = (c, 2 * c, c) if residual else (c, c, 2 * c)
+    modules = stages(*channels, rng=rng, bias=not residual)
+    model: nn.Module = nn.Sequential(*modules)
+    if residual:
+        model = nn.Residual(nn.Sequential(*modules[:-1]), activation=modules[-1])
+    x = rng.standard_normal((size[0], c, *size[1:]))
+    assert_same(model.astype(dtype), x, training)
+    modules[0].freeze()
+    assert_same(model, x, training)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("learns", [True, False])
+def test_few_tiles_that_begin_with_a_norm(learns: bool) -> None:
+    """The norm before is only prepared; its sums come back with the gradient."""
+    rng = np.random.default_rng(1)
+    c = max(ROWS, lanes_of(np.dtype(np.float64)))
+    x, weight = rng.standard_normal((2, c, 5, 6)), rng.standard_normal((c, c, 3, 3))
+    scale, shift = rng.standard_normal((2, c))
+    found = {}
+    for impl in ("fast", "textbook"):
+        before = norm_conv.Before(
+            *batch_norm.prepare(x, scale, shift, None, None, True, 0.1, 1e-5, impl=impl)
+        )
+        y, statistics, cache = norm_conv.forward(x, before, weight, padding=1, impl=impl)
+        g = np.random.default_rng(2).standard_normal(y.shape)
+        norm, _ = batch_norm.prepare(y, None, None, None, None, True, 0.1, 1e-5, impl=impl)
+        centered = y - y.mean((0, 2, 3), keepdims=True)
+        sums = (g * centered).sum((0, 2, 3)) * norm.inverse_std, g.sum((0, 2, 3))
+        after = norm_conv.After(norm, *sums)
+        dx, dweight, _, last = norm_conv.backward(g, after, cache, param_grad=learns, impl=impl)
+        assert (cache.steps is None) == (impl == "fast")
+        less = norm_conv.backward(
+            g, after, cache, input_grad=False, param_grad=learns, impl=impl
+        )  # fmt: skip
+        assert less.dx is None or impl == "fast"  # the bands give it in any case
+        np.testing.assert_array_equal(less.dweight, dweight)
+        assert (dweight is not None) == learns
+        assert last is not None
+        found[impl] = {"y": y, "dx": dx, "dnorm": last.dweight, "dshift": last.dbias}
+        if dweight is not None:
+            found[impl]["dweight"] = dweight
+        if statistics:
+            np.testing.assert_allclose(statistics[0], y.mean((0, 2, 3)), atol=1e-12)
+            np.testing.assert_allclose(statistics[1], y.var((0, 2, 3)), rtol=1e-12)
+    for name, array in found["textbook"].items():
+        assert_close(found["fast"][name], array, name)
 
 
 @compiled

@@ -342,17 +342,20 @@ class Widened(nn.Conv2d):
         return super().forward(np.repeat(x, 2, axis=2), training=training)
 
 
-def test_unknown_modules_say_how_to_make_them_known():
-    with pytest.raises(TypeError, match=r"not known what Shift sees.*insight\.rule\.register"):
-        receptive_field(nn.Sequential(Shift()), (1, 4, 4))
-    with pytest.raises(TypeError, match="not known what Widened sees"):  # not the rule of Conv2d
-        receptive_field(Widened(1, 1, 1, rng=np.random.default_rng(0)), (1, 4, 4))
+def test_modules_without_a_rule_are_run():
+    seen = receptive_field(nn.Sequential(Shift()), (1, 4, 4))["0"]
+    assert np.array_equal(seen.rows.reach, np.eye(4))
+    assert np.array_equal(seen.columns.reach, np.roll(np.eye(4), 1, axis=0))
+    widened = Widened(1, 1, 1, rng=np.random.default_rng(0))  # not the rule of Conv2d
+    seen = receptive_field(widened, (1, 4, 4))[""]
+    assert seen.shape == (1, 8, 4)
+    assert np.array_equal(seen.rows.reach, np.repeat(np.eye(4), 2, axis=0))
 
 
 def test_a_rule_of_ones_own():
     class Blur(nn.Module):
         def forward(self, x, *, training):
-            raise NotImplementedError
+            return x, None  # of which nothing is asked but the shape
 
     @rule.register(Blur)
     def _(blur, field, through):
@@ -378,3 +381,7 @@ def test_refusals():
         receptive_field(lenet, (28, 28))
     with pytest.raises(minicnn.ShapeError, match=r"there is no unit \(24, 0\) among 24 x 24"):
         receptive_field(lenet, (1, 28, 28))["conv1"].pixels(24, 0)
+    for unit in (-1, 0), (0, -1), (0, 24), (-24, -24):
+        for look in (Field.pixels, Field.box):
+            with pytest.raises(minicnn.ShapeError, match=re.escape(f"no unit {unit} among 24")):
+                look(receptive_field(lenet, (1, 28, 28))["conv1"], *unit)

@@ -101,6 +101,21 @@ def test_sizes_with_auxiliary_heads() -> None:
     assert size(paper) == 13_378_280
 
 
+def test_the_heads_of_2014_take_means_at_every_third_pixel() -> None:
+    model = models.googlenet(7, aux_logits=True, variant="2014", dropout_aux=0, rng=undrawn())
+    model.set_impl("textbook")  # as fast in every way to run the tests
+    for head, channels in zip(model.branches().heads, (512, 528), strict=True):
+        x = rng().standard_normal((1, channels, 14, 14)).astype(np.float32)
+        means = [x[..., i : i + 5, j : j + 5].mean((2, 3)) for i in (0, 3, 6, 9)
+                 for j in (0, 3, 6, 9)]  # fmt: skip
+        pooled, _ = head.pool.forward(x, training=True)
+        expected = np.stack(means, -1).reshape(1, channels, 4, 4)
+        np.testing.assert_allclose(pooled, expected, rtol=0, atol=1e-5)
+        y, cache = head.forward(x, training=True)
+        assert y.shape == (1, 7) == (1, *head.output_shape((channels, 14, 14)))
+        assert head.backward(y, cache).shape == x.shape
+
+
 def test_sizes_with_projections() -> None:
     """Two 1x1 convolutions and their batch norms more."""
     more = 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64

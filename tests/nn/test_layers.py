@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -196,3 +197,56 @@ def test_dropout_moves_its_own_generator_on(impl: str) -> None:
     assert (first != second).any()
     layer.rng = rng(3)
     np.testing.assert_array_equal(layer.forward(x, training=True)[0], first)
+
+
+# ------------------------------------------------------------------- a gradient nobody asks for
+
+LAYERS = [
+    (nn.Conv2d(2, 3, 3, rng=rng()), (2, 2, 5, 4)),
+    (nn.Linear(4, 3, rng=rng()), (2, 5, 4)),
+    (nn.BatchNorm1d(4), (3, 4)),
+    (nn.BatchNorm2d(2), (2, 2, 5, 4)),
+    (nn.LocalResponseNorm(3), (2, 2, 5, 4)),
+    (nn.MaxPool2d(2), (2, 2, 5, 4)),
+    (nn.AvgPool2d(2), (2, 2, 5, 4)),
+    (nn.AdaptiveAvgPool2d(2), (2, 2, 5, 4)),
+    (nn.Dropout(0.5, rng=rng()), (2, 3)),
+    (nn.Flatten(), (2, 2, 5, 4)),
+    (nn.ReLU(), (2, 3)),
+    (nn.LeakyReLU(), (2, 3)),
+    (nn.Sigmoid(), (2, 3)),
+    (nn.Tanh(), (2, 3)),
+    (nn.Softmax(), (2, 3)),
+    (nn.LogSoftmax(), (2, 3)),
+    (nn.ZeroPadShortcut(2, 4, 2), (2, 2, 5, 4)),
+    (nn.Residual(nn.Linear(4, 4, rng=rng())), (2, 4)),
+    (nn.Concat(nn.Conv2d(2, 3, 1, rng=rng()), nn.ReLU()), (2, 2, 5, 4)),
+    (nn.Sequential(nn.Linear(4, 3, rng=rng()), nn.ReLU()), (2, 4)),
+]
+
+
+@impls
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: type(value).__name__)
+def test_no_gradient_of_the_input_where_none_is_asked_for(
+    layer: nn.Module, shape: tuple[int, ...], impl: str
+) -> None:
+    layer = copy.deepcopy(layer).set_impl(impl)
+    x = rng().standard_normal(shape).astype(np.float32)
+    y, cache = layer.forward(x, training=True)
+    assert layer.backward(y, cache).shape == shape
+    whole = [param.grad.copy() for param in layer.parameters()]
+    layer.zero_grad()
+    assert layer.backward(y, cache, input_grad=False) is None
+    for param, grad in zip(layer.parameters(), whole, strict=True):
+        np.testing.assert_array_equal(param.grad, grad)
+
+
+@impls
+@pytest.mark.parametrize(("layer", "shape"), LAYERS[:4], ids=lambda value: type(value).__name__)
+def test_what_is_frozen_gets_none_either(
+    layer: nn.Module, shape: tuple[int, ...], impl: str
+) -> None:
+    layer = copy.deepcopy(layer).set_impl(impl).freeze()
+    y, cache = layer.forward(rng().standard_normal(shape).astype(np.float32), training=True)
+    assert layer.backward(y, cache, input_grad=False) is None
+    assert not any(param.grad.any() for param in layer.parameters())

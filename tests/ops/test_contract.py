@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,14 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import types
 
+import minicnn.fused
 from minicnn import ShapeError, ops, windows
 from minicnn.testing.strategies import CALLS, WIDE, Call
-from tests import oracle
 from tests.arrays import (
     assert_close,
     assert_threads_change_no_bit,
     compiled,
     impls,
+    sizes_of_terms,
     untouched,
 )
 
@@ -35,16 +37,16 @@ def run(call: Call, impl: str) -> list[np.ndarray]:
 
 
 def test_every_operation_is_drawn() -> None:
-    assert sorted(CALLS) == sorted(ops.__all__)
+    fused = {path.stem for path in Path(minicnn.fused.__file__).parent.glob("*_relu*.py")}
+    assert sorted(CALLS) == sorted({*ops.__all__, *fused})
 
 
 @every_operation
 @given(data=st.data())
 def test_fast_equals_textbook(name: str, data: st.DataObject) -> None:
     call = data.draw(CALLS[name](WIDE))
-    scales = [
-        s for s, a in zip(oracle.scales(call), (True, *call.arrays), strict=False) if a is not None
-    ]
+    there = (True, *call.arrays)
+    scales = [s for s, a in zip(sizes_of_terms(call), there, strict=False) if a is not None]
     for fast, textbook, scale in zip(run(call, "fast"), run(call, "textbook"), scales, strict=True):
         assert fast.dtype == textbook.dtype
         assert_close(fast, textbook, str(call), scale)
@@ -53,6 +55,16 @@ def test_fast_equals_textbook(name: str, data: st.DataObject) -> None:
 def modules_of(op: ModuleType) -> list[ModuleType]:
     """Return the file of an operation, or all those of its folder."""
     inside = [m for m in vars(op).values() if isinstance(m, ModuleType)]
+    if op.__name__.startswith("minicnn.fused."):  # and those of the operations it is made of
+        return [
+            op,
+            *(
+                m
+                for part in inside
+                if part.__name__.startswith("minicnn.")
+                for m in modules_of(part)
+            ),
+        ]
     return [op, *(m for m in inside if m.__name__.startswith(f"{op.__name__}."))]
 
 
@@ -126,7 +138,7 @@ def test_results_do_not_depend_on_the_number_of_threads(name: str, data: st.Data
 @settings(max_examples=2)
 @given(data=st.data())
 def test_an_unknown_implementation_is_rejected(name: str, data: st.DataObject) -> None:
-    choices = "fast, textbook, direct, winograd" if name == "conv2d" else "fast, textbook"
+    choices = "fast, textbook, direct, winograd" if name.startswith("conv") else "fast, textbook"
     message = f"^{name}: impl must be one of {choices}, got 'slow'.$"
     call = data.draw(CALLS[name](WIDE))
     with pytest.raises(ValueError, match=message):
@@ -147,14 +159,18 @@ def test_a_gradient_of_another_shape_is_rejected(name: str, impl: str, data: st.
             call.backward(wrong, cache, impl)
 
 
-WITH_PARAMETERS = {"conv2d": CALLS["conv2d"], "linear": CALLS["linear"]}
+# Which gradients belong to inputs, and which to parameters.
+WITH_PARAMETERS = {
+    "batch_norm": "ipp", "batch_norm_relu": "ippi", "conv2d": "ipp", "conv_relu_pool": "ipp",
+    "linear": "ipp", "linear_relu": "ipp",
+}  # fmt: skip
 
 
 @impls
 @pytest.mark.parametrize("name", WITH_PARAMETERS)
 @given(data=st.data())
 def test_a_gradient_not_asked_for_is_none(name: str, impl: str, data: st.DataObject) -> None:
-    call = data.draw(WITH_PARAMETERS[name](WIDE))
+    call = data.draw(CALLS[name](WIDE))
     y, cache = call.forward(impl)
     everything = call.op.backward(y, cache, impl=impl)
     for input_grad in (True, False):
@@ -162,10 +178,10 @@ def test_a_gradient_not_asked_for_is_none(name: str, impl: str, data: st.DataObj
             some = call.op.backward(
                 y, cache, input_grad=input_grad, param_grad=param_grad, impl=impl
             )
-            asked = [input_grad, param_grad, param_grad and everything[2] is not None]
-            for gradient, whole, wanted in zip(some, everything, asked, strict=True):
-                assert (gradient is not None) == wanted
-                if wanted:
+            for gradient, whole, kind in zip(some, everything, WITH_PARAMETERS[name], strict=True):
+                wanted = input_grad if kind == "i" else param_grad
+                assert (gradient is not None) == (wanted and whole is not None)
+                if gradient is not None:
                     np.testing.assert_array_equal(gradient, whole)
 
 
@@ -177,9 +193,9 @@ def arrays_in(signature: Any) -> list[types.Array]:
 @given(data=st.data())
 def test_kernels_are_given_writeable_contiguous_arrays_only(name: str, data: st.DataObject) -> None:
     """To Numba, others are another type: a user would wait for the compiler again."""
-    run(data.draw(CALLS[name](WIDE)), "fast")
-    op = getattr(ops, name)
-    for module in modules_of(op):
+    call = data.draw(CALLS[name](WIDE))
+    run(call, "fast")
+    for module in modules_of(call.op):
         for kernel in vars(module).values():
             for signature in getattr(kernel, "signatures", []):
                 for array in arrays_in(signature):

@@ -20,8 +20,7 @@ from minicnn.testing.strategies import WIDE, calls, fills, seeds
 from minicnn.testing.strategies import geometry as geo
 from minicnn.vectors import lanes_of
 from minicnn.windows import Windows, conv_windows
-from tests import oracle
-from tests.arrays import assert_close, compiled, dtypes
+from tests.arrays import assert_close, compiled, dtypes, sizes_of_terms
 
 impls = pytest.mark.parametrize("impl", ["fast", "textbook", "direct"])  # those for any geometry
 
@@ -272,7 +271,7 @@ def check_memory(call: calls.Call, impl: str) -> None:
     expected, cache = call.forward("textbook")
     dy = call.fill.upstream(expected.shape)
     gradients = call.backward(dy, cache, "textbook")
-    scales = oracle.scales(call)
+    scales = sizes_of_terms(call)
     with guarded_numpy() as memory:
         x, weight, dy = (
             np.moveaxis(memory.guarded(np.moveaxis(a, 1, -1)), -1, 1)

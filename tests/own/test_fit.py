@@ -46,6 +46,7 @@ def assert_same(one: nn.Module, other: nn.Module) -> None:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_function_or_class_is_made_again_from_its_file(capsys):
     run = train.fit(net, epochs=1, batch_size=128)
     out = capsys.readouterr().out
@@ -64,6 +65,7 @@ def test_a_function_or_class_is_made_again_from_its_file(capsys):
     assert_same(train.load_model(again.folder)[0], again.model)
 
 
+@pytest.mark.slow
 def test_names_are_those_of_the_command():
     run = train.fit(models.lenet5, "digits", out="a", **FAST)
     assert run.recipe.model == "lenet5"
@@ -76,6 +78,7 @@ def test_names_are_those_of_the_command():
     )
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_itself_and_named_to_go_on(capsys):
     model = net(width=2, rng=np.random.default_rng(0))
     before = model.state_dict()
@@ -94,6 +97,7 @@ def test_a_network_is_trained_itself_and_named_to_go_on(capsys):
     assert_same(done.model, model)
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_goes_on_to_the_same_weights(monkeypatch):
     whole = train.fit(net, out="whole", **FAST | {"epochs": 2})
     step, done = train.Run._step, 0
@@ -118,6 +122,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_weights(monkeypatch):
     assert_same(train.fit(resume="cut", progress=False).model, whole.model)
 
 
+@pytest.mark.slow
 def test_arrays_are_data(here):
     digits = data.load("digits").train
     images, labels = digits.images[..., 0], digits.labels

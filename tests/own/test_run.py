@@ -37,6 +37,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.slow
 @trains
 @pytest.mark.parametrize(
     ("name", "made", "options"),
@@ -66,6 +67,7 @@ def test_the_run_keeps_file_object_options_and_digest(file, name, made, options,
     assert config.network == own.Own(**kept)
 
 
+@pytest.mark.slow
 @trains
 def test_a_changed_or_missing_file_is_said(file, capsys):
     run("train", "net.py:net", *FAST, "--out", "run")

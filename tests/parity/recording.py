@@ -27,7 +27,7 @@ from minicnn.models.resnet import BasicBlock
 from minicnn.testing.strategies import Call
 from reference import models as reference_models
 from tests import oracle
-from tests.arrays import assert_close
+from tests.arrays import assert_close, sizes_of_terms
 from tests.parity.comparison import accepted_by_torch
 from tests.parity.differences import difference
 from tests.parity.enumeration import GRIDS, Case, cases
@@ -215,7 +215,7 @@ def replay(recording: Recording, impl: str) -> int:
             last = max(int(key[2:]) for key in found if key.startswith("in"))
             given = tuple(_copy(found.get(f"in{k}")) for k in range(last + 1))
             call = Call(recording.name, None, given, spec["options"], spec["gradients"])  # type: ignore[arg-type]
-            scale, *scales = oracle.scales(call)
+            scale, *scales = sizes_of_terms(call)
             y, cache = call.forward(impl)
             what = f"{recording.name} {spec['options']} {np.dtype(dtype)}"
             assert_close(y, found["y"], f"y of {what}", scale)

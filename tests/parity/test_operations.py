@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from minicnn import ops
 from minicnn.testing.strategies import CALLS, WIDE
 from tests import oracle
-from tests.arrays import assert_close, impls, untouched
+from tests.arrays import assert_close, impls, sizes_of_terms, untouched
 
 COMPARABLE = sorted(CALLS.keys() - {"dropout"})  # torch draws other masks
 
@@ -27,7 +27,7 @@ COMPARABLE = sorted(CALLS.keys() - {"dropout"})  # torch draws other masks
 def test_value_and_gradients_equal_torchs(name: str, impl: str, data: st.DataObject) -> None:
     call = data.draw(CALLS[name](WIDE))
     expected, dy, gradients = oracle.answer(call)
-    scale, *scales = oracle.scales(call)
+    scale, *scales = sizes_of_terms(call)
     with untouched(*call.arrays, dy):
         y, cache = call.forward(impl)
         ours = call.backward(dy, cache, impl)

@@ -191,6 +191,7 @@ def leaves(network: torch.nn.Module) -> list[torch.nn.Module]:
 STEPS, BATCH = 50, 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "lr", "tolerance", "learned"),
     [(np.float32, 3e-4, 1e-3, 0.8), (np.float64, 0.01, 1e-9, 0.1)],
@@ -208,8 +209,8 @@ def test_fifty_steps_of_resnet20_are_torchs(dtype, lr, tolerance, learned) -> No
     network.load_state_dict({k: torch.from_numpy(v) for k, v in model.state_dict().items()})
     network.to(device()).train()
     labels = rng.integers(0, 10, 4 * BATCH)
-    classes = rng.standard_normal((10, 3, 12, 12))
-    images = (rng.normal(0, 0.5, (4 * BATCH, 3, 12, 12)) + classes[labels]).astype(dtype)
+    classes = rng.standard_normal((10, 3, 8, 8))
+    images = (rng.normal(0, 0.5, (4 * BATCH, 3, 8, 8)) + classes[labels]).astype(dtype)
     ours, theirs = Ours(model, lr), Theirs(network, lr)
     losses = []
     for step in range(STEPS):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from minicnn import models as ours
 from minicnn.data import data_root
+from tests.pictures import no_pictures, pictures  # noqa: F401  (fixtures)
 from tests.pytorch import torch
 
 
@@ -22,19 +23,6 @@ from tests.pytorch import torch
 def _own_cache(tmp_path_factory, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-
-
-@pytest.fixture
-def pictures() -> None:
-    """Ask for the pictures of a run to be drawn, which most tests can do without."""
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(request, monkeypatch) -> None:
-    if "pictures" not in request.fixturenames:
-        for name in ("curves", "confusion", "filters"):
-            monkeypatch.setattr(f"minicnn.viz.{name}", lambda *_: None)
-        monkeypatch.setattr("minicnn.viz.save", lambda figure, path: path)
 
 
 @pytest.fixture

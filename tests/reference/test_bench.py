@@ -46,6 +46,7 @@ def short_blocks(monkeypatch):
 # ------------------------------------------------------------------------------------ end to end
 
 
+@pytest.mark.slow
 def test_it_runs_from_end_to_end(tmp_path, capsys, short_blocks):
     before = numba.get_num_threads(), torch.get_num_threads()
     path = tmp_path / "bench.json"

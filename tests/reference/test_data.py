@@ -11,12 +11,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+import minicnn.data
 from minicnn.data import DataError, read_image
 from reference.data import Batches, load, normalized, of_parts
 from reference.data.command import main
 from reference.data.examine import examine
-from reference.data.files import list_files
+from reference.data.files import list_files, read
 from reference.presets import PRESETS, Recipe
 from tests.reference.conftest import write_images
 
@@ -297,3 +299,70 @@ def test_normalized_is_minicnns() -> None:
 
 def test_presets_that_take_folders_have_a_size() -> None:
     assert all("data" in preset or "size" in preset for preset in PRESETS.values())
+
+
+def test_roboflows_middle_part_is_the_validation_part(tmp_path: Path) -> None:
+    for part, n in (("train", 5), ("valid", 2), ("test", 3)):
+        write_images(tmp_path / part, {"a": n, "b": n})
+    parts = load(f"imagefolder:{tmp_path}", None, channels=3, crop=8)
+    assert [len(part) for part in parts[:3]] == [10, 4, 6]
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_what_split_leaves_can_be_trained_on(tmp_path: Path, capsys, n) -> None:
+    write_images(tmp_path / "source", {"a": n, "b": 60})
+    target = tmp_path / "links"
+    code = main(["split", str(tmp_path / "source"), str(target)])
+    out, err = capsys.readouterr()
+    if n == 2:
+        assert code == 2
+        assert "too few images of a (2) to set some apart for test: 3 of each class" in err
+        assert not target.exists()
+        return
+    assert code == 0
+    assert re.search(rf"^a +{n - 1} +1$", out, re.MULTILINE)
+    for parts in (
+        load(f"imagefolder:{target}", None, channels=3, crop=8)[:3],
+        minicnn.data.load(f"imagefolder:{target}", size=8),
+    ):
+        assert all(set(np.asarray(part.labels)) == {0, 1} for part in parts)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.replace(",", ";").encode(),
+        lambda text: text.replace(",", "\t").encode(),
+        lambda text: text.replace("/", "\\").encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+    ],
+    ids=["mark", "utf-16", "semicolons", "tabs", "backslashes", "windows"],
+)
+def test_manifests_as_spreadsheets_write_them(tmp_path: Path, written) -> None:
+    write_images(tmp_path / "images", {"고양이": 3, "개": 3})
+    lines = [
+        f"{path.relative_to(tmp_path)},{path.parent.name},train"
+        for path in sorted((tmp_path / "images").rglob("*.png"))
+    ]
+    (tmp_path / "split.csv").write_bytes(written("\n".join(["path,class,part", *lines, ""])))
+    (files,) = list_files("x", tmp_path / "split.csv").values()
+    assert files.classes == ("개", "고양이")
+    assert len(files.paths) == 6
+    assert all(path.is_file() for path in files.paths)
+
+
+def test_a_manifest_in_another_code_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.write_bytes("path,class,part\na.png,고양이,train\n".encode("cp949"))
+    with pytest.raises(DataError, match=r"is not UTF-8: line 2 has the byte 0xb0\. Save it as UTF"):
+        list_files("x", path)
+
+
+def test_the_reference_turns_photos_too(tmp_path: Path) -> None:
+    turned = Image.fromarray(np.repeat(np.uint8([[[255], [0]]]), 3, axis=2))  # white left of black
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned.save(tmp_path / "a.png", exif=exif)
+    assert read(tmp_path / "a.png", 1).ravel().tolist() == [0, 255]

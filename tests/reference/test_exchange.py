@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,7 @@ def as_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_it_is_a_module_to_run() -> None:
     done = as_module("--help")
     assert done.returncode == 0
@@ -221,6 +223,7 @@ def unfinished(folder: Path, recipe: Plan) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_of_a_run_whose_weights_cannot_be_read_one_line_is_said(tmp_path: Path) -> None:
     """As a module too, where the errors of two modules of one content would be two classes."""
     run = unfinished(tmp_path / "run", presets.recipe_for("lenet5", "digits"))
@@ -269,3 +272,31 @@ def test_a_source_that_is_not_there(tmp_path: Path, capsys, options: list[str]) 
     with pytest.raises(SystemExit):
         main([str(tmp_path / "nothere"), *options])
     assert "nothere: there is no such file or folder\n" in capsys.readouterr().err
+
+
+def test_a_view_that_repeats_its_numbers_is_not_written_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"wide": torch.zeros(1).expand(10**12)}, path)
+    with pytest.raises(ExchangeError, match=r"wide is a view .* have 4,000\.0 GB"):
+        read(path)
+
+
+def test_a_file_whose_tuples_would_be_hashed_for_ever_is_refused(tmp_path: Path) -> None:
+    nest = b")q\x00" + b"".join(
+        b"h" + bytes([k]) + b"h" + bytes([k]) + b"\x86q" + bytes([k + 1]) for k in range(60)
+    )
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}(" + nest + b"K\x01u.")
+    with pytest.raises(ExchangeError, match="nests tuples more than 8 deep"):
+        read(path)
+
+
+def test_a_bit_that_flipped_in_weights_of_a_run_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, {"w": np.ones(3, np.float32)}, {"epoch": 1})
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ExchangeError, match=r"model\.safetensors: sha256: the content is not what"):
+        read(path)

@@ -68,6 +68,7 @@ def losses(folder: Path) -> list[float]:
     return [float(line["loss"]) for line in lines]
 
 
+@pytest.mark.slow
 def test_two_processes_of_which_one_dies_learn_as_one(tmp_path: Path, train) -> None:
     """100 steps, each process under a torchrun of its own as on two machines.
 
@@ -99,6 +100,7 @@ def test_two_processes_of_which_one_dies_learn_as_one(tmp_path: Path, train) -> 
     assert best[0] == best[1]
 
 
+@pytest.mark.slow
 def test_memory_that_is_out_amid_the_backward_pass_of_one_process(tmp_path: Path) -> None:
     """What fits is found without the other, whose gradients it was to exchange."""
     options = (*OPTIONS, "--epochs", "1", "--out", str(tmp_path / "run"))
@@ -111,6 +113,7 @@ def test_memory_that_is_out_amid_the_backward_pass_of_one_process(tmp_path: Path
     assert full.stderr.count("\n") == other.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_two_processes_report_what_the_weights_they_keep_are_worth(tmp_path: Path) -> None:
     """With batch norm, whose statistics are of each process's own images until they are shared."""
     options = (*OPTIONS, "--head", "mlp-bn", "--epochs", "1", "--lr", "0.01")
@@ -142,6 +145,7 @@ def test_a_batch_that_the_processes_cannot_share() -> None:
         )
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_a_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     done = run(
         "tests.reference.kills", "--times", "4", str(tmp_path), *OPTIONS[:-1], "--epochs", "2",

@@ -68,7 +68,7 @@ def _job(job: tuple[str, int, int]) -> tuple[str, list[str], float]:
     else:
         for impl in ("fast", "textbook"):
             check = lambda call, impl=impl: check_call(call, impl)  # noqa: E731
-            said += alarms(mst.CALLS[name](), check, seed_, examples)
+            said += alarms(mst.OPERATIONS[name](), check, seed_, examples)
     return name, said, time.perf_counter() - begun
 
 
@@ -76,10 +76,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--examples", type=int, default=1000)
-    parser.add_argument("--only", choices=[*mst.CALLS, NETWORKS])
+    parser.add_argument("--only", choices=[*mst.OPERATIONS, NETWORKS])
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    names = [args.only] if args.only else [*mst.CALLS, NETWORKS]
+    names = [args.only] if args.only else [*mst.OPERATIONS, NETWORKS]
     jobs = [(name, s, args.examples) for name in names for s in range(args.seeds)]
     total, took = dict.fromkeys(names, 0), dict.fromkeys(names, 0.0)
     with Pool(args.processes) as pool:

@@ -80,7 +80,8 @@ CENSUSES = {
         | {
             "stride by default": lambda call: call.options["stride"] is None,
             "NaN": lambda call: bool(np.isnan(call.arrays[0]).any()),
-            "minus infinity": lambda call: bool(np.isinf(call.arrays[0]).any()),
+            "minus infinity": lambda call: bool(np.isneginf(call.arrays[0]).any()),
+            "infinity": lambda call: bool(np.isposinf(call.arrays[0]).any()),
             "ties": lambda call: call.fill.kind == "ties",
         },
     ),
@@ -116,6 +117,25 @@ CENSUSES = {
         },
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "signs"), [("infinite", {-np.inf, np.inf}), ("zeros", {-0.0, 0.0}), ("nan", {np.nan})]
+)
+def test_numbers_hold_what_they_are_named_for_and_others(kind: str, signs: set[float]) -> None:
+    drawn = arrays.numbers(kind, (200,), np.random.default_rng(0))
+    named = np.isnan(drawn) if kind == "nan" else np.isin(drawn, list(signs))
+    assert 10 < named.sum() < 190
+    assert np.isfinite(drawn[~named]).all()
+    if kind != "nan":  # both signs are there
+        assert 5 < np.signbit(drawn[named]).sum() < named.sum() - 5
+
+
+def test_numbers_of_no_kind_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"numbers: 'no' is none of normal, ties"):
+        arrays.numbers("no", (2,), np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"arranged: 'no' is none of contiguous, unaligned"):
+        arrays.arranged(np.zeros(2), "no")
 
 
 def _ignored(call: calls.Call) -> np.ndarray:

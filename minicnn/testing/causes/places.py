@@ -40,6 +40,6 @@ def permuted(e: Evidence) -> str | None:
     if not e.complete or not np.isfinite(e.smooth).all() or e.gradient.size < 3:
         return None
     a, b = np.sort(e.gradient, axis=None), np.sort(e.smooth, axis=None)
-    if len(np.unique(np.round(b / e.scale, 6))) < 3:
+    if len(np.unique(np.round(b / e.scale, 6))) < 2:
         return None
     return texts.MISPLACED if np.abs(a - b).max() <= e.exact * e.scale else None

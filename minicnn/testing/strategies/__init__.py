@@ -24,7 +24,7 @@ from minicnn.testing.strategies.arrays import (
     seeds,
 )
 from minicnn.testing.strategies.calls import (
-    CALLS,
+    OPERATIONS,
     Call,
     adaptive_avg_pool2d,
     avg_pool2d,
@@ -45,6 +45,12 @@ from minicnn.testing.strategies.calls import (
     tanh,
     unfold,
 )
+from minicnn.testing.strategies.fused import (
+    FUSED,
+    batch_norm_relu,
+    conv_relu_pool,
+    linear_relu,
+)
 from minicnn.testing.strategies.geometry import (
     SMALL,
     WIDE,
@@ -58,11 +64,15 @@ from minicnn.testing.strategies.geometry import (
 )
 from minicnn.testing.strategies.networks import images, networks
 
+CALLS = OPERATIONS | FUSED
+
 __all__ = [
     "CALLS",
+    "FUSED",
     "KINDS",
     "LAYOUTS",
     "NOT_FINITE",
+    "OPERATIONS",
     "SMALL",
     "WIDE",
     "Axis",
@@ -75,8 +85,10 @@ __all__ = [
     "arranged",
     "avg_pool2d",
     "batch_norm",
+    "batch_norm_relu",
     "conv2d",
     "conv_geometries",
+    "conv_relu_pool",
     "convolutions",
     "cross_entropy",
     "digits",
@@ -86,6 +98,7 @@ __all__ = [
     "images",
     "leaky_relu",
     "linear",
+    "linear_relu",
     "local_response_norm",
     "log_softmax",
     "max_pool2d",

@@ -30,8 +30,9 @@ def numbers(kind: str, shape: Sequence[int], rng: np.random.Generator) -> np.nda
             return 1e4 * normal
         case "offset":  # small differences of large numbers
             return 1e3 + normal
-        case "infinite":
-            return np.where(rng.random(shape) < 0.5, -np.inf, normal)
+        case "infinite":  # of both signs, the negative more often: a maximum is to be rare
+            chance = rng.random(shape)
+            return np.where(chance < 0.4, -np.inf, np.where(chance > 0.9, np.inf, normal))
         case "nan":
             return np.where(rng.random(shape) < 0.2, np.nan, normal)
     raise ValueError(f"numbers: {kind!r} is none of {', '.join(KINDS + NOT_FINITE)}.")

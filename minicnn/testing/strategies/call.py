@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import ops
+from minicnn import fused, ops
 from minicnn.testing.strategies.arrays import Fill
 
 
@@ -32,7 +32,8 @@ class Call:
         differentiable: int = 1,
         updates: Mapping[str, int] | None = None,
     ) -> None:
-        self.name, self.op, self.fill = name, getattr(ops, name), fill
+        self.name, self.fill = name, fill
+        self.op = getattr(ops if hasattr(ops, name) else fused, name)
         self.arrays, self.options, self.differentiable = arrays, options, differentiable
         self.updates = updates or {}
 

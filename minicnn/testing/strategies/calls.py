@@ -332,7 +332,7 @@ def cross_entropy(
     )
 
 
-CALLS: dict[str, Strategy] = {
+OPERATIONS: dict[str, Strategy] = {
     "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "avg_pool2d": avg_pool2d,
     "batch_norm": batch_norm,

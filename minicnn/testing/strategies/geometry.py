@@ -182,7 +182,7 @@ FREE = Narrowed()
 
 
 @st.composite
-def conv_axes(draw: st.DrawFn, sizes: Sizes = SMALL, padded: bool = True) -> Axis:
+def conv_axes(draw: st.DrawFn, sizes: Sizes = SMALL, *, padded: bool) -> Axis:
     """Any padding up to the window's extent, so that a window may hold nothing else."""
     kernel, stride = draw(st.integers(1, sizes.kernel)), draw(st.integers(1, sizes.stride))
     dilation = draw(st.integers(1, sizes.dilation))
