@@ -131,7 +131,14 @@ def several_pixels(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 strided = mst.conv2d(values=mst.digits(), dilation=1, groups=1, padding=0)
-pools = mst.max_pool2d(values=mst.digits(), dilation=1, ceil_mode=False)
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> tuple[np.ndarray, dict]:
+    x = draw(mst.digits())(1, 1, draw(st.integers(4, 5)), draw(st.integers(4, 5)))
+    sizes = {"kernel_size": 3, "stride": draw(st.integers(1, 2)), "padding": 1}
+    return x, {**sizes, "dilation": 1, "ceil_mode": False}
+
 
 ANIMALS = [
     Animal(
@@ -156,7 +163,7 @@ ANIMALS = [
         "padding forgotten in a pool's backward",
         "Forward pads, chooses and remembers where. Backward puts the gradients there, in an image "
         "without padding: every one of them lies a row and a column too far.",
-        (max_pool, max_pool_backward), (max_pool, padding_forgotten), pools, "padding",
+        (max_pool, max_pool_backward), (max_pool, padding_forgotten), pools(), "padding",
     ),
     Animal(
         "a mean over the wrong count",
@@ -169,7 +176,8 @@ ANIMALS = [
         "a branch that gives nothing",
         "The backward of ReLU is at hand, and a leaky ReLU differs by a number only. It was added "
         "to forward; in backward the negative side still gets nothing.",
-        (leaky, leaky_backward), (leaky, leak_forgotten), rows(), "backward gives 0 where",
+        (leaky, leaky_backward), (leaky, leak_forgotten),
+        rows().map(lambda x: np.tile(x, (2, 3))), "backward gives 0 where",
     ),
     Animal(
         "an infinite gradient at a kink",

@@ -53,16 +53,14 @@ Replay = Callable[[Evidence], str | None]
 
 # The most specific first: what fits a later one may be an accident of what an earlier one is.
 FIRST: tuple[Replay, ...] = (
-    amounts.small, amounts.infinite, behaviour.noise, behaviour.upstream, amounts.zero,
-    kinks.ties,
+    amounts.small, amounts.infinite, behaviour.noise, behaviour.upstream, kinks.ties,
 )  # fmt: skip
 REPLAYS: tuple[Replay, ...] = (
-    amounts.times, amounts.skip, arguments.forgotten, arguments.exchanged, arguments.turned_weight,
-    arguments.output_for_input, arguments.turned, statistics.softmax, statistics.keepdims,
-    statistics.count, statistics.constants, geometry.forgotten_option,
+    geometry.forgotten_option, amounts.zero, amounts.times, amounts.skip, arguments.forgotten,
+    arguments.exchanged, arguments.turned_weight, arguments.output_for_input, arguments.turned,
+    statistics.softmax, statistics.keepdims, statistics.count, statistics.constants,
     sums.accumulation, sums.last_entry, geometry.shifted, sums.partial, places.flat,
-    places.unreached,
-    behaviour.alias, places.permuted,
+    places.unreached, behaviour.alias, places.permuted,
 )  # fmt: skip
 
 
@@ -88,9 +86,9 @@ def of_gradient(
     for test in FIRST:
         if cause := test(here):
             return cause.format(name=here.name)
-    if np.isin(wrong, at_kinks).all():
-        return None
     other = at_ordinary_numbers(check, i)
+    if other is None and np.isin(wrong, at_kinks).all():
+        return None  # at kinks differences say little
     if other is not None and (cause := amounts.small(other)) and not here.shows:
         return cause
     for test in REPLAYS:

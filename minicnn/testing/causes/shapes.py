@@ -22,8 +22,8 @@ NOT_RESHAPED = (
     "it is not reshaped back: forward flattens or reshapes {name}; use reshape({name}.shape)."
 )
 AXIS_KEPT = (
-    "keepdims=True keeps an axis of size 1 that {name} does not have: a sum with keepdims, or a "
-    "shape (1, C) where (C,) is meant."
+    "keepdims=True keeps an axis of size 1 that {name} does not have, as in a shape (1, C) where "
+    "(C,) is meant; or a sum is missing over an axis that has size 1 here."
 )
 AXIS_LOST = (
     "an axis of size 1 is lost: keepdims=True is missing in a sum, or a squeeze takes one too many."

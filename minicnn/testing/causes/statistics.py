@@ -108,7 +108,8 @@ def softmax(e: Evidence) -> str | None:
             if e.fits(along(products.sum(axis=wrong, keepdims=True))):
                 return texts.SOFTMAX_AXIS.format(axis=axis, wrong=wrong)
         total = products.sum(axis=axis)
-        if _broadcasts(total.shape, x.shape) and e.fits(along(total)):
+        # Without axis 0, what is left lines up as it should.
+        if axis and _broadcasts(total.shape, x.shape) and e.fits(along(total)):
             return texts.KEEPDIMS.format(axis=axis)
     return None
 
@@ -144,7 +145,7 @@ def keepdims(e: Evidence) -> str | None:
     """x - x.mean(axis) whose backward loses the axis: the mean is broadcast along another."""
     if e.y.shape != e.array.shape:
         return None
-    for axis in range(e.array.ndim):
+    for axis in range(1, e.array.ndim):
         mean = e.dy.mean(axis=axis)
         if e.array.shape[axis] < 2 or not _broadcasts(mean.shape, e.array.shape):
             continue
