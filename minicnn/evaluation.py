@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn import data
+from minicnn import checkpoint, data
 from minicnn.backend import Impl
 from minicnn.fused.inference import Inference
 from minicnn.nn import Module, Sequential
@@ -59,12 +59,12 @@ def evaluate(
 
 
 def _check_weights(model: Module) -> None:
-    for name, param in model.named_parameters():
-        if not np.isfinite(param.data).all():
-            raise ValueError(
-                f"evaluate: {name} holds numbers that are not finite, so there is nothing to "
-                "score. Load other weights, or train anew with a lower learning rate."
-            )
+    name = checkpoint.first_nonfinite(model.state_dict().items())  # running statistics too
+    if name is not None:
+        raise ValueError(
+            f"evaluate: {name} holds numbers that are not finite, so there is nothing to score. "
+            "Load other weights, or train anew with a lower learning rate."
+        )
 
 
 def first_nonfinite(model: Module, x: np.ndarray) -> str:

@@ -26,10 +26,10 @@ def load(target: str, **names: Any) -> Any:
     """
     where, expression = split(target)
     module = load_file(Path(where)) if where.endswith(".py") else _module(where)
-    if not hasattr(module, expression) and expression.isidentifier():
+    if expression not in vars(module) and expression.isidentifier():
         # A module within a package, which is an attribute only once it has been imported.
         spec = f"{where}.{expression}"
-        if hasattr(module, "__path__") and importlib.util.find_spec(spec) is not None:
+        if "__path__" in vars(module) and importlib.util.find_spec(spec) is not None:
             return importlib.import_module(spec)
     return evaluate(target, module, **names)
 
@@ -61,7 +61,9 @@ def evaluate(target: str, module: ModuleType, **names: Any) -> Any:
         raise ValueError(
             f"{where} has no {error.name}. Did you mean {', '.join(near) or 'another file'}?"
         ) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ValueError(f"{target}: {said(error)}.") from error
 
 
@@ -93,7 +95,10 @@ def load_file(path: Path) -> ModuleType:
     try:
         # Compiled here: Python's cache of compiled files does not see two edits within a second.
         exec(compile(path.read_bytes(), path, "exec"), vars(module))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        del sys.modules[spec.name]
+        raise
+    except BaseException as error:
         del sys.modules[spec.name]
         shown = _root_shown_by(error, path)
         if shown is None:
@@ -142,7 +147,9 @@ def _of_package(path: Path, root: Path) -> ModuleType:
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ValueError(f"{path}: {said(error, line=True)}") from error
 
 
@@ -174,14 +181,24 @@ def _module(name: str) -> ModuleType:
                 "here, or a file with its path: layers.py:Scale(3)."
             ) from error
         raise ValueError(f"{name} cannot be imported: {error}.") from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ValueError(f"{name} cannot be imported: {said(error, line=True)}") from error
 
 
 def said(error: BaseException, *, line: bool = False) -> str:
-    """Return an error as text; with ``line``, also the file and the line that it comes from."""
+    """Return an error as text; with ``line``, also the file and the line that it comes from.
+
+    The error may be of the user's own class, whose ``__str__`` may itself fail.
+    """
     at = ""
     if line and not isinstance(error, SyntaxError):  # whose text says so
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        last = [f for f in frames if not f.filename.startswith("<frozen")][-1]  # not that of exit
         at = f" ({Path(last.filename).name}, line {last.lineno})"
-    return f"{type(error).__name__}: {error}{at}"
+    try:
+        text = str(error)
+    except Exception:
+        text = "its message cannot be shown"
+    return f"{type(error).__name__}: {text}{at}"

@@ -13,6 +13,7 @@ from minicnn.cli import main
 from tests.arrays import whole_networks
 
 
+@pytest.mark.slow
 def test_the_report_tells_what_is_here(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert main(["doctor", "--data-dir", str(tmp_path)]) == 0
@@ -31,6 +32,7 @@ def test_the_report_tells_what_is_here(capsys, tmp_path, monkeypatch):
 
 
 @whole_networks
+@pytest.mark.slow
 def test_warm_uses_every_kernel(capsys, tmp_path):
     assert main(["doctor", "--warm", "--data-dir", str(tmp_path)]) == 0
     assert "compiling: lenet5" in capsys.readouterr().out

@@ -62,6 +62,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 @compiled
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 @pytest.mark.parametrize("layer", ["default", "workqueue"])
+@pytest.mark.slow
 def test_a_fork_of_a_process_that_has_computed_computes(layer: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORKS], env={**os.environ, "NUMBA_THREADING_LAYER": layer},
@@ -183,6 +184,7 @@ print(json.dumps([y.tolist(), getattr(compiled._cache, "cache_path", None)]))
 
 @compiled
 @pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.slow
 def test_where_nothing_may_be_written_kernels_find_another_place(tmp_path, allowed: bool) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     environment.pop("NUMBA_CACHE_DIR", None)

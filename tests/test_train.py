@@ -46,6 +46,7 @@ def finished(folder, **options):
 # ---- learning
 
 
+@pytest.mark.slow
 def test_the_default_recipe_learns_the_digits(tmp_path):
     run = train.start(recipe_for("lenet5", "digits", epochs=8), tmp_path / "run")
     run.fit()
@@ -237,6 +238,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
     assert "first not finite: weight of layer conv2. The steps are probably too large" in text
     assert f"The last checkpoint is kept in {run.folder}." in text
     assert train.resume(run.folder).epoch == 1
+
+
+@pytest.mark.parametrize("name", ["weight", "running_var"])
+def test_weights_that_are_not_finite_are_not_evaluated(name: str) -> None:
+    model = nn.Sequential(norm=nn.BatchNorm2d(1), flat=nn.Flatten())
+    state = {key: array.copy() for key, array in model.state_dict().items()}
+    state[f"norm.{name}"][0] = np.nan
+    model.load_state_dict(state)
+    images = data.Dataset("two", np.zeros((2, 1, 2, 1), np.uint8), np.array([0, 1]), ("a", "b"))
+    with pytest.raises(
+        ValueError, match=rf"evaluate: norm\.{name} holds numbers that are not finite"
+    ):
+        evaluation.evaluate(model, images, data.Normalization((0.0,), (1.0,)))
 
 
 def test_the_first_layer_that_is_not_finite_is_found():

@@ -113,7 +113,7 @@ class Module:
             below = [base for base in reversed(cls.__mro__) if issubclass(base, says)]
             forwards = [getattr(base, "forward", None) for base in below]
             first = next((forward for forward in forwards if forward is not Module.forward), None)
-            if says is not Module and first is not cls.forward:
+            if says is not Module and first not in (None, cls.forward):
                 setattr(cls, name, vars(Module)[name])
 
     # ---- the tree

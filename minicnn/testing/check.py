@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from minicnn.objects import said
 from minicnn.testing import causes, points
 from minicnn.testing.conventions import Arrays, ContractError, Subject
 from minicnn.testing.derivatives import DOUBLE, Precision
@@ -142,13 +143,15 @@ class Check:
         except ContractError as error:
             self.report.checked = not begins
             self.fault(where, str(error), stop=True)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             cause = causes.of_exception(error)
             if self.against is not None:
                 cause = causes.of_rejection(error, self.arrays, self.against) or cause
             self.report.checked = not begins
             self.report.error = error
-            text = f"it raised {type(error).__name__}: {error}{_place(error.__traceback__)}"
+            text = f"it raised {said(error)}{_place(error.__traceback__)}"
             self.fault(where, text, cause, stop=True)
 
 
@@ -167,7 +170,8 @@ def _place(traceback: TracebackType | None) -> str:
     here, found = Path(__file__).parent, ""
     while traceback is not None:
         file = Path(traceback.tb_frame.f_code.co_filename)
-        if here not in file.parents and "minicnn" not in file.parts[-3:]:
+        ours = here in file.parents or "minicnn" in file.parts[-3:]
+        if not ours and not file.name.startswith("<frozen"):  # of Python itself, as exit is
             name = traceback.tb_frame.f_code.co_name
             found = f" ({file.name}, line {traceback.tb_lineno}, in {name})"
         traceback = traceback.tb_next

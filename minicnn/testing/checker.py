@@ -29,6 +29,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from minicnn.objects import said
 from minicnn.testing import causes, comparison, equivalents, manners, passes, slopes
 from minicnn.testing import points as elsewhere
 from minicnn.testing.check import Check, Kinks, Stop
@@ -190,7 +191,9 @@ class _Run:
             y, _ = here.run()
             if not _finite(y) or not elsewhere.keeps_its_meaning(check, point, y):
                 return
-        except (Exception, SystemExit):  # nobody said that forward takes this
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # nobody said that forward takes this
             return
         with suppress(Stop):
             passes.first(here)
@@ -219,9 +222,11 @@ def _compare_with(check: Check, against: equivalents.Equivalent) -> None:
         comparison.compare(check, against)
     except Stop:
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise TypeError(
-            f"gradcheck: {against.name}, the equivalent, raised {type(error).__name__}: {error}"
+            f"gradcheck: {against.name}, the equivalent, raised {said(error)}"
         ) from error
     check.report.against = against.name
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minicnn import ops
-from minicnn.objects import load
+from minicnn.objects import load, said
 from minicnn.testing.checker import gradcheck
 from minicnn.testing.conventions import autograd
 from minicnn.testing.report import GradientError
@@ -58,6 +58,10 @@ def run(
             f"{target} ended the process by exit({error.code}) before anything could be said. Take "
             "exit() and sys.exit() out of it."
         ) from error
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise ValueError(f"{target} raised {said(error)} before anything could be said.") from error
     if not report.checked or (report.ok and not report.compared):
         return 2, str(report)
     return (0 if report.ok else 1), str(report)

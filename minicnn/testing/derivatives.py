@@ -137,7 +137,9 @@ def complex_step(along: Along) -> np.ndarray | None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # NumPy warns when it drops an imaginary part
             y = along(1j * COMPLEX_STEP)
-    except Exception:  # whatever forward says to a complex number, it is no use here
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # whatever forward says to a complex number, it is no use here
         return None
     return y.imag / COMPLEX_STEP if np.iscomplexobj(y) else None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.objects import said
 from minicnn.testing import causes
 from minicnn.testing.check import Check, wide
 from minicnn.testing.conventions import Arrays, LayerSubject
@@ -25,8 +26,10 @@ def inspect(check: Check, dtypes: Sequence[np.dtype]) -> None:
     for look in (_serves_twice, _any_memory, _belongs):
         try:
             look(check)
-        except Exception as error:
-            text = f"it raised {type(error).__name__}: {error}"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            text = f"it raised {said(error)}"
             check.fault(f"backward, {look.__name__.strip('_').replace('_', ' ')}", text,
                         manners=True)  # fmt: skip
     if isinstance(subject, LayerSubject):
@@ -106,7 +109,9 @@ def _belongs(check: Check) -> None:
     before = y.copy()
     try:
         subject.forward(check.fresh(others))
-    except Exception:  # values in another order need not be legal
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # values in another order need not be legal
         return
     if not np.array_equal(before, y, equal_nan=True):
         text = "another forward changes the y of the one before"
@@ -129,8 +134,10 @@ def _keeps(check: Check, dtype: np.dtype) -> None:
         y = y.copy()
         gradients = check.subject.backward(check.dy.astype(y.dtype), cache)
         gradients = tuple(None if g is None else np.array(g) for g in gradients)
-    except Exception as error:
-        text = f"it raised {type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        text = f"it raised {said(error)}"
         check.fault(f"in {dtype}", text, manners=True)
         return
     finally:

@@ -126,7 +126,9 @@ def _change(check: Check, amount: float) -> np.ndarray | None:
     )
     try:
         return check.value(moved) - check.y
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return None
 
 

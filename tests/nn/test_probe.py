@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minicnn import ShapeError, insight, nn
+from minicnn import ShapeError, insight, models, nn
 from minicnn.nn import probe
+from minicnn.nn.init import Undrawn
 from minicnn.nn.module import Unknown
 from minicnn.nn.summary import UNKNOWN, as_text, summarize
 from tests.own.network import SOURCE
@@ -155,3 +156,16 @@ def test_windows_are_found_from_what_is_seen():
     assert probe.window_of(np.eye(4, dtype=bool)) == (1, 1, 1, 0)
     assert probe.window_of(np.eye(4, dtype=bool)[::-1]) is None
     assert probe.window_of(np.array([[1, 0, 1, 0, 0], [0, 0, 1, 0, 1]], bool)) == (2, 2, 2, 0)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20-preact", "googlenet", "vgg11_bn"])
+def test_of_our_own_layers_none_is_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They say what they do: to try it on images of 224x224 takes a minute."""
+
+    def run(*_: object) -> None:
+        raise AssertionError("a layer is run")
+
+    monkeypatch.setattr(probe, "run", run)
+    model = models.create(name, rng=Undrawn(np.random.PCG64(0)))
+    rows = nn.summarize(model, models.MODELS[name].image)
+    assert all(isinstance(row.multiply_adds, int) for row in rows)

@@ -179,3 +179,106 @@ def test_without_hypothesis(
         _ = minicnn.testing.check_op
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = minicnn.testing.nothing
+
+
+ODD = """
+import numpy as np
+
+class Odd(BaseException):
+    pass
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+class Doubles:
+    def forward(self, x):
+        return 2 * x, None
+
+    def backward(self, dy, cache):
+        return 2 * dy
+
+class Exits(Doubles):
+    def forward(self, x):
+        exit(0)
+
+class ExitsLater(Doubles):
+    calls = []
+
+    def forward(self, x):
+        self.calls.append(x)
+        if len(self.calls) > 1:
+            raise SystemExit(0)
+        return 2 * x, None
+
+class Backward(Doubles):
+    def backward(self, dy, cache):
+        raise Odd("mine")
+
+class Silent(Doubles):
+    def forward(self, x):
+        raise Mute
+
+class Asked(Doubles):
+    def __getattr__(self, name):
+        raise RuntimeError(f"no {name}")
+
+class AskedEnds(Doubles):
+    def __getattr__(self, name):
+        raise SystemExit(0)
+
+class Endless(Doubles):
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+class Copied(Doubles):
+    def __deepcopy__(self, memo):
+        raise Odd("mine")
+
+class Real(Doubles):
+    def forward(self, x):
+        if np.iscomplexobj(x):
+            raise SystemExit(0)
+        return 2 * x, None
+"""
+
+
+@pytest.mark.parametrize(
+    ("thing", "code", "text"),
+    [
+        ("Exits()", 2, "forward: it raised SystemExit: 0"),
+        ("ExitsLater()", 2, "it raised SystemExit: 0"),
+        ("Backward()", 1, "backward: it raised Odd: mine"),
+        ("Silent()", 2, "it raised Mute: its message cannot be shown"),
+        ("Asked()", 2, "cannot be copied (RuntimeError: no __deepcopy__)"),
+        ("AskedEnds()", 2, "cannot be copied (SystemExit: 0)"),
+        ("Endless()", 2, "cannot be copied (RecursionError"),
+        ("Copied()", 2, "cannot be copied (Odd: mine)"),
+        ("exit(0)", 2, "odd.py:exit(0): SystemExit: 0"),
+        ("Real()", 0, "the gradients are right"),
+    ],
+)
+def test_whatever_the_users_code_raises_is_told_as_theirs(
+    thing: str, code: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    got, output = run(capsys, f"{tmp_path / 'odd.py'}:{thing}", "--input", "3")
+    assert text in output
+    assert got == code
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("exit(0)", "SystemExit: 0"),
+        ("class Odd(BaseException): pass\nraise Odd('mine')", "Odd: mine (ends.py, line 2)"),
+        ("def __getattr__(name): raise RuntimeError(name)", "ends.py has no f."),
+    ],
+)
+def test_a_file_that_would_end_python(
+    source: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ends.py").write_text(source)
+    code, output = run(capsys, f"{tmp_path / 'ends.py'}:f", "--input", "3")
+    assert code == 2
+    assert text in output

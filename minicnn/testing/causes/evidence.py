@@ -150,7 +150,9 @@ class Evidence:
                     return value((*arrays[: self.i], moved, *arrays[self.i + 1 :]))
 
                 found[place] = float((dy * central(along, step)).sum())
-        except Exception:  # this is no legal call
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # this is no legal call
             return None
         return found
 
@@ -169,7 +171,9 @@ class Evidence:
 
         try:
             slope = float((dy * central(along, step)).sum())
-        except Exception:  # this is no legal call
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # this is no legal call
             return False
         terms = self.gradient * v
         size = float(np.abs(terms).sum()) + abs(slope)
@@ -181,7 +185,9 @@ class Evidence:
         try:
             if self.check.value(arrays).shape != self.y.shape:
                 return None
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             return None
         return self.replay(self.check.value, arrays, self.dy)
 
@@ -192,7 +198,9 @@ class Evidence:
             if restored is not None:
                 cache = replaced(cache, y, restored)
             return self.check.backward(dy, cache)[self.i]
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             return None
 
     def reaches(self, element: int) -> bool:
@@ -220,7 +228,9 @@ def at_ordinary_numbers(check: Check, i: int) -> Evidence | None:
             return None
         other.y, other.dy = wide(y).copy(), check.dy
         found = other.backward(other.dy.copy(), cache)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return None
     other.gradients = tuple(
         None if g is None else wide(g) if g.dtype.kind == "f" else g for g in found

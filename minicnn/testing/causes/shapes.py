@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minicnn.objects import said
 from minicnn.shapes import ShapeError
 from minicnn.testing.causes import texts
 from minicnn.testing.causes.evidence import Evidence
@@ -131,4 +132,4 @@ def of_exception(error: BaseException) -> str | None:
         return None  # it says itself what to do
     if isinstance(error, SystemExit):
         return "it ends the process; take exit() and sys.exit() out of forward and backward."
-    return texts.INPUT_WRITTEN if "read-only" in str(error) else None
+    return texts.INPUT_WRITTEN if "read-only" in said(error) else None

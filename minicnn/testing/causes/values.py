@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.objects import said
 from minicnn.testing.causes import texts
 from minicnn.testing.causes.amounts import factor
 from minicnn.testing.causes.arguments import TURNS
@@ -29,7 +30,9 @@ def of_values(
         try:
             if _equal(ours, against.value(changed, options)):
                 return cause
-        except Exception:  # the variation is no legal call
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # the variation is no legal call
             continue
     if ours.shape != true.shape:
         return of_shapes(ours.shape, true.shape)
@@ -52,8 +55,10 @@ def of_rejection(error: BaseException, arrays: Arrays, against: Equivalent) -> s
     for cause, changed, options in _variations(arrays, against.options):
         try:
             against.value(changed, options)
-        except Exception as same:
-            if type(same) is type(error) and str(same) == str(error):
+        except KeyboardInterrupt:
+            raise
+        except BaseException as same:
+            if type(same) is type(error) and said(same) == said(error):
                 return cause
     return None
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.objects import said
+
 # Functions of libraries reach objects that must stay the same ones; of ours, none keeps state.
 LIBRARIES = (
     *{sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")},
@@ -53,10 +55,12 @@ def _copied(thing: Any, memo: dict[int, Any], depth: int) -> Any:
         return thing
     try:
         return copy.deepcopy(thing, memo)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         name = type(thing).__name__
         raise TypeError(
-            f"gradcheck: {name} cannot be copied ({error}), and each pass is made on a copy. "
+            f"gradcheck: {name} cannot be copied ({said(error)}), and each pass is made on a copy. "
             "Give a pair of functions (forward, backward) instead."
         ) from error
 
