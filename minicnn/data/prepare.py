@@ -23,9 +23,10 @@ Derivation
     MNIST's kin differ from step 6 on. ``digits`` was fitted into 32x32, in black and white, and
     counted in blocks of 4x4, then enlarged (by Pillow's bicubic interpolation, the one step here
     that is not written out). A thinner pen than theirs is first widened to PEN pixels of 32: area
-    means of a thin line are nowhere black. ``kmnist`` and ``fashion-mnist`` fill 28x28; a character of
-    ``kmnist`` may have several parts, and clothes in ``fashion-mnist`` are no strokes, so that the
-    paper is the median of the picture's edge, and the shades of the cloth are kept.
+    means of a thin line are nowhere black.
+    ``kmnist`` and ``fashion-mnist`` fill 28x28; a character of ``kmnist`` may have several parts,
+    and clothes in ``fashion-mnist`` are no strokes, so that the paper is the median of the
+    picture's edge, and the shades of the cloth are kept.
 Source
     LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to document recognition,
     section III.A; ``minicnn.data.digits`` and ``mnist`` name those of the others.
