@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn import data
-from minicnn.data.class_folders import is_image, readable
+from minicnn.data.class_folders import SUFFIXES, is_image, readable
 from minicnn.data.images import read_to_fit
 from minicnn.data.prepare import FORMS
 from minicnn.data.tree import hidden
@@ -34,17 +34,14 @@ class Seen(NamedTuple):
 def files_of(paths: Sequence[Path]) -> list[Path]:
     """Return the paths, each folder replaced by the images in it and in its folders, by name.
 
-    Raises DataError where a folder has none.
+    A folder without images stays, and ``see`` says what is wrong with it.
     """
     files: list[Path] = []
     for path in paths:
         if not path.is_dir():
             files.append(path)
             continue
-        found = sorted(_images(path))
-        if not found:
-            raise data.DataError(f"{path}: there is no image in this folder.")
-        files += found
+        files += sorted(_images(path)) or [path]
     return files
 
 
@@ -62,6 +59,11 @@ def see(path: Path, config: Config, *, as_is: bool = False, invert: bool = False
     """
     c, h, w = config.image
     family = config.recipe.data
+    if path.is_dir():
+        raise data.DataError(
+            f"{readable(str(path))}: there is no image in this folder. Put images "
+            f"({', '.join(SUFFIXES)}) into it, or name another."
+        )
     try:
         if as_is:
             image = _exchanged(data.read_image(path, (h, w), c), invert)
@@ -71,12 +73,8 @@ def see(path: Path, config: Config, *, as_is: bool = False, invert: bool = False
             prepared = data.prepare_digit(picture, family)
             return Seen(picture, prepared.image[..., None], str(prepared))
         shorter = config.content["data"].get("shorter_side")
-        image, had = read_to_fit(path, (h, w), c, shorter)
-        image = _exchanged(image, invert)
-        if had == (h, w):
-            return Seen(image, image, "left as it is")
-        picture = _exchanged(data.read_image(path, None, c), invert)
-        return Seen(picture, image, f"{had[0]}x{had[1]} resized, its middle cut to {h}x{w}")
+        picture, image, done = read_to_fit(path, (h, w), c, shorter)
+        return Seen(_exchanged(picture, invert), _exchanged(image, invert), done)
     except data.DigitError as error:
         raise data.DataError(f"{readable(str(path))}: {error}") from error
     except data.DataError as error:

@@ -82,8 +82,11 @@ def test_a_folder_is_its_images(digits, tmp_path, capsys):
     assert [Path(line.split()[0]).name for line in out] == ["a.png", "2.png"]
     assert not err
     (tmp_path / "empty").mkdir()
-    assert main(["predict", str(digits), str(tmp_path / "empty")]) == 2
-    assert "empty: there is no image in this folder" in lines(capsys)[1][0]
+    two = [str(tmp_path / "mine" / "a.png")] * 2
+    assert main(["predict", str(digits), str(tmp_path / "empty"), *two]) == 2
+    out, err = lines(capsys)
+    assert [line.split()[0] for line in out] == two  # a file given twice has two lines
+    assert "empty: there is no image in this folder. Put images" in err[0]
 
 
 def test_the_network_sees_the_prepared_digit(digits, tmp_path):
@@ -147,6 +150,17 @@ def test_other_runs_get_the_middle(run_of, tmp_path, capsys):
     assert np.abs(seen["large"].image.astype(int) - small).mean() < 40  # mixed a little at edges
     assert main(["predict", str(folder), str(tmp_path / "wide.png"), "--top", "1"]) == 0
     assert lines(capsys)[0][0].endswith("(32x96 resized, its middle cut to 32x32)")
+
+
+def test_an_image_of_the_right_size_is_enlarged_where_the_run_says_so(run_of, tmp_path):
+    folder = run_of("cifar10", (3, 32, 32), [f"c{i}" for i in range(10)], shorter_side=40)
+    small = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(small).save(tmp_path / "small.png")
+    _, config = train.load_model(folder)
+    seen = predict.see(tmp_path / "small.png", config)
+    np.testing.assert_array_equal(seen.picture, small)
+    assert (seen.image != small).any()
+    assert seen.done == "32x32 resized, its middle cut to 32x32"
 
 
 def test_what_the_network_saw_is_drawn(digits, tmp_path, capsys):

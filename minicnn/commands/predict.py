@@ -10,6 +10,7 @@ from typing import Any
 from minicnn.commands.options import Help, add_own, path_option
 
 SHOWN = 20  # pictures at most in one drawing
+BATCH = 32  # images that are read and classified before their lines are printed
 
 
 def add(commands: Any) -> None:
@@ -58,32 +59,41 @@ def _run(args: argparse.Namespace) -> int:
     if args.show is not None and args.show.suffix.lower() != ".png":
         raise ValueError(f"--show {args.show} must end in .png.")
     model, config = train.load_model(args.folder, args.model)
-    seen, failed = {}, 0
-    for path in predict.files_of(args.images):
-        try:
-            seen[path] = predict.see(path, config, as_is=args.as_is, invert=args.invert)
-        except data.DataError as error:
-            print(f"minicnn predict: {error}", file=sys.stderr)
-            failed += 1
-    if not seen:
-        return 2
-    shares = predict.probabilities(model, config, [one.image for one in seen.values()])
-    names = [readable(str(path)) for path in seen]
-    width = max(map(len, names))
-    for name, one, row in zip(names, seen.values(), shares, strict=True):
-        best = np.argsort(-row, kind="stable")[: args.top]
-        answer = "   ".join(f"{config.classes[k]} {row[k]:6.2%}" for k in best)
-        print(f"{name:<{width}}  {answer}" + (f"   ({one.done})" if one.done else ""))
-    if args.show is not None:
-        shown = list(seen.values())[:SHOWN]
+    files = predict.files_of(args.images)
+    width = max(len(readable(str(path))) for path in files)
+    shown: list[tuple[str, predict.Seen, np.ndarray]] = []
+    done = failed = 0
+    for start in range(0, len(files), BATCH):
+        batch: list[tuple[str, predict.Seen]] = []
+        for path in files[start : start + BATCH]:
+            try:
+                seen = predict.see(path, config, as_is=args.as_is, invert=args.invert)
+            except data.DataError as error:
+                print(f"minicnn predict: {error}", file=sys.stderr)
+                failed += 1
+                continue
+            if args.show is None or len(shown) + len(batch) >= SHOWN:
+                seen = seen._replace(picture=seen.image)  # a photo takes much memory
+            batch.append((readable(str(path)), seen))
+        if not batch:
+            continue
+        shares = predict.probabilities(model, config, [seen.image for _, seen in batch])
+        for (name, seen), row in zip(batch, shares, strict=True):
+            best = np.argsort(-row, kind="stable")[: args.top]
+            answer = "   ".join(f"{config.classes[k]} {row[k]:6.2%}" for k in best)
+            print(f"{name:<{width}}  {answer}" + (f"   ({seen.done})" if seen.done else ""))
+            if args.show is not None and len(shown) < SHOWN:
+                shown.append((name, seen, row))
+        done += len(batch)
+    if shown:
         figure = viz.predictions(
-            [one.picture for one in shown],
-            [one.image for one in shown],
-            shares[: len(shown)],
+            [seen.picture for _, seen, _ in shown],
+            [seen.image for _, seen, _ in shown],
+            np.stack([row for _, _, row in shown]),
             config.classes,
-            [Path(name).name for name in names[: len(shown)]],
+            [Path(name).name for name, _, _ in shown],
         )
         viz.save(figure, args.show)
-        more = f" (the first {SHOWN} of {len(seen)})" if len(seen) > SHOWN else ""
+        more = f" (the first {SHOWN} of {done})" if done > SHOWN else ""
         print(f"drawn in {args.show}{more}", file=sys.stderr)
     return 2 if failed else 0

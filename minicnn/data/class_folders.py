@@ -28,8 +28,15 @@ class Passed(NamedTuple):
 
     others: list[str]  # files with another ending
     folders: list[str]  # folders inside class folders
+    loose: list[str]  # images in no class folder
+    beside: list[str]  # folders beside train, test and validation
     unreadable: list[str]  # images, found when they are read
     why: list[str]  # why each of them is
+
+    def of_no_class(self, files: Iterable[str]) -> None:
+        """Add files that are in no class folder."""
+        for file in files:
+            (self.loose if is_image(file) else self.others).append(file)
 
     def __str__(self) -> str:
         """One line that counts and names all, "" for nothing."""
@@ -40,6 +47,15 @@ class Passed(NamedTuple):
             kinds.append(
                 f"{_count(len(self.others), 'file')} of another ending "
                 f"({', '.join(f'{n:,} {ending}' for ending, n in in_order)})"
+            )
+        if self.loose:
+            kinds.append(
+                f"{_count(len(self.loose), 'image')} in no class folder ({_names(self.loose)})"
+            )
+        if self.beside:
+            kinds.append(
+                f"{_count(len(self.beside), 'folder')} that {'are' if self.beside[1:] else 'is'} "
+                f"no part ({_names(self.beside)})"
             )
         if self.folders:
             kinds.append(
@@ -52,7 +68,7 @@ class Passed(NamedTuple):
                 f"({_names(self.unreadable)})"
             )
         line = f"passed over: {'; '.join(kinds)}" if kinds else ""
-        return f"{line}. {self.why[0]}" if self.why else line
+        return f"{line}. {readable(self.why[0])}" if self.why else line
 
 
 def list_tree(name: str, tree: Tree) -> tuple[Files, Passed]:
@@ -66,10 +82,11 @@ def list_tree(name: str, tree: Tree) -> tuple[Files, Passed]:
     Raises DataError where class folders are missing, empty or not the same in every part.
     """
     folders, files = tree.entries("")
-    passed = Passed([], [], [], [])
+    passed = Passed([], [], [], [], [], [])
     parts = _parts(name, tree, folders)
     if len(parts) > 1:
-        passed.others.extend(files)
+        passed.of_no_class(files)
+        passed.beside.extend(folder for folder in folders if folder not in parts.values())
     found = {part: _class_files(name, tree, folder, passed) for part, folder in parts.items()}
     for part, folder in parts.items():
         differ = sorted(found[part].keys() ^ found["train"].keys())
@@ -114,7 +131,7 @@ def _class_files(name: str, tree: Tree, folder: str, passed: Passed) -> dict[str
             f"{name}: {tree.path / folder} has {held}. Put the images of each class into "
             "a folder with the name of the class."
         )
-    passed.others.extend(file for file in beside if file not in passed.others)
+    passed.of_no_class(beside)
     files: dict[str, list[str]] = {}
     for of_class in classes:
         inner, within = tree.entries(of_class)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +31,7 @@ ORIENTATION = 0x0112  # the number of its tag in EXIF data
 MODES = {1: "L", 3: "RGB"}  # Pillow's name for as many channels
 THREADS = min(os.cpu_count() or 1, 8)
 MOST_PIXELS = 50 * 10**6  # of one image; the largest of cameras have 50
+WHOLE = 2**22  # pixels of a resized image up to which it is made as a whole
 BLOCK = 64  # images that a thread decodes at a time
 
 
@@ -56,22 +57,30 @@ def read_image(
         return _pixels(image, channels)
 
 
+class Fitted(NamedTuple):
+    """A picture as it was read, and cut to a size."""
+
+    picture: UInt8[np.ndarray, "h w c"]
+    image: UInt8[np.ndarray, "h w c"]
+    done: str  # what was done to the picture
+
+
 def read_to_fit(
     path: str | Path, size: tuple[int, int], channels: int, shorter: int | None = None
-) -> tuple[UInt8[np.ndarray, "h w c"], tuple[int, int]]:
-    """Return one image cut to ``size`` (h, w) by ``cut_to``, and the size that it had.
+) -> Fitted:
+    """Return one image as it is and cut to ``size`` (h, w) by ``cut_to``.
 
     With ``shorter``, its shorter side is first resized to so many pixels. Raises DataError where
     the file cannot be read.
     """
     with _checked_and_opened(path, channels) as image:
-        had = image.height, image.width
-        if shorter is not None:
-            image = resized(image, shorter / min(had))
-            image = _middle(image, size)
-        else:
-            image = cut_to(image, size)
-        return _pixels(image, channels), had
+        h, w = image.height, image.width
+        factor = max(size[0] / h, size[1] / w) if shorter is None else shorter / min(h, w)
+        picture = _pixels(image, channels)
+        if (h, w) == size and factor == 1:
+            return Fitted(picture, picture, "left as it is")
+        fitted = _pixels(_resized_middle(image, factor, size), channels)
+    return Fitted(picture, fitted, f"{h}x{w} resized, its middle cut to {size[0]}x{size[1]}")
 
 
 @contextmanager
@@ -217,17 +226,38 @@ def cut_to(image: Image, size: tuple[int, int]) -> Image:
     h, w = size
     if (image.height, image.width) == size:
         return image
-    return _middle(resized(image, max(h / image.height, w / image.width)), size)
+    return _resized_middle(image, max(h / image.height, w / image.width), size)
 
 
-def resized(image: Image, factor: float) -> Image:
-    """Return the image resized bilinearly, to make it smaller over areas (antialiased)."""
+def _resized_middle(image: Image, factor: float, size: tuple[int, int]) -> Image:
+    """Return the middle, ``size`` (h, w), of the image resized by ``factor``.
+
+    The resizing is bilinear, over areas to make smaller (antialiased). Where the whole would have
+    more than WHOLE pixels, as of a very narrow image, only the middle is computed; it may differ by
+    1, since Pillow rounds the box. What the image does not cover is black.
+    """
     from PIL import Image as images
 
     if image.mode in ("P", "1"):  # numbers of colours cannot be mixed
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    size = max(round(image.width * factor), 1), max(round(image.height * factor), 1)
-    return image.resize(size, images.Resampling.BILINEAR)
+    whole = [max(round(n * factor), 1) for n in (image.height, image.width)]
+    if whole[0] * whole[1] <= WHOLE:
+        return _middle(image.resize((whole[1], whole[0]), images.Resampling.BILINEAR), size)
+    starts = [round((n - cut) / 2) for n, cut in zip(whole, size, strict=True)]
+    cuts = [min(n, cut) for n, cut in zip(whole, size, strict=True)]
+    top, left = (max(start, 0) for start in starts)
+    down, across = image.height / whole[0], image.width / whole[1]
+    box = (
+        left * across,
+        top * down,
+        min((left + cuts[1]) * across, image.width),
+        min((top + cuts[0]) * down, image.height),
+    )
+    middle = image.resize((cuts[1], cuts[0]), images.Resampling.BILINEAR, box=box)
+    if cuts == list(size):
+        return middle
+    left, top = min(starts[1], 0), min(starts[0], 0)
+    return middle.crop((left, top, left + size[1], top + size[0]))
 
 
 def _middle(image: Image, size: tuple[int, int]) -> Image:
@@ -246,10 +276,11 @@ def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]
 
     try:
         content = read()
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             _check_pixels(name, path, image)
-            deep = image.format == "PNG" and content[24] == 16  # Pillow would cut colours to 8
+            # Pillow would cut colours to 8 bits
+            deep = image.format == "PNG" and content[24] == 16
+            deep |= image.format == "PPM" and _largest_of_ppm(content) > 255
             if deep or image.mode.startswith(("I", "F")):
                 raise DataError(
                     f"{name}: {path} has {32 if image.mode == 'F' else 16} bits to a pixel. "
@@ -263,9 +294,19 @@ def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]
         ) from error
     except DataError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            f"{name}: {path} has more than {MOST_PIXELS // 10**6} million pixels. Resize it."
+        ) from error
     except Exception as error:  # of a damaged file, Pillow may raise anything
         what = str(error) or type(error).__name__
         raise DataError(f"{name}: {path} cannot be read ({what}). Replace it.") from error
+
+
+def _largest_of_ppm(content: bytes) -> int:
+    """Return the number that stands for white: 255 for 8 bits, more for 16."""
+    head = re.match(rb"P[2356]((?:\s+|\s*#[^\n]*\n)+\d+){3}", content[:4096])
+    return int(head[1].split()[-1]) if head else 0
 
 
 def _check_pixels(name: str, path: Path, image: Image) -> None:

@@ -1,7 +1,8 @@
 """MNIST and the two sets made in its form: 28x28 grey images in ten classes, as idx files.
 
 The files lie where torchvision puts them, ``<root>/<folder>/raw``, or in ``<root>/<folder>``, or
-in the root itself, if its name does not say that they are of another of these sets; plain or
+in the root itself, if neither its name nor that of the folder above it says that they are of
+another of these sets; plain or
 compressed (.gz), named as published or with a dot (``train-images.idx3-ubyte``). In place of them
 there may be CSV files as Kaggle's: a label and 784 pixels a line.
 
@@ -115,7 +116,8 @@ def found(name: str, root: Path) -> Path | None:
 def _folders(name: str, root: Path) -> list[Path]:
     """Return where files may lie, in the order in which they are looked for."""
     folder = FAMILIES[name].folder
-    named = [other for other in ("fashion", "kmnist") if other in root.name.lower()]
+    called = "/".join(part.lower() for part in root.absolute().parts[-2:])
+    named = [other for other in ("fashion", "kmnist") if other in called]
     mine = any(other in name for other in named) if named else name == "mnist"
     return [root / folder / "raw", root / folder, *([root, root / "raw"] if mine else [])]
 

@@ -301,8 +301,12 @@ def of_the_edge(image: np.ndarray) -> tuple[bool, np.ndarray]:
 
 
 def cloth(d: np.ndarray) -> Ink | None:
-    """Return what differs from paper of one grey, of which no part is smaller than 0.1."""
-    labels, parts = components(np.abs(d) > LEAST)
+    """Return what differs from paper of one grey, of which no part is smaller than 0.1.
+
+    ``density`` is the absolute difference: cloth may be darker in one place and lighter in another.
+    """
+    d = np.abs(d)
+    labels, parts = components(d > LEAST)
     large = [part for part in parts if part.extent >= 0.1 * max(d.shape)]
     if not large:
         return None

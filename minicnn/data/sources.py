@@ -94,9 +94,6 @@ def divide(
     *,
     validation: float | None = None,
     seed: int = 0,
-    size: int | None = None,
-    channels: int | None = None,
-    zip_encoding: str | None = None,
 ) -> Splits:
     """Return the three parts; ``held``, for validation, and ``test`` are set apart if not given.
 

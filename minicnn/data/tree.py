@@ -54,6 +54,11 @@ def open_tree(name: str, path: Path, zip_encoding: str | None = None) -> Iterato
     Raises DataError where ``path`` is neither, or its names can be read in more than one way.
     """
     if path.is_dir():
+        if zip_encoding is not None:
+            raise DataError(
+                f"{name}: --zip-encoding {zip_encoding} is for a zip, and {path} is a folder. "
+                "Leave it out."
+            )
         yield _Folder(path)
         return
     if not path.exists():

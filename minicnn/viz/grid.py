@@ -118,8 +118,8 @@ class Sheet:
             )
             for i in range(n)
         ]
-        _, font = lettering(self.titles)
-        for (left, top), text in zip(self.places, self.titles, strict=True):
+        words, font = lettering(self.titles)
+        for (left, top), text in zip(self.places, words, strict=True):
             self.axes.text(
                 left + wide / 2, top - 0.06, text, ha="center", va="baseline", fontsize=LETTER,
                 fontfamily=font, color=INK, parse_math=False, linespacing=1.1,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from minicnn.data import DataError, load, read_image
 from minicnn.data.class_folders import SUFFIXES
-from minicnn.data.images import FORMATS
+from minicnn.data.images import FORMATS, cut_to
 
 
 def picture(path: Path, value: int = 0, size: tuple[int, int] = (6, 4), mode: str = "L") -> Path:
@@ -73,6 +73,19 @@ def test_of_several_frames_the_first_is_read(tmp_path):
     assert "GIF" in FORMATS
 
 
+@pytest.mark.parametrize(
+    ("head", "deep"),
+    [(b"P6 2 2 65535\n", True), (b"P6\n# 65535\n2 2\n255\n", False), (b"P6 2\n#\n2\n1023\n", True)],
+)
+def test_a_ppm_of_16_bits_is_not_cut_to_8(tmp_path, head, deep):
+    (tmp_path / "a.ppm").write_bytes(head + bytes(24))
+    if deep:
+        with pytest.raises(DataError, match="16 bits to a pixel"):
+            read_image(tmp_path / "a.ppm", None, 3)
+    else:
+        assert read_image(tmp_path / "a.ppm", None, 3).shape == (2, 2, 3)
+
+
 def test_grey_saved_as_rgb_is_grey(tmp_path):
     for i in range(8):
         picture(tmp_path / f"{'ab'[i % 2]}/{i}.png", 20 * i, mode="RGB" if i % 3 else "RGBA")
@@ -98,6 +111,19 @@ def test_what_is_passed_over_is_told(tmp_path):
     assert splits.train.notes[0].startswith(
         "passed over: 2 files of another ending (1 .pdf, 1 .txt); 1 folder inside class folders "
         "(b/inner); 1 image that cannot be read (b/bad.jpg). "
+    )
+
+
+def test_images_and_folders_that_belong_nowhere_are_told(tmp_path):
+    for part in ("train", "test"):
+        classes(tmp_path / part, a=5, b=5)
+    picture(tmp_path / "loose.png")
+    picture(tmp_path / "train/loose.png")
+    (tmp_path / "train/read.me").write_text("x")
+    picture(tmp_path / "unsorted/1.png")
+    assert load(name_of(tmp_path)).train.notes == (
+        "passed over: 1 file of another ending (1 .me); 2 images in no class folder (loose.png, "
+        "train/loose.png); 1 folder that is no part (unsorted)",
     )
 
 
@@ -153,6 +179,26 @@ def test_images_of_different_sizes_are_cut_to_one(tmp_path):
     assert {int(image.min()) for image in train.images} == {int(i.max()) for i in train.images}
     with pytest.raises(DataError, match="--size and --zip-encoding are for imagefolder"):
         load("digits", size=16)
+
+
+@pytest.mark.parametrize("size", [(30, 50), (7, 90), (64, 16), (200, 201)])
+@pytest.mark.parametrize("whole", [2**22, 0])
+def test_the_middle_is_that_of_the_whole_resized(size, whole, monkeypatch):
+    monkeypatch.setattr("minicnn.data.images.WHOLE", whole)
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    factor = 16 / min(size)
+    large = image.resize(
+        (round(size[1] * factor), round(size[0] * factor)), Image.Resampling.BILINEAR
+    )
+    left, top = round((large.width - 16) / 2), round((large.height - 16) / 2)
+    expected = np.asarray(large)[top : top + 16, left : left + 16].astype(int)
+    assert np.abs(np.asarray(cut_to(image, (16, 16))) - expected).max() <= 1
+
+
+def test_a_long_narrow_image_is_cut_without_resizing_the_whole():
+    image = Image.new("RGB", (50_000, 2), (200, 100, 50))
+    assert (np.asarray(cut_to(image, (64, 64))) == (200, 100, 50)).all()
 
 
 def test_the_middle_is_cut_out(tmp_path):
@@ -223,3 +269,8 @@ def test_names_that_are_no_utf_8_are_text(tmp_path):
     except OSError:
         pytest.skip("this file system takes no such names")
     assert load(name_of(tmp_path)).train.classes == ("caf\\xe9", "tea")
+
+
+def test_the_code_of_a_zip_is_not_for_a_folder(tmp_path):
+    with pytest.raises(DataError, match=r"--zip-encoding klingon is for a zip, .* Leave it out"):
+        load(name_of(classes(tmp_path, a=6, b=6)), zip_encoding="klingon")

@@ -39,6 +39,15 @@ def test_the_name_of_the_folder_says_whose_files_they_are(tmp_path, mnist_arrays
     assert mnist.found("mnist", root) is None
 
 
+def test_the_folder_above_says_it_too(tmp_path, mnist_arrays):
+    root = tmp_path / "fashion-mnist" / "raw"
+    root.mkdir(parents=True)
+    for file, array in mnist_arrays.items():
+        (root / file).write_bytes(idx(array))
+    assert mnist.found("fashion-mnist", root) == root
+    assert mnist.found("mnist", root) is None
+
+
 def table(path: Path, n: int, head: str = "label," + ",".join(f"pixel{i}" for i in range(784))):
     """Write n images as Kaggle does; return labels and pixels."""
     rng = np.random.default_rng(n)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn.data import DigitError, mnist, prepare_digit
-from minicnn.data.prepare import SIZE, centre_of_mass, has_the_form
+from minicnn.data.prepare import FORMS, SIZE, centre_of_mass, has_the_form
 from tests.data.handwriting import Scene, photographed, written
 
 
@@ -73,3 +73,40 @@ def test_several_digits_or_none_are_said():
         empty = photographed(np.zeros((1, 1)), scene, np.random.default_rng(0), (0, 0))
         with pytest.raises(DigitError, match="no digit is to be seen"):
             prepare_digit(empty)
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_a_thin_pen_becomes_as_thick_as_the_pen_of_digits(digit):
+    means = []
+    for pen in (0.01, 0.03, 0.125):
+        rng = np.random.default_rng(digit)
+        picture = photographed(written(digit, rng, 200, pen), Scene(), rng, (40, 60))
+        means.append(prepare_digit(picture, "digits").image.mean())
+    assert means[:2] == pytest.approx([means[2]] * 2, rel=0.25)
+    assert means[0] > 20
+
+
+@pytest.mark.parametrize("like", ["fashion-mnist", "kmnist"])
+@pytest.mark.parametrize(
+    ("sheet", "grey"), [(200, 250), (200, 20), (255, 120), (10, 250), (100, 20), (100, 250)]
+)
+def test_what_is_lighter_or_darker_than_its_paper_fills_the_frame(like, sheet, grey):
+    picture = np.full((200, 200), sheet, np.uint8)
+    picture[40:160, 70:130] = grey
+    prepared = prepare_digit(picture, like)
+    assert prepared.dark == (grey < sheet)
+    rows, columns = np.nonzero(prepared.image > 127)
+    assert np.ptp(rows) >= 25
+    assert np.ptp(columns) == pytest.approx(13, abs=2)
+    assert prepared.image.max() == 255
+
+
+@pytest.mark.parametrize("like", FORMS)
+def test_a_drawing_of_28x28_may_be_dark_on_light(like):
+    drawing = np.full((SIZE, SIZE), 255, np.uint8)
+    drawing[4:24, 10:14] = 0
+    prepared = prepare_digit(drawing, like)
+    assert prepared.dark
+    assert not prepared.kept
+    assert prepared.image[14].max() > 200
+    assert prepared.image[:, 0].max() == 0

@@ -107,6 +107,6 @@ def test_an_image_of_a_set_is_left_as_it_is():
 def test_other_pictures_are_resized_and_cut_as_predict_does(tmp_path, size, image, shorter):
     pixels = np.random.default_rng(2).integers(0, 256, (*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    expected, _ = read_to_fit(tmp_path / "a.png", image[1:], image[0], shorter)
+    expected = read_to_fit(tmp_path / "a.png", image[1:], image[0], shorter).image
     request = {**rgba_of(pixels), "image": image, "shorterSide": shorter}
     assert in_node(MODULE)("cutOut", request) == expected.ravel().tolist()

@@ -35,11 +35,14 @@ export function prepareDigit(image, like = "mnist") {
   const rim = rimOf(whole);
   const small = cut(whole, rim.top, whole.h - rim.bottom, rim.left, whole.w - rim.right);
   const clothes = like === "fashion-mnist";
-  const dark = clothes ? paperOfTheEdge(small).grey >= 128 : isDark(small);
+  let dark = clothes ? paperOfTheEdge(small).grey >= 128 : isDark(small);
   const sheet = clothes ? paperOfTheEdge(small).sheet : withoutInk(small, dark);
   const found = densityOf(small, sheet, dark);
   const ink = clothes ? clothOf(found) : findInk(found);
   if (!ink) throw new NoDigit("no digit is to be seen: nothing stands out from the paper.");
+  if (clothes && found.data.reduce((sum, v, i) => sum + ink.mask.data[i] * v, 0) < 0) {
+    dark = !dark; // light cloth on light paper
+  }
   const oneDigit = like === "mnist" || like === "digits";
   const { digit, others } = oneDigit ? digitOf(ink.mask) : { digit: ink.mask, others: 0 };
   const [low, high] = clothes ? [0, 1] : [LOW, HIGH];

@@ -3,6 +3,7 @@
  * what tells that a picture has this form already. See minicnn/data/prepare.py.
  */
 
+import { extreme } from "./grids.js";
 import { resizePicture } from "./pillow.js";
 
 /** @typedef {import("./grids.js").Grid} Grid */
@@ -11,6 +12,7 @@ const SIZE = 28;
 const BOX = 20;
 const TIE = 1e-9; // halves round up, whatever the last bits of a sum are
 const COARSE = 8; // pixels of scikit-learn's digits
+const PEN = 4; // of the 32 pixels that they were fitted into: the least thickness of a stroke
 
 /**
  * Return first row, end of the rows, first column, end of the columns of what is not 0.
@@ -176,11 +178,49 @@ function centre(density) {
 }
 
 /**
+ * Return strokes of at least PEN / 32 of the longer side, by a maximum over a window.
+ * @param {Grid} density
+ */
+function widened(density) {
+  const { h, w, data } = density;
+  const most = data.reduce((a, b) => Math.max(a, b), 0);
+  const ink = { h, w, data: data.map((v) => +(v >= most / 2)) };
+  const padded = inMargin(ink, 1);
+  let [area, edges] = [0, 0];
+  for (let i = 1; i < padded.h; i++) {
+    for (let j = 1; j < padded.w; j++) {
+      const at = i * padded.w + j;
+      area += padded.data[at];
+      edges += +(padded.data[at] !== padded.data[at - 1]);
+      edges += +(padded.data[at] !== padded.data[at - padded.w]);
+    }
+  }
+  const missing = (PEN / (4 * COARSE)) * Math.max(h, w) - (2 * area) / edges;
+  const half = Math.trunc(missing / 2 + 0.5);
+  return half <= 0 ? density : extreme(inMargin(density, half), half, 1);
+}
+
+/**
+ * Return a grid with `margin` pixels of 0 on every side.
+ * @param {Grid} grid @param {number} margin
+ * @returns {Grid}
+ */
+function inMargin({ h, w, data }, margin) {
+  const wide = w + 2 * margin;
+  const out = new Float64Array((h + 2 * margin) * wide);
+  for (let i = 0; i < h; i++) {
+    out.set(data.subarray(i * w, (i + 1) * w), (i + margin) * wide + margin);
+  }
+  return { h: h + 2 * margin, w: wide, data: out };
+}
+
+/**
  * Return (28, 28) of up to 32x32: black and white, counted in blocks of 4x4, enlarged.
  * @param {Grid} density
  */
 function coarse({ h, w, data }) {
-  const ink = framed({ h, w, data: data.map((v) => +(v >= 0.5 - TIE)) }, 4 * COARSE);
+  const most = data.reduce((a, b) => Math.max(a, b), 0);
+  const ink = framed({ h, w, data: data.map((v) => +(v >= most / 2 - TIE)) }, 4 * COARSE);
   const counts = new Float64Array(COARSE * COARSE);
   ink.forEach((v, at) => {
     const [i, j] = [Math.floor(at / (4 * COARSE)), at % (4 * COARSE)];
@@ -197,6 +237,6 @@ function coarse({ h, w, data }) {
  */
 export function laidOut(density, like) {
   if (like === "mnist") return centre(fit(density));
-  if (like === "digits") return coarse(fit(density, 4 * COARSE));
+  if (like === "digits") return coarse(fit(widened(density), 4 * COARSE));
   return framed(whole(fit(density, SIZE)), SIZE);
 }

@@ -233,12 +233,13 @@ export function paperOfTheEdge({ h, w, data }) {
 
 /**
  * Return what differs from paper of one grey, of which no part is smaller than 0.1.
- * @param {Grid} d
+ * @param {Grid} signed
  * @returns {Ink | null}
  */
-export function clothOf(d) {
-  const { h, w } = d;
-  const dense = where(d.data, (v) => Math.abs(v) > LEAST);
+export function clothOf(signed) {
+  const { h, w } = signed;
+  const d = { h, w, data: signed.data.map((v) => Math.abs(v)) };
+  const dense = where(d.data, (v) => v > LEAST);
   const { labels, parts } = components({ h, w, data: dense });
   const large = parts.filter((part) => part.extent >= 0.1 * Math.max(h, w));
   if (!large.length) return null;
