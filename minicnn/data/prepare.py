@@ -213,9 +213,8 @@ def _digit(mask: np.ndarray) -> tuple[np.ndarray, int]:
     labels, parts = paper.components(mask)
     own, others = [parts[0]], 0
     digits = 1
-    waiting = parts[1:]
-    for part in waiting:
-        first = parts[0]
+    first = parts[0]
+    for part in parts[1:]:
         if part.height >= LARGE * first.height and _apart(first, part):
             digits += 1
         elif min(_gap(part, one) for one in own) <= NEAR * first.extent:
@@ -238,7 +237,7 @@ def _apart(a: paper.Part, b: paper.Part) -> bool:
     """Return whether one box lies beside, above or below the other, with hardly an overlap."""
     across = min(a.right, b.right) - max(a.left, b.left)
     down = min(a.bottom, b.bottom) - max(a.top, b.top)
-    return across < 0.2 * min(a.width, b.width) or down < 0.0
+    return across < 0.2 * min(a.width, b.width) or down < 0
 
 
 def fit(density: np.ndarray, box: int = BOX) -> np.ndarray:
