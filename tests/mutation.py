@@ -251,7 +251,7 @@ def mutants() -> list[Mutant]:
     for path in sorted((ROOT / "minicnn").rglob("*.py")):
         if str(path.relative_to(ROOT)) in ONLY_COMPILING:
             continue
-        module = ast.parse(path.read_text())
+        module = ast.parse(path.read_text(encoding="utf-8"))
         for tree in functions_in(module):
             function = living.get((str(path), first_line(tree)))
             if function is None or not is_python(tree):

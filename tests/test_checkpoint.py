@@ -68,7 +68,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_json_that_is_damaged_is_named(tmp_path):
     path = tmp_path / "config.json"
-    path.write_text('{"recipe": ')
+    path.write_text('{"recipe": ', encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"config\.json: cannot be read as JSON"):
         checkpoint.read_json(path)
 
@@ -122,11 +122,11 @@ def test_json_that_was_damaged_or_edited_is_noticed(tmp_path):
     path = tmp_path / "config.json"
     checkpoint.write_json(path, {"lr": 0.25, "name": "x"})
     assert checkpoint.read_json(path) == {"lr": 0.25, "name": "x"}
-    text = path.read_text()
-    path.write_text(text.replace("0.25", "0.35"))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("0.25", "0.35"), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"config\.json: sha256: .* after an edit remove the"):
         checkpoint.read_json(path)
-    path.write_text('{"lr": 0.35}')  # of before there were checksums
+    path.write_text('{"lr": 0.35}', encoding="utf-8")  # of before there were checksums
     assert checkpoint.read_json(path) == {"lr": 0.35}
 
 

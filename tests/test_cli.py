@@ -102,7 +102,7 @@ def test_options_reach_the_recipe(tmp_path):
     )
     folder = tmp_path / "run"
     assert run("train", "lenet5-1998", *options.split(), "--out", folder) == 0
-    assert json.loads((folder / "config.json").read_text())["recipe"] == {
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipe"] == {
         "model": "lenet5-1998", "data": "digits", "epochs": 3, "batch_size": 512,
         "optimizer": "sgd", "lr": 0.02, "momentum": 0.8, "nesterov": True, "weight_decay": 0.001,
         "schedule": "multistep", "warmup_epochs": 1, "step_epochs": None, "milestones": [2],
@@ -115,14 +115,14 @@ def test_options_reach_the_recipe(tmp_path):
 def test_a_crop_is_a_shift(tmp_path):
     words = ("--crop", 3, "--epochs", 1, "--batch-size", 512, "--quiet")
     assert run("train", "lenet5", *words, "--out", tmp_path / "run") == 0
-    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["recipe"]
     assert (recipe["shift"], recipe["flip"]) == (3, False)
 
 
 def test_evaluate_repeats_the_result_of_the_run(trained, capsys):
     assert run("evaluate", trained) == 0
     out = capsys.readouterr().out
-    result = json.loads((trained / "result.json").read_text())
+    result = json.loads((trained / "result.json").read_text(encoding="utf-8"))
     assert out.startswith(
         f"lenet5 on the test split of digits, 359 images: accuracy {result['test_accuracy']:.2%}, "
         f"top-5 {result['test_top5']:.2%}, loss {result['test_loss']:.4f}"
@@ -132,7 +132,7 @@ def test_evaluate_repeats_the_result_of_the_run(trained, capsys):
 
 def test_evaluate_on_the_validation_split_repeats_the_metrics(trained, capsys):
     assert run("evaluate", trained, "--split", "validation") == 0
-    rows = (trained / "metrics.csv").read_text().splitlines()[1:]
+    rows = (trained / "metrics.csv").read_text(encoding="utf-8").splitlines()[1:]
     accuracies = [float(row.split(",")[4]) for row in rows]
     assert f"120 images: accuracy {max(accuracies):.2%}" in capsys.readouterr().out
 
@@ -180,10 +180,10 @@ def test_summary_of_a_network_of_blocks(capsys):
 
 
 def test_resume_of_a_finished_run_gives_its_result_again(copy, capsys):
-    before = (copy / "result.json").read_text()
+    before = (copy / "result.json").read_text(encoding="utf-8")
     (copy / "result.json").unlink()
     assert run("train", "--resume", copy) == 0
-    assert (copy / "result.json").read_text() == before
+    assert (copy / "result.json").read_text(encoding="utf-8") == before
     assert "test accuracy" in capsys.readouterr().out
 
 
@@ -266,7 +266,7 @@ def test_an_existing_run_is_not_overwritten(fails, copy):
 
 def test_images_that_cannot_be_used_are_named(fails, trained, tmp_path):
     Image.fromarray(np.zeros((30, 28), np.uint8)).save(tmp_path / "large.png")
-    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     text = fails("predict", trained, tmp_path / "large.png", "--as-is")
     assert "large.png is 30x28 pixels (height x width) where 28x28 is needed" in text
     assert "text.png" in fails("predict", trained, tmp_path / "text.png")
@@ -290,7 +290,7 @@ def test_a_folder_that_cannot_be_made_is_named(fails, tmp_path):
 
 
 def test_a_file_in_the_way_of_the_folder_is_named(fails, tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     assert "cannot be made" in fails("train", "lenet5", "--out", tmp_path / "file" / "run")
 
 
@@ -358,5 +358,5 @@ def test_what_a_recipe_turns_on_can_be_turned_off(tmp_path, monkeypatch, answer)
     flags = [f"--{answer}{name}" for name in ("nesterov", "flip", "drop-last")]
     words = ("--epochs", 1, "--batch-size", 512, "--quiet", *flags)
     assert run("train", "lenet5", *words, "--out", tmp_path / "run") == 0
-    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["recipe"]
     assert [recipe[name] for name in ("nesterov", "flip", "drop_last")] == [not answer] * 3

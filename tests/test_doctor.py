@@ -62,6 +62,8 @@ def test_any_other_failure_is_quoted(stderr):
 def test_a_python_that_cannot_import_the_pair_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "2.0")  # there is a pair
     fake = tmp_path / "python"
-    fake.write_text("#!/bin/sh\necho 'operator torchvision::nms does not exist' >&2\nexit 1\n")
+    fake.write_text(
+        "#!/bin/sh\necho 'operator torchvision::nms does not exist' >&2\nexit 1\n", encoding="utf-8"
+    )
     fake.chmod(0o755)
     assert "they are of different builds" in doctor.torch_pair(str(fake))

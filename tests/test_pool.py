@@ -191,7 +191,7 @@ def test_where_nothing_may_be_written_kernels_find_another_place(tmp_path, allow
     if allowed:
         environment["ALLOWED"] = str(tmp_path)
     else:
-        (tmp_path / f"minicnn-kernels-{os.getuid()}").write_text("in the way")
+        (tmp_path / f"minicnn-kernels-{os.getuid()}").write_text("in the way", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", PLACES], env=environment, capture_output=True, text=True
     )

@@ -57,7 +57,7 @@ def test_a_bad_file_does_not_stop_the_others(digits, tmp_path, capsys):
     Image.fromarray(drawn(3)).save(tmp_path / "three.jpg")
     Image.fromarray(drawn(5)).save(tmp_path / "five.png")
     Image.new("L", (300, 200), 250).save(tmp_path / "blank.png")
-    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     names = ("three.jpg", "blank.png", "missing.png", "text.png", "five.png")
     assert main(["predict", str(digits), *(str(tmp_path / name) for name in names)]) == 2
     out, err = lines(capsys)
@@ -76,7 +76,7 @@ def test_a_folder_is_its_images(digits, tmp_path, capsys):
         path = tmp_path / "mine" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn(2)).save(path)
-    (tmp_path / "mine" / "notes.txt").write_text("no image")
+    (tmp_path / "mine" / "notes.txt").write_text("no image", encoding="utf-8")
     assert main(["predict", str(digits), str(tmp_path / "mine")]) == 0
     out, err = lines(capsys)
     assert [Path(line.split()[0]).name for line in out] == ["a.png", "2.png"]

@@ -53,7 +53,7 @@ LINE = "1,0.5,0.5,nan,0.5,1.0,0.1,10.0,1.0"
 
 
 def test_metrics_are_read_as_they_were_written(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_text(f"{HEAD}\n{LINE}\n")
+    (tmp_path / "metrics.csv").write_text(f"{HEAD}\n{LINE}\n", encoding="utf-8")
     (row,) = schemas.read_metrics(tmp_path)
     assert row.train_loss == 0.5
     assert math.isnan(row.validation_loss)

@@ -77,10 +77,12 @@ def test_the_folder_holds_what_is_promised(tmp_path):
         "model.safetensors",
         "result.json",
     ]
-    rows = list(csv.DictReader((run.folder / "metrics.csv").read_text().splitlines()))
+    rows = list(
+        csv.DictReader((run.folder / "metrics.csv").read_text(encoding="utf-8").splitlines())
+    )
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["validation_loss"]) == run.history[1]["validation_loss"]
-    result = json.loads((run.folder / "result.json").read_text())
+    result = json.loads((run.folder / "result.json").read_text(encoding="utf-8"))
     assert result["test_accuracy"] == scores.accuracy
     for name in ("curves", "confusion", "filters"):
         assert (run.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -324,7 +326,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 def test_other_data_than_the_run_began_with_are_refused(tmp_path):
     run = finished(tmp_path / "run", epochs=1)
     path = run.folder / "config.json"
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["data"]["mean"] = [0.5]
     checkpoint.write_json(path, content)
     with pytest.raises(TrainError, match="is not the one this run began with"):
@@ -344,7 +346,7 @@ def test_a_configuration_that_is_none_is_named(tmp_path):
 def test_a_configuration_edited_to_nonsense_is_named(tmp_path, name, value):
     run = train.start(tiny(), tmp_path / "run")
     path = run.folder / "config.json"
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["data"][name] = value
     checkpoint.write_json(path, content)
     with pytest.raises(CheckpointError, match=r"config\.json: is not the configuration that a run"):

@@ -97,8 +97,8 @@ def test_grey_saved_as_rgb_is_grey(tmp_path):
 
 def test_what_is_passed_over_is_told(tmp_path):
     classes(tmp_path, a=6, b=6)
-    (tmp_path / "a/notes.txt").write_text("x")
-    (tmp_path / "b/page.pdf").write_text("x")
+    (tmp_path / "a/notes.txt").write_text("x", encoding="utf-8")
+    (tmp_path / "b/page.pdf").write_text("x", encoding="utf-8")
     picture(tmp_path / "b/inner/1.png")
     (tmp_path / "b/bad.jpg").write_bytes(b"x")
     (tmp_path / "a/Thumbs.db").write_bytes(b"x")
@@ -119,7 +119,7 @@ def test_images_and_folders_that_belong_nowhere_are_told(tmp_path):
         classes(tmp_path / part, a=5, b=5)
     picture(tmp_path / "loose.png")
     picture(tmp_path / "train/loose.png")
-    (tmp_path / "train/read.me").write_text("x")
+    (tmp_path / "train/read.me").write_text("x", encoding="utf-8")
     picture(tmp_path / "unsorted/1.png")
     assert load(name_of(tmp_path)).train.notes == (
         "passed over: 1 file of another ending (1 .me); 2 images in no class folder (loose.png, "
@@ -131,7 +131,10 @@ def test_images_and_folders_that_belong_nowhere_are_told(tmp_path):
     ("make", "message"),
     [
         (lambda p: p.mkdir(), "it is empty. Put images of this class into it."),
-        (lambda p: (p.mkdir(), (p / "1.heic").write_text("x")), "it holds 1 .heic file. Convert"),
+        (
+            lambda p: (p.mkdir(), (p / "1.heic").write_text("x", encoding="utf-8")),
+            "it holds 1 .heic file. Convert",
+        ),
         (lambda p: picture(p / "c/1.png"), r"it holds 1 folder \(x/c\). If these are the classes"),
     ],
 )

@@ -142,7 +142,7 @@ def test_the_order_is_that_of_the_names_however_many_threads_read(
 def test_jpegs_in_capitals_are_read_and_hidden_files_are_not(pets, save_image):
     save_image(pets / "cat" / "z.JPG", grey())
     (pets / "cat" / ".hidden.png").write_bytes(b"left behind by a file manager")
-    (pets / "cat" / "notes.txt").write_text("no image")
+    (pets / "cat" / "notes.txt").write_text("no image", encoding="utf-8")
     (pets / ".cache").mkdir()
     splits = load(f"imagefolder:{pets}")
     assert sum(len(part) for part in splits) == 21

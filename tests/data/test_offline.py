@@ -53,7 +53,7 @@ def table(path: Path, n: int, head: str = "label," + ",".join(f"pixel{i}" for i 
     rng = np.random.default_rng(n)
     labels, pixels = np.arange(n) % 10, rng.integers(0, 256, (n, 784))
     lines = [",".join(map(str, [label, *row])) for label, row in zip(labels, pixels, strict=True)]
-    path.write_text("\n".join([head] * bool(head) + lines) + "\n")
+    path.write_text("\n".join([head] * bool(head) + lines) + "\n", encoding="utf-8")
     return labels, pixels
 
 
@@ -69,7 +69,9 @@ def test_tables_with_and_without_a_head(tmp_path, head):
 
 def test_of_kaggles_table_a_test_part_is_set_apart(tmp_path):
     table(tmp_path / "train.csv", 200)
-    (tmp_path / "test.csv").write_text("pixel0" + ",p" * 783 + "\n")  # it has no labels
+    (tmp_path / "test.csv").write_text(
+        "pixel0" + ",p" * 783 + "\n", encoding="utf-8"
+    )  # it has no labels
     splits = load("mnist", tmp_path)
     assert [len(part) for part in splits] == [147, 13, 40]
     assert mnist.found("mnist", tmp_path) == tmp_path
@@ -87,6 +89,6 @@ def test_of_kaggles_table_a_test_part_is_set_apart(tmp_path):
 def test_what_is_wrong_in_a_table_is_named(tmp_path, change, message):
     path = tmp_path / "train.csv"
     table(path, 20)
-    path.write_text(change(path.read_text()))
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(DataError, match=message):
         mnist.load("mnist", tmp_path)

@@ -39,7 +39,7 @@ def test_a_lesson_has_the_form_of_the_others(lesson: Path) -> None:
 
 
 def test_the_index_names_every_lesson_and_no_other() -> None:
-    named = re.findall(r"\]\(([0-9]\w*\.py)\)", INDEX.read_text())
+    named = re.findall(r"\]\(([0-9]\w*\.py)\)", INDEX.read_text(encoding="utf-8"))
     assert len(LESSONS) > 0
     assert set(named) == {lesson.name for lesson in LESSONS}
 
@@ -75,7 +75,7 @@ def lesson(tmp_path: Path):
 
     def write(code: str, form: str = FORM) -> Path:
         path = tmp_path / "01_lesson.py"
-        path.write_text(form + code)
+        path.write_text(form + code, encoding="utf-8")
         return path
 
     return write

@@ -212,7 +212,7 @@ def resumes_at_once(
             os.close(ready)
             os.close(go)  # both begin
             codes = sorted(map(_wait, both))
-            texts = "".join(file.read_text() for file in said)
+            texts = "".join(file.read_text(encoding="utf-8") for file in said)
             refused = codes == [0, 2] and texts.count("is writing this run") == 1
             if refused and equal(end_of(run), whole):
                 count.add("two resumes at once", "told")
@@ -239,7 +239,7 @@ def _start(
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             code = main(arguments)
         if say is not None:
-            say.write_text(out.getvalue())
+            say.write_text(out.getvalue(), encoding="utf-8")
     except BaseException as error:
         print(f"{arguments}: {error!r}", file=sys.stderr)
     finally:

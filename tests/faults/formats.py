@@ -82,7 +82,7 @@ def end_of(run: Path) -> dict[str, Any]:
         arrays, note = checkpoint.load(run / f"{name}.safetensors")
         tensors |= {f"{name}.{key}": value for key, value in arrays.items()}
         tensors[name] = json.dumps(timeless(note))
-    return tensors | {"result": (run / "result.json").read_text()}
+    return tensors | {"result": (run / "result.json").read_text(encoding="utf-8")}
 
 
 def timeless(note: Any) -> Any:

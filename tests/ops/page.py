@@ -107,5 +107,5 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    PAGE.write_text(page(), encoding="utf-8")
     sys.stdout.write(f"{PAGE}\n")

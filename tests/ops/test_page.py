@@ -15,11 +15,13 @@ MODULES = [getattr(ops, name) for name in ops.__all__]
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text() == page(), "stale; write it anew by: python -m tests.ops.page"
+    assert PAGE.read_text(encoding="utf-8") == page(), (
+        "stale; write it anew by: python -m tests.ops.page"
+    )
 
 
 def test_its_links_lead_to_files_and_sections() -> None:
-    text = PAGE.read_text()
+    text = PAGE.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert len(links) >= 2 * len(MODULES)
     for target in links:

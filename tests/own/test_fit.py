@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def kept(run: train.Run) -> dict:
-    return json.loads((run.folder / "config.json").read_text())["network"]
+    return json.loads((run.folder / "config.json").read_text(encoding="utf-8"))["network"]
 
 
 def assert_same(one: nn.Module, other: nn.Module) -> None:
@@ -69,10 +69,10 @@ def test_a_function_or_class_is_made_again_from_its_file(capsys):
 def test_names_are_those_of_the_command():
     run = train.fit(models.lenet5, "digits", out="a", **FAST)
     assert run.recipe.model == "lenet5"
-    assert "network" not in json.loads(Path("a/config.json").read_text())
+    assert "network" not in json.loads(Path("a/config.json").read_text(encoding="utf-8"))
     other = train.fit("lenet5", "digits", out="b", **FAST)
     assert_same(run.model, other.model)
-    Path("net.py").write_text(network.SOURCE)
+    Path("net.py").write_text(network.SOURCE, encoding="utf-8")
     assert train.fit("net.py:net", out="c", **FAST).recipe.model == str(
         Path("net.py:net").absolute()
     )
@@ -173,7 +173,9 @@ def test_labels_may_be_words():
 
 
 def test_a_file_that_trains_while_it_is_read_is_said():
-    Path("script.py").write_text(network.SOURCE + "\nfrom minicnn import train\ntrain.fit(net)\n")
+    Path("script.py").write_text(
+        network.SOURCE + "\nfrom minicnn import train\ntrain.fit(net)\n", encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=r"Put the training under if __name__ == \"__main__\":"):
         train.fit("script.py:net")
     assert not Path("runs").exists()

@@ -23,7 +23,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of the reader's, in the current folder."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "net.py"
-    path.write_text(SOURCE)
+    path.write_text(SOURCE, encoding="utf-8")
     return path
 
 
@@ -50,7 +50,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 def test_the_run_keeps_file_object_options_and_digest(file, name, made, options, capsys):
     assert run("train", name, *FAST, "--out", "run") == 0
     assert capsys.readouterr().out.startswith(f"net.py:{made}")
-    kept = json.loads(Path("run/config.json").read_text())["network"]
+    kept = json.loads(Path("run/config.json").read_text(encoding="utf-8"))["network"]
     assert kept == {
         "file": str(file), "object": made, "options": options, "digest": kept["digest"],
     }  # fmt: skip
@@ -72,12 +72,12 @@ def test_the_run_keeps_file_object_options_and_digest(file, name, made, options,
 def test_a_changed_or_missing_file_is_said(file, capsys):
     run("train", "net.py:net", *FAST, "--out", "run")
     capsys.readouterr()
-    file.write_text(SOURCE + "\n# another comment\n")
+    file.write_text(SOURCE + "\n# another comment\n", encoding="utf-8")
     assert run("evaluate", "run") == 0
     assert f"{file} has changed since the run run began" in capsys.readouterr().err
     with pytest.warns(own.NetworkChanged, match="has changed since"):
         train.load_model(Path("run"))
-    file.write_text(SOURCE.replace("width=4", "width=5"))
+    file.write_text(SOURCE.replace("width=4", "width=5"), encoding="utf-8")
     text = fails(capsys, "evaluate", "run")
     assert "has changed since" in text
     assert "mis-shaped" in text
@@ -155,7 +155,7 @@ def dies(rng):
 
 @pytest.mark.parametrize(("name", "text"), BAD)
 def test_what_is_no_network_is_said_at_once(file, name, text, capsys):
-    file.with_name("bad.py").write_text(BAD_SOURCE)
+    file.with_name("bad.py").write_text(BAD_SOURCE, encoding="utf-8")
     assert text in fails(capsys, "train", name, *FAST, "--out", "run")
     assert not Path("run").exists()
 

@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = " ".join(["python -m tests.parity.table", *part])
     text = markdown(table, command)
     if options.output:
-        options.output.write_text(text)
+        options.output.write_text(text, encoding="utf-8")
     else:
         print(text)
     faults = [fault for row in table.values() for fault in row.faults]

@@ -208,7 +208,7 @@ def test_the_command_writes_the_table(here, tmp_path, capsys) -> None:
     path = tmp_path / "table.md"
     arguments = ["--op", "relu", "--op", "linear", "--sample", "20"]
     assert table.main([*arguments, "--output", str(path)]) == 0
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert f"`python -m tests.parity.table {' '.join(arguments)}`" in text
     assert oracle.description() in text
     assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| `")] == [

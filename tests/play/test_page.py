@@ -195,7 +195,7 @@ def test_drawing_by_keys_alone(page):
 @trains
 def test_a_dropped_file(page, tmp_path):
     text = tmp_path / "notes.png"
-    text.write_text("no picture")
+    text.write_text("no picture", encoding="utf-8")
     page.page.set_input_files("#file", str(text))
     page.page.wait_for_selector("#message:not([hidden])")
     assert page.text("#message-text") == (
@@ -281,7 +281,7 @@ def test_a_run_that_is_not_finished_or_damaged(run_folder, tmp_path, capsys):
     (folder / "result.json").unlink()
     assert main(["play", str(folder), "--no-browser"]) == 2
     assert "this run is not finished" in capsys.readouterr().err
-    (folder / "result.json").write_text("[]")
+    (folder / "result.json").write_text("[]", encoding="utf-8")
     assert main(["play", str(folder), "--no-browser"]) == 2
     assert "result.json" in capsys.readouterr().err
     weights = folder / "model.safetensors"

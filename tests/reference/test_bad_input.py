@@ -255,7 +255,7 @@ def test_a_class_in_test_that_training_has_not(tmp_path: Path, train) -> None:
 
 def test_images_of_other_sizes_are_cut_by_size(tmp_path: Path, train) -> None:
     folder = write_images(tmp_path / "images", {"a": 8, "b": 8})
-    (tmp_path / "split.csv").write_text("path,class,part\n")
+    (tmp_path / "split.csv").write_text("path,class,part\n", encoding="utf-8")
     for path, message in [(folder, "--size PIXELS resizes and cuts them to it."),
                           (tmp_path / "split.csv", "Give it by --size PIXELS.")]:  # fmt: skip
         code, _, err = train("resnet20", "--data", f"imagefolder:{path}")

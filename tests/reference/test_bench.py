@@ -54,7 +54,7 @@ def test_it_runs_from_end_to_end(tmp_path, capsys, short_blocks):
     assert main([NAME, *options]) == 0
     assert (numba.get_num_threads(), torch.get_num_threads()) == before
 
-    document = json.loads(path.read_text())
+    document = json.loads(path.read_text(encoding="utf-8"))
     environment = document["environment"]
     assert environment["minicnn"]["threads"] == environment["torch"]["threads"] == 1
     assert set(environment["versions"]) == {"python", "numpy", "numba", "torch", "minicnn"}
@@ -100,7 +100,7 @@ def test_several_workloads_batches_and_threads(tmp_path, capsys, short_blocks):
     options = ["--repeat", "1", "--batch", "1", "2", "--threads", *map(str, counts)]
     path, picture = tmp_path / "bench.json", tmp_path / "bench.png"
     assert main([*names, *options, "--json", str(path), "--chart", str(picture)]) == 0
-    document = json.loads(path.read_text())
+    document = json.loads(path.read_text(encoding="utf-8"))
     found = [(r["workload"].split("/")[1], r["batch"], r["threads"]) for r in document["results"]]
     assert found == list(itertools.product(("relu", "linear"), (1, 2), counts))
     assert [peak["threads"] for peak in document["peaks"]] == counts
@@ -115,7 +115,7 @@ def test_several_workloads_batches_and_threads(tmp_path, capsys, short_blocks):
 def test_quick_means_few_rounds_one_batch_and_no_memory(tmp_path, short_blocks):
     path = tmp_path / "bench.json"
     assert main(["lenet5/infer", "--quick", "--threads", "1", "--json", str(path)]) == 0
-    (result,) = json.loads(path.read_text())["results"]
+    (result,) = json.loads(path.read_text(encoding="utf-8"))["results"]
     assert result["batch"] == WORKLOADS["lenet5/infer"].batches[0]
     assert list(result["sides"]) == list(INFERENCE)
     for side in result["sides"].values():
@@ -248,7 +248,7 @@ def test_a_disagreement_is_not_timed_and_ends_with_code_1(
     assert main([NAME, "op/relu/resnet20/64@8/forward", *options]) == 1
     said = f"{NAME}, batch 4: the loss of step 1 is"
     assert f"not timed: {said}" in capsys.readouterr().err
-    document = json.loads(path.read_text())
+    document = json.loads(path.read_text(encoding="utf-8"))
     assert [result["workload"].split("/")[1] for result in document["results"]] == ["relu"]
     assert document["disagreements"][0].startswith(said)
 
@@ -267,7 +267,9 @@ def test_an_interruption_keeps_what_was_measured(capsys, monkeypatch, tmp_path, 
     options = ["--batch", "1", "2", "--repeat", "1", "--threads", "1", "--json", str(path)]
     assert main([one, *options]) == 130
     assert "reference.bench: stopped" in capsys.readouterr().err
-    assert [result["batch"] for result in json.loads(path.read_text())["results"]] == [1]
+    assert [
+        result["batch"] for result in json.loads(path.read_text(encoding="utf-8"))["results"]
+    ] == [1]
 
 
 # ---------------------------------------------------------------------------------- ... then fast

@@ -93,7 +93,7 @@ def test_the_same_seed_divides_in_the_same_way(animals: Path, tmp_path: Path) ->
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         target = str(tmp_path / f"{name}.csv")
         assert main(["split", str(animals), target, "--seed", seed]) == 0
-    a, b, c = ((tmp_path / f"{name}.csv").read_text() for name in "abc")
+    a, b, c = ((tmp_path / f"{name}.csv").read_text(encoding="utf-8") for name in "abc")
     assert a == b != c
 
 
@@ -137,7 +137,7 @@ def test_a_manifest_that_is_none(tmp_path: Path, content, message) -> None:
 
 def test_paths_of_a_manifest_begin_where_it_lies(tmp_path: Path) -> None:
     write_images(tmp_path / "images", {"a": 6, "b": 6})
-    with (tmp_path / "split.csv").open("w", newline="") as file:
+    with (tmp_path / "split.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow(["path", "class", "part"])
         for path in sorted((tmp_path / "images").rglob("*.png")):
@@ -166,7 +166,7 @@ def test_files_of_other_endings_are_counted(animals, tmp_path, capsys, command) 
         (animals / "cane" / name).write_bytes((animals / "cane/000.png").read_bytes())
     (animals / "gatto/e.pdf").write_bytes(b"")
     (animals / "gatto/inner").mkdir()
-    (animals / "notes.txt").write_text("of no class")
+    (animals / "notes.txt").write_text("of no class", encoding="utf-8")
     assert main(arguments) == 0
     assert (
         "passed over: 6 files of another ending (3 .pdf, 1 .heic, 1 .txt, 1 without an ending); "
@@ -209,7 +209,7 @@ def test_statistics_are_exact_and_read_once(animals: Path, capsys, monkeypatch) 
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(animals, tmp_path, monkeypatch) -> None:
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     paths = sorted((animals / "cane").iterdir())
     assert examine("x", paths, 1).occur.sum() == sum(

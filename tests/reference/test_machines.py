@@ -54,7 +54,7 @@ def free_port() -> int:
 
 def metrics(folder: Path) -> list[dict[str, float]]:
     """Return what metrics.csv says of every epoch, the time aside."""
-    with (folder / "metrics.csv").open() as file:
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
         rows = [{name: float(text) for name, text in row.items()} for row in csv.DictReader(file)]
     for row in rows:
         del row["seconds"], row["images_per_second"]
@@ -62,7 +62,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def losses(folder: Path) -> list[float]:
-    with (folder / "steps.csv").open() as file:
+    with (folder / "steps.csv").open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert [int(line["step"]) for line in lines] == list(range(len(lines)))
     return [float(line["loss"]) for line in lines]

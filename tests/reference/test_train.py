@@ -62,11 +62,13 @@ def test_a_run_leaves_what_minicnns_leaves(tmp_path: Path, pictures, train) -> N
     files, columns = {}, {}
     for name in ("run", "ours"):
         files[name] = {path.name for path in (tmp_path / name).iterdir()}
-        with (tmp_path / name / "metrics.csv").open() as file:
+        with (tmp_path / name / "metrics.csv").open(encoding="utf-8") as file:
             columns[name] = csv.DictReader(file).fieldnames
     assert files["run"] == files["ours"]
     assert columns["run"] == columns["ours"]
-    keys = [json.loads((tmp_path / n / "result.json").read_text()).keys() for n in files]
+    keys = [
+        json.loads((tmp_path / n / "result.json").read_text(encoding="utf-8")).keys() for n in files
+    ]
     assert keys[0] == keys[1]
 
 
@@ -80,7 +82,9 @@ def test_minicnn_evaluates_the_run_to_the_same_classes(tmp_path: Path, train, ca
     assert exchange.main([run, "--check"]) == 0
     assert "359 of 359 test images are taken for the same class" in capsys.readouterr().out
     assert minicnn(["evaluate", f"{run}/minicnn"]) == 0
-    accuracy = json.loads((tmp_path / "run/result.json").read_text())["test_accuracy"]
+    accuracy = json.loads((tmp_path / "run/result.json").read_text(encoding="utf-8"))[
+        "test_accuracy"
+    ]
     assert f"accuracy {accuracy:.2%}" in capsys.readouterr().out
 
 
@@ -199,7 +203,7 @@ def test_a_kill_between_two_files_leaves_the_best_weights(
     again.fit()
     _, note = checkpoint.load(run.folder / "model.safetensors")
     assert note["epoch"] == again.best["epoch"]
-    with (run.folder / "metrics.csv").open() as file:
+    with (run.folder / "metrics.csv").open(encoding="utf-8") as file:
         kept = [float(line["validation_accuracy"]) for line in csv.DictReader(file)]
     assert kept == [row["validation_accuracy"] for row in again.history]
 
@@ -229,11 +233,11 @@ def test_a_mean_counts_batches_as_the_network_does(tmp_path: Path, tiny) -> None
 
 def test_continue_goes_on_where_there_is_a_run_and_begins_where_not(tmp_path, tiny, train) -> None:
     assert train("tiny", *SHORT, "--continue", "--log-steps")[0] == 0
-    before = (tmp_path / "run/steps.csv").read_text()
+    before = (tmp_path / "run/steps.csv").read_text(encoding="utf-8")
     assert before.count("\n") == 9
     code, out, _ = train("tiny", *SHORT, "--continue", "--log-steps")
     assert (code, "all epochs are done" in out) == (0, True)
-    assert (tmp_path / "run/steps.csv").read_text() == before
+    assert (tmp_path / "run/steps.csv").read_text(encoding="utf-8") == before
 
 
 def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path, tiny, train) -> None:

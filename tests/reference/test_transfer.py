@@ -91,7 +91,7 @@ def test_the_folder_of_a_run_gives_its_best_weights(tmp_path: Path, weights: Pat
     folder = tmp_path / "other"
     folder.mkdir()
     exchange.exchange(weights, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({}))
+    (folder / "config.json").write_text(json.dumps({}), encoding="utf-8")
     read = weights_of.read(recipe("tiny", weights=str(folder)))
     assert torch.equal(read.tensors["fc.bias"], exchange.read(weights)["fc.bias"])
     assert read[1:] == (None, None)
@@ -183,7 +183,7 @@ def test_images_are_normalised_as_those_of_the_run_were(tmp_path: Path, weights,
     assert "with a new head; images are normalised by" in first.begun
     assert first.begun.endswith("those of the training images")
     config = tmp_path / "first/config.json"
-    content = json.loads(config.read_text())
+    content = json.loads(config.read_text(encoding="utf-8"))
     content["data"] |= {"mean": [0.25], "std": [2.0]}
     checkpoint.write_json(config, content)
     second = begun(tmp_path / "second", tmp_path / "first")

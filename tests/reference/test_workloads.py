@@ -178,7 +178,7 @@ def dezero(monkeypatch, tmp_path):
     peers.dezero_note.cache_clear()
 
     def write(code: str) -> None:
-        (tmp_path / "dezero.py").write_text(code)
+        (tmp_path / "dezero.py").write_text(code, encoding="utf-8")
         importlib.invalidate_caches()
 
     yield write

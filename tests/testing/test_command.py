@@ -40,10 +40,10 @@ wrong = double, half
 
 @pytest.fixture(autouse=True)
 def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "some_layers.py").write_text(LAYERS)
-    (tmp_path / "broken.py").write_text("import nowhere_to_be_found\n")
-    (tmp_path / "syntax.py").write_text("def f(:\n")
-    (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
+    (tmp_path / "some_layers.py").write_text(LAYERS, encoding="utf-8")
+    (tmp_path / "broken.py").write_text("import nowhere_to_be_found\n", encoding="utf-8")
+    (tmp_path / "syntax.py").write_text("def f(:\n", encoding="utf-8")
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
 
@@ -261,7 +261,7 @@ class Real(Doubles):
 def test_whatever_the_users_code_raises_is_told_as_theirs(
     thing: str, code: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "odd.py").write_text(ODD)
+    (tmp_path / "odd.py").write_text(ODD, encoding="utf-8")
     got, output = run(capsys, f"{tmp_path / 'odd.py'}:{thing}", "--input", "3")
     assert text in output
     assert got == code
@@ -278,7 +278,7 @@ def test_whatever_the_users_code_raises_is_told_as_theirs(
 def test_a_file_that_would_end_python(
     source: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "ends.py").write_text(source)
+    (tmp_path / "ends.py").write_text(source, encoding="utf-8")
     code, output = run(capsys, f"{tmp_path / 'ends.py'}:f", "--input", "3")
     assert code == 2
     assert text in output

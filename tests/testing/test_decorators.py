@@ -102,7 +102,7 @@ def test_net():
 
 def test_in_a_project_of_its_own_compiling_is_no_failure(tmp_path: Path) -> None:
     """No conftest of ours turns off hypothesis' deadline there."""
-    (tmp_path / "test_net.py").write_text(PROJECT)
+    (tmp_path / "test_net.py").write_text(PROJECT, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_net.py"],
         cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -10,7 +10,7 @@ import pytest
 
 from minicnn import cli, testing
 
-PAGE = (Path(testing.__file__).parent / "README.md").read_text()
+PAGE = (Path(testing.__file__).parent / "README.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SESSION = re.search(r"```\n\$ (minicnn gradcheck .*?)\n(.*?)```", PAGE, re.DOTALL)
 SCALE = next(block for block in CODE if "class Scale" in block)
@@ -35,7 +35,7 @@ def test_the_wrong_layer_of_the_page_gives_the_output_shown(
     assert SLIP in PAGE
     wrong = SCALE.replace("(dy * x).sum(axis=(0, 2, 3))", SLIP)
     assert wrong != SCALE
-    (tmp_path / "test_scale.py").write_text(wrong)
+    (tmp_path / "test_scale.py").write_text(wrong, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     command, shown = SESSION.groups()
     assert cli.main(shlex.split(command)[1:]) == 1

@@ -291,11 +291,11 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_save_refuses(tmp_path):
-    (tmp_path / "runs").write_text("no folder")
+    (tmp_path / "runs").write_text("no folder", encoding="utf-8")
     for inside in ("runs", "runs/one"):
         with pytest.raises(OSError, match=r"save: /.*curves\.png cannot be written \(.+\)\. Make"):
             save(empty(1, 1), tmp_path / inside / "curves.png")
-    assert (tmp_path / "runs").read_text() == "no folder"
+    assert (tmp_path / "runs").read_text(encoding="utf-8") == "no folder"
     with pytest.raises(ValueError, match=r"must end in \.png\. Use .*curves\.png\."):
         save(empty(1, 1), tmp_path / "curves.pdf")
 
