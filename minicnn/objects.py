@@ -16,6 +16,7 @@ from minicnn.files import expanded
 
 _files: dict[Path, tuple[str, ModuleType]] = {}  # what each file held when it was loaded
 _loading: list[Path] = []
+_helpers: dict[Path, dict[str, ModuleType]] = {}  # by folder: what its files have imported there
 
 
 def load(target: str, **names: Any) -> Any:
@@ -76,6 +77,8 @@ def load_file(path: Path) -> ModuleType:
     path = expanded(path).absolute()
     now = digest(path)
     known = _files.get(path)
+    if _root(path) == path.parent:
+        _use_helpers_of(path.parent)
     if known and known[0] == now:
         return known[1]
     # Alone it has a name of its own: a file inspect.py must not take the place of Python's.
@@ -108,6 +111,42 @@ def load_file(path: Path) -> ModuleType:
         _loading.pop()
     _files[path] = now, module
     return module
+
+
+def _use_helpers_of(folder: Path) -> None:
+    """Let ``import lay`` mean the file of ``folder``, where a file of another one has imported its.
+
+    What has imported that other one keeps it; only the name is given away, until its folder is used
+    again.
+    """
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    others = {path.parent for path in _files} | ({Path(main).absolute().parent} if main else set())
+    others.discard(folder)
+    try:
+        names = {p.stem for p in folder.glob("*.py")}
+        names |= {p.parent.name for p in folder.glob("*/__init__.py")}
+    except OSError:
+        return
+    for name in names & sys.modules.keys():
+        place = _folder_of(sys.modules[name])
+        if place in others:
+            inside = [n for n in sys.modules if n == name or n.startswith(f"{name}.")]
+            _helpers.setdefault(place, {}).update({n: sys.modules.pop(n) for n in inside})
+            importlib.invalidate_caches()
+    for name, module in _helpers.get(folder, {}).items():
+        sys.modules.setdefault(name, module)
+    if str(folder) in sys.path:  # first, before the folders of other files
+        sys.path.remove(str(folder))
+        sys.path.insert(0, str(folder))
+
+
+def _folder_of(module: ModuleType) -> Path | None:
+    """Return the folder that a module was imported from."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return None
+    path = Path(file).absolute()
+    return path.parent.parent if path.name == "__init__.py" else path.parent
 
 
 def _root(path: Path) -> Path:

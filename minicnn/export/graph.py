@@ -29,13 +29,25 @@ class Graph:
         self.nodes: list[Any] = []
         self.weights: dict[str, np.ndarray] = {}
         self._paths: dict[int, str] = {}
+        self._unnamed: list[Module] = []  # kept, so that no other module gets the id of one
         for path, module in model.named_modules():
             self._paths.setdefault(id(module), path)
         self._names: set[str] = set()
 
     def path(self, module: Module) -> str:
-        """Return the name of a module in the network, "" for the network itself."""
-        return self._paths.get(id(module), type(module).__name__)
+        """Return the name of a module in the network, "" for the network itself.
+
+        A module that is no attribute there, as one in a list, has a name of its own too.
+        """
+        if id(module) not in self._paths:
+            first = name = type(module).__name__
+            times, taken = 1, set(self._paths.values())
+            while name in taken:
+                times += 1
+                name = f"{first}#{times}"
+            self._paths[id(module)] = name
+            self._unnamed.append(module)
+        return self._paths[id(module)]
 
     def run(self, modules: Iterable[Module], value: Value) -> Value:
         """Return what comes out of modules in a row; of none, what came in."""
@@ -74,7 +86,12 @@ class Graph:
 
     def _keep(self, name: str, array: np.ndarray) -> str:
         kind = np.float32 if array.dtype.kind == "f" else np.int64
-        self.weights[name] = np.ascontiguousarray(array, dtype=kind)
+        array = np.array(array, dtype=kind, order="C")
+        first, times = name, 1
+        while name in self.weights and not _same(self.weights[name], array):
+            times += 1
+            name = f"{first}#{times}"  # never another array in the place of one that is used
+        self.weights[name] = array
         return name
 
     def _fresh(self, name: str) -> str:
@@ -84,6 +101,12 @@ class Graph:
             name = f"{first}#{times}"
         self._names.add(name)
         return name
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return (
+        one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    )
 
 
 @singledispatch

@@ -7,6 +7,7 @@ reader's own is said at once, and not after an epoch, or never.
 from __future__ import annotations
 
 import copy
+import warnings
 
 import numpy as np
 
@@ -18,6 +19,10 @@ from minicnn.shapes import ShapeError
 
 Image = tuple[int, int, int]  # channels, height, width
 TRIED = 3  # images; of two, an array is taken for a pair
+
+
+class NotLearnt(UserWarning):
+    """Some parameters of a network get no gradient in its backward."""
 
 
 def check_image(name: str, data: str, model: Module, image: Image, classes: int) -> None:
@@ -95,13 +100,33 @@ def _gives(name: str, mode: str, y: object, classes: int) -> None:
 
 
 def _backward(name: str, model: Module, y: np.ndarray, cache: object) -> None:
+    learning = {path: p for path, p in model.named_parameters() if p.trainable}
+    for param in learning.values():
+        param.grad = np.full_like(param.data, -0.0)  # adding any number, also 0, changes the sign
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
     try:
-        model.backward(np.ones_like(y), cache, input_grad=False)
+        model.backward(dy, cache, input_grad=False)
     except Exception as error:
         raise TypeError(
             f"{name}: its backward fails: {said(error, line=True)}. It is called as "
             "backward(dy, cache, input_grad=...); minicnn gradcheck says more."
         ) from error
+    left = [path for path, p in learning.items() if not p.grad.any() and np.signbit(p.grad).all()]
+    if not left:
+        return
+    add = "A backward adds it by param.add_grad(gradient), and minicnn gradcheck checks it."
+    if len(left) == len(learning):
+        raise TypeError(
+            f"{name}: after its backward no parameter has a gradient, so nothing would be learnt. "
+            + add
+        )
+    shown = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
+    warnings.warn(
+        f"{name}: after its backward these parameters have no gradient, so they will not learn: "
+        f"{shown}. {add}",
+        NotLearnt,
+        stacklevel=2,
+    )
 
 
 def _kind(thing: object) -> str:

@@ -35,11 +35,16 @@ def backward_chain(
     if not input_grad:
         learning = (i for i, module in enumerate(modules) if module.learns)
         first = next(learning, len(modules))
-    dx: np.ndarray | None = dy
+    dx: Any = dy
     with single_threaded_blas():
         for i in reversed(range(first, len(modules))):
-            assert dx is not None
             dx = modules[i].backward(dx, caches[i], input_grad=input_grad or i > first)
+            if dx is None and (input_grad or i > first):
+                raise TypeError(
+                    f"{type(modules[i]).__name__}: its backward returned no gradient of its input, "
+                    f"which the layer before it needs (it is layer {i} of a chain, counted from "
+                    "0). Let it return dx, an array of the shape of x."
+                )
     return dx if input_grad else None
 
 

@@ -197,3 +197,44 @@ def test_what_cannot_be_exported_is_said():
         export.to_onnx(fuse(nn.Sequential(nn.ReLU())), (3, 4, 4))
     with pytest.raises(ValueError, match="Conv2d: 3 channels are needed"):
         export.to_onnx(conv(3, 4, 3), (1, 4, 4))
+
+
+def test_layers_in_a_list_have_weights_of_their_own():
+    class Listed(nn.Module):
+        def __init__(self):
+            self.layers = [conv(2, 2, 1), conv(2, 2, 1), nn.ReLU(), conv(2, 2, 1)]
+            for i, layer in enumerate(self.layers):
+                for param in layer.parameters():
+                    param.data += i
+
+        def forward(self, x, *, training):
+            return nn.Sequential(*self.layers).forward(x, training=training)
+
+    @export.rule.register(Listed)
+    def _(layer, value, graph):
+        return graph.run([*layer.layers, layer.layers[0]], graph.run([], value))
+
+    class Twice(Listed):
+        def forward(self, x, *, training):
+            return nn.Sequential(*self.layers, self.layers[0]).forward(x, training=training)
+
+    export.rule.register(Twice, export.rule.dispatch(Listed))
+    model = nn.Sequential(Twice(), Twice())
+    assert difference(model, (2, 3, 4)) < TOLERANCE
+    names = {weight.name for weight in export.to_onnx(model, (2, 3, 4)).graph.initializer}
+    assert names >= {"Conv2d.weight", "Conv2d#2.weight", "Conv2d#6.bias"}
+
+
+def test_a_rule_that_names_two_arrays_alike_keeps_both():
+    class Steps(nn.Module):
+        def forward(self, x, *, training):
+            return (x + 1) * 3, None
+
+    @export.rule.register(Steps)
+    def _(layer, value, graph):
+        for op, number in (("Add", 1.0), ("Mul", 3.0)):
+            array = graph.weight(layer, "number", np.array([number]))
+            value = graph.add(op, layer, [value, array], value.shape)
+        return value
+
+    assert difference(Steps(), (2, 3, 4)) < TOLERANCE
