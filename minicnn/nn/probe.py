@@ -3,7 +3,11 @@
 Which units a pixel moves shows when it is changed: row by row of the image, then column by column,
 each in an image of its own, all images in one batch beside the one that is left as it is. Three
 such batches, of other numbers each, so that what a ReLU or a maximum hides in one is seen in
-another; numbers are float64, so that rounding is far below what counts as a change.
+another; numbers are float64, so that rounding is far below what counts as a change. Parameters
+that begin at zero, as the factor of a branch that is let in by learning, are given numbers.
+
+On a small image several windows show the same units and pixels: those of a 3x3 kernel in steps of 2
+on 3x3 pixels are those of a 2x2 kernel in steps of 1. Then a larger image is tried too.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,9 +24,12 @@ from minicnn.nn.module import Module, Param, Unknown, Window
 from minicnn.shapes import ShapeError
 
 Shape = tuple[int, ...]
+Seen = Window | Literal["unknown"] | None
 
 DRAWS = 3
 BATCH = 2**22  # numbers of images, about, that run at once
+SMALL = 64  # pixels: images up to this are tried larger, and seen in all draws
+LARGER = 24  # pixels more; a multiple of the usual strides, so that padding falls alike
 
 
 class Call(NamedTuple):
@@ -81,18 +88,62 @@ def refuse_own_products(module: Module) -> None:
 
 def window(module: Module, shape: Shape) -> Window | None:
     """Return the window of one output, None for all; raise Unknown for what is no window."""
-    found = view(calls(module, shape)[-1])
-    if found is None and not keeps_places(module, shape):
-        return None
-    if found is None:
-        return (1, 1), (1, 1), (1, 1)
-    rows, columns = window_of(found[0]), window_of(found[1])
-    if rows is None or columns is None:
+    found = windows(module, shape)[-1][1]
+    if found == "unknown":
         raise Unknown(
-            f"{type(module).__name__}: what it sees is no window. Add to it window(self, shape), "
-            "which returns (kernel, stride, dilation), a pair each; None for all of the image."
+            f"{type(module).__name__}: what it sees is no window, or several fit. Add to it "
+            "window(self, shape), which returns (kernel, stride, dilation), a pair each; None for "
+            "all of the image."
         )
-    (kh, sh, dh, _), (kw, sw, dw, _) = rows, columns
+    if found is None and keeps_places(module, shape):
+        return (1, 1), (1, 1), (1, 1)
+    return found
+
+
+def windows(module: Module, shape: Shape) -> list[tuple[Call, Seen]]:
+    """Return what runs within ``module``, as ``calls``, each with its window of the input.
+
+    None for all of the input, "unknown" where it is no window, or where it cannot be told which.
+    """
+    small = calls(module, shape)
+    large: list[Call] = []
+    if len(shape) == 3 and max(shape[1:]) <= SMALL and any(map(_open, small)):
+        c, h, w = shape
+        large = calls(module, (c, h + LARGER, w + LARGER), partly=True)
+        same = [call.name for call in large] == [call.name for call in small[: len(large)]]
+        large = large if same else []
+    missing: list[Call | None] = [None] * (len(small) - len(large))
+    return [
+        (call, _window(call, more)) for call, more in zip(small, [*large, *missing], strict=True)
+    ]
+
+
+def _open(call: Call) -> bool:
+    """Whether a call may have one of several windows."""
+    reach = (call.rows, call.columns)
+    return len(call.output) == 3 and any(r is not None and not determined(r) for r in reach)
+
+
+def _window(call: Call, large: Call | None) -> Seen:
+    """Return the window of a call, given the same call on a larger image where there is one."""
+    if len(call.output) != 3 or call.rows is None or call.columns is None:
+        return None
+    if view(call) is None and (large is None or view(large) is None):
+        return None
+    sides = []
+    for axis in ("rows", "columns"):
+        reach, more = getattr(call, axis), getattr(large, axis, None)
+        side = window_of(reach)
+        if not determined(reach):
+            if more is None:
+                return "unknown"
+            wide = window_of(more)
+            if wide is not None and determined(more) and _shows(reach, *wide):
+                side = wide  # else it goes with its image, as an adaptive pool
+        if side is None:
+            return None if view(call) is None else "unknown"
+        sides.append(side)
+    (kh, sh, dh, _), (kw, sw, dw, _) = sides
     return (kh, kw), (sh, sw), (dh, dw)
 
 
@@ -103,23 +154,24 @@ def view(call: Call) -> tuple[np.ndarray, np.ndarray] | None:
     return call.rows, call.columns
 
 
-def calls(module: Module, shape: Shape, *, reach: bool = True) -> list[Call]:
+def calls(module: Module, shape: Shape, *, reach: bool = True, partly: bool = False) -> list[Call]:
     """Return what runs within ``module``, in this order, and at the end itself.
 
     Chains and modules of the reader's own are led through; what else is made of several counts as
-    one. With ``reach`` it is found which rows and columns of the input each of them sees.
+    one. With ``reach`` it is found which rows and columns of the input each of them sees. With
+    ``partly`` a run that fails is left out, with what would follow.
     """
     double = _double(module)
     paths = {id(m): path for path, m in double.named_modules()}
     twins = dict(zip(paths, (m for _, m in module.named_modules()), strict=False))
-    first = _record(double, _draw(shape, 0)[None].repeat(3, axis=0))
+    first = _record(double, _draw(shape, 0)[None].repeat(3, axis=0), partly)
     found = [
         Call(paths[id(m)], twins[id(m)], x.shape[1:], y.shape[1:], handed, None, None)
         for m, x, y, handed in first
     ]
     if not reach or len(shape) != 3:
         return found
-    rows, columns = (_reach(double, shape, axis, len(found)) for axis in (1, 2))
+    rows, columns = (_reach(double, shape, axis, len(found), partly) for axis in (1, 2))
     return [
         call._replace(rows=r, columns=c) if r is not None and c is not None else call
         for call, r, c in zip(found, rows, columns, strict=True)
@@ -157,29 +209,63 @@ def window_of(reach: np.ndarray) -> tuple[int, int, int, int] | None:
     d = gaps.pop() if gaps else 1
     for s in range(1, pixels + 1):
         before = whole * s - int(taps[0])
-        at = np.arange(units)[:, None] * s - before + np.arange(k) * d
-        if (np.any(at[:, :, None] == np.arange(pixels), axis=1) == reach).all():
+        if _shows(reach, k, s, d, before):
             return k, s, d, before
     return None
+
+
+def _shows(reach: np.ndarray, k: int, s: int, d: int, before: int) -> bool:
+    """Whether a window sees as ``reach`` says."""
+    units, pixels = reach.shape
+    at = np.arange(units)[:, None] * s - before + np.arange(k) * d
+    return bool((np.any(at[:, :, None] == np.arange(pixels), axis=1) == reach).all())
+
+
+def determined(reach: np.ndarray) -> bool:
+    """Whether at most one window sees as ``reach`` says.
+
+    The kernel shows in a unit whose window ends within the image on both sides, the stride in two
+    units whose windows begin, or end, there.
+    """
+    pixels = reach.shape[1]
+    taps = [np.flatnonzero(row) for row in reach]
+    step = min((int(np.diff(t).min()) for t in taps if len(t) > 1), default=1)
+    begins = [len(t) > 0 and t[0] >= step for t in taps]
+    ends = [len(t) > 0 and t[-1] + step < pixels for t in taps]
+    inside = any(b and e for b, e in zip(begins, ends, strict=True))
+    return inside and max(sum(begins), sum(ends)) > 1
 
 
 # ----------------------------------------------------------------------------------------- helpers
 
 
 def _double(module: Module) -> Module:
-    """Return a copy in float64."""
-    return copy.deepcopy(module).astype(np.float64)
+    """Return a copy in float64, without zeros among its parameters, which hide what is behind."""
+    double = copy.deepcopy(module).astype(np.float64)
+    rng = np.random.default_rng(7)
+    for param in double.parameters():
+        zero = param.data == 0
+        if zero.any():
+            param.data = np.where(zero, rng.standard_normal(zero.shape), param.data)
+    return double
 
 
 def _draw(shape: Shape, seed: int) -> np.ndarray:
     return 2 * np.random.default_rng((7, seed)).standard_normal(shape)
 
 
-def _record(module: Module, x: np.ndarray) -> list[tuple[Module, np.ndarray, np.ndarray, bool]]:
+def _record(
+    module: Module, x: np.ndarray, partly: bool = False
+) -> list[tuple[Module, np.ndarray, np.ndarray, bool]]:
     """Return (module, input, output, whether that was handed on) of each run."""
     seen: list[tuple[Module, np.ndarray, np.ndarray, bool]] = []
     with _listening(module, seen):
-        y = run(module, x)
+        try:
+            y = run(module, x)
+        except (ShapeError, NotImplementedError):
+            if partly:
+                return seen
+            raise
     handed = bool(seen) and seen[-1][2] is y
     return [*seen, (module, x, y, handed)]
 
@@ -226,12 +312,14 @@ def leads_through(module: Module) -> bool:
     return chain or (not says and any(True for _ in module.named_children()))
 
 
-def _reach(module: Module, shape: Shape, axis: int, count: int) -> list[np.ndarray | None]:
+def _reach(
+    module: Module, shape: Shape, axis: int, count: int, partly: bool
+) -> list[np.ndarray | None]:
     """Return of each call (units, pixels) of bool along an axis of the image, or None."""
     pixels = shape[axis]
     at_once = max(BATCH // max(math.prod(shape), 1), 1)
     found: list[np.ndarray | None] = [None] * count
-    for draw in range(DRAWS if max(shape[1:]) <= 64 else 1):
+    for draw in range(DRAWS if max(shape[1:]) <= SMALL + LARGER else 1):
         x, other = _draw(shape, 10 + draw), _draw(shape, 20 + draw)
         for begin in range(0, pixels, at_once):
             some = range(begin, min(begin + at_once, pixels))
@@ -239,7 +327,7 @@ def _reach(module: Module, shape: Shape, axis: int, count: int) -> list[np.ndarr
             for i, p in enumerate(some, start=1):
                 at = (slice(None),) * axis + (p,)
                 batch[i][at] = (1 + 4 * draw) * other[at]
-            for k, (_, _, y, _) in enumerate(_record(module, batch)):
+            for k, (_, _, y, _) in enumerate(_record(module, batch, partly)):
                 if len(y) != len(batch):
                     continue
                 seen: np.ndarray = _differ(y, y.dtype)

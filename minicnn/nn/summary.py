@@ -96,31 +96,19 @@ class _Table:
 
 def _run_through(table: _Table, name: str, layer: Module) -> None:
     """Add a row for each layer that runs within one of the reader's own, and for what it adds."""
-    *inside, whole = probe.calls(layer, table.shape)
+    *inside, (whole, last) = probe.windows(layer, table.shape)
     field = table.field
-    for call in inside:
-        window = _seen(call)
+    for call, window in inside:
         # Of vectors, what is made of one number each sees what those before it see.
         if len(call.output) == 3 or _window(call.module, call.input) != PIXEL:
             field, _ = table.through(window)
         path = call.name if name == "model" else f"{name}.{call.name}"
         table.add(path, call.module, call.output, _products(call.module, call.input), field)
-    table.look(_seen(whole))
+    table.look(last)
     table.shape = whole.output
     if not whole.handed_on or any(isinstance(value, Param) for value in vars(layer).values()):
         table.add(name, layer, whole.output, _products(layer, whole.input, own=True), table.field,
                   own=True)  # fmt: skip
-
-
-def _seen(call: probe.Call) -> Window | Literal["unknown"] | None:
-    found = probe.view(call)
-    if found is None or len(call.output) != 3:
-        return None
-    rows, columns = map(probe.window_of, found)
-    if rows is None or columns is None:
-        return "unknown"
-    (kh, sh, dh, _), (kw, sw, dw, _) = rows, columns
-    return (kh, kw), (sh, sw), (dh, dw)
 
 
 def _window(layer: Module, shape: tuple[int, ...]) -> Window | Literal["unknown"] | None:
@@ -191,12 +179,13 @@ def _notes(rows: list[Row]) -> list[str]:
     notes = []
     if silent:
         notes.append(
-            f"? multiply-adds: {', '.join(silent)} does not say, and the total is without. Add "
-            "multiply_adds(self, shape) to it."
+            f"? multiply-adds: not known of {', '.join(silent)}; the total is without. Add "
+            f"multiply_adds(self, shape) to your own layer{'s' if len(silent) > 1 else ''}."
         )
     if odd:
         notes.append(
-            f"? receptive field: what {odd} sees is no window; insight.receptive_field shows it."
+            f"? receptive field: what {odd} sees is no window, or several fit; "
+            "insight.receptive_field shows it."
         )
     return ["", *notes] if notes else []
 

@@ -92,7 +92,7 @@ def test_a_module_of_ones_own_has_a_row_for_each_layer_in_it():
         ("1", "ReLU", (2, 8, 8), 0, 0, (5, 5)),
     ]
     text = as_text(rows, (1, 8, 8))
-    assert "? multiply-adds: Both does not say, and the total is without. Add mul" in text
+    assert "? multiply-adds: not known of Both; the total is without. Add multiply_adds" in text
     with pytest.raises(Unknown, match=r"Both: it is not known how many products.*multiply_adds"):
         Both().multiply_adds((1, 8, 8))
 
@@ -115,7 +115,7 @@ def test_the_readers_depthwise_has_its_true_size_and_field():
 def test_what_is_no_window_is_said():
     rows = summarize(nn.Sequential(Flip(), nn.ReLU()), (1, 6, 6))
     assert [row.field for row in rows] == [UNKNOWN, UNKNOWN]
-    assert "what Flip sees is no window" in as_text(rows, (1, 6, 6))
+    assert "what Flip sees is no window, or several fit" in as_text(rows, (1, 6, 6))
     field = insight.receptive_field(Flip(), (1, 6, 6))[""]
     np.testing.assert_array_equal(field.rows.reach, np.eye(6)[::-1])
 
@@ -169,3 +169,58 @@ def test_of_our_own_layers_none_is_run(name: str, monkeypatch: pytest.MonkeyPatc
     model = models.create(name, rng=Undrawn(np.random.PCG64(0)))
     rows = nn.summarize(model, models.MODELS[name].image)
     assert all(isinstance(row.multiply_adds, int) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride", "padding"),
+    [(3, 3, 2, 1), (6, 5, 4, 2), (7, 7, 4, 3), (4, 5, 2, 2), (2, 3, 1, 1), (1, 1, 1, 0)],
+)
+def test_a_window_on_a_small_map_is_the_true_one(side, kernel, stride, padding):
+    class Own(nn.Conv2d):
+        def forward(self, x, *, training):
+            return super().forward(x, training=training)
+
+    options = {"stride": stride, "padding": padding, "rng": rng()}
+    one, ours = Own(1, 2, kernel, **options), nn.Conv2d(1, 2, kernel, **options)
+    image = (1, side, side)
+    assert one.window(image) == ours.window(image)
+    after = nn.Conv2d(2, 2, 3, padding=1, rng=rng())
+    rows = [summarize(nn.Sequential(layer, after), image) for layer in (one, ours)]
+    assert [row.field for row in rows[0]] == [row.field for row in rows[1]]
+
+
+def test_where_several_windows_fit_none_is_chosen():
+    class Fixed(nn.Module):
+        """Takes 3x3 pixels only."""
+
+        def forward(self, x, *, training):
+            if x.shape[2:] != (3, 3):
+                raise ValueError("only 3x3")
+            return x[:, :, :2, :2] + x[:, :, 1:, 1:], None
+
+    with pytest.raises(Unknown, match="Fixed: what it sees is no window, or several fit"):
+        Fixed().window((1, 3, 3))
+    assert [row.field for row in summarize(Fixed(), (1, 3, 3))] == [UNKNOWN]
+
+    class Halves(nn.Module):
+        """A pool that goes with its image."""
+
+        def forward(self, x, *, training):
+            return nn.AdaptiveAvgPool2d(2).forward(x, training=training)
+
+    assert Halves().window((1, 4, 4)) == ((2, 2), (2, 2), (1, 1))
+
+
+def test_parameters_that_begin_at_zero_let_through():
+    class ReZero(nn.Module):
+        def __init__(self):
+            self.branch = nn.Conv2d(1, 1, 3, padding=1, rng=rng())
+            self.alpha = nn.Param(np.zeros(1, np.float32))
+
+        def forward(self, x, *, training):
+            return x + self.alpha.data * self.branch(x), None
+
+    model = ReZero()
+    assert model.window((1, 9, 9)) == ((3, 3), (1, 1), (1, 1))
+    assert insight.receptive_field(model, (1, 9, 9))[""].size == (3, 3)
+    assert not model.alpha.data.any()
