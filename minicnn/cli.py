@@ -61,6 +61,7 @@ def _run(args: argparse.Namespace) -> int:
     from minicnn.checkpoint import CheckpointError
     from minicnn.data import DataError
     from minicnn.models.own import NetworkChanged
+    from minicnn.models.trial import NotLearnt
     from minicnn.pool import set_threads
     from minicnn.train import Interrupted, TrainError
 
@@ -71,7 +72,8 @@ def _run(args: argparse.Namespace) -> int:
         if args.threads is not None:
             set_threads(args.threads)
         with warnings.catch_warnings():
-            warnings.simplefilter("always", NetworkChanged)
+            for told in (NetworkChanged, NotLearnt):
+                warnings.simplefilter("always", told)
             warnings.showwarning = tell  # one line, without a place in our source
             code = args.run(args) or 0
         sys.stdout.flush()

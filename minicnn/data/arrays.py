@@ -9,6 +9,7 @@ import numpy as np
 from minicnn.data.dataset import DataError, Dataset
 
 NAME = "arrays"  # what a run's data set is called that came as arrays
+ROUNDED = 0.01  # of a byte: what float16 is off, and nobody calls rounded
 
 
 def from_arrays(
@@ -16,17 +17,30 @@ def from_arrays(
 ) -> Dataset:
     """Return a data set of ``images`` (n, h, w), (n, h, w, c) or (n, c, h, w) and ``labels`` (n,).
 
-    Pixels are bytes, or multiples of 1/255 from 0 to 1. Labels are whole numbers from 0; or any
-    words, which then are the classes. Raises DataError where they are not.
+    Pixels are bytes, or floats from 0 to 1, which are rounded to multiples of 1/255. Labels are
+    whole numbers from 0; or any words, which then are the classes. Raises DataError where they are
+    not. ``notes`` of the data set says what was rounded, and which classes have no image.
     """
-    pixels = _pixels(name, np.asarray(images))
+    pixels, rounded = _pixels(name, np.asarray(images))
     numbers, found = _labels(name, np.asarray(labels))
     if classes is None:
         classes = found
-    return Dataset(name, pixels, numbers, tuple(map(str, classes)))
+    notes = [rounded] if rounded else []
+    without = sorted(set(range(len(classes))) - set(numbers.tolist()))
+    if without and len(numbers):
+        some = ", ".join(str(classes[k]) for k in without[:5]) + ", ..." * (len(without) > 5)
+        notes.append(
+            f"{name}: {len(classes)} classes, of which {len(without)} "
+            f"{'has' if len(without) == 1 else 'have'} no image: {some}. If there are only "
+            f"{len(classes) - len(without)}, number them from 0 without a gap: "
+            "np.unique(labels, return_inverse=True)[1]."
+        )
+    return Dataset(name, pixels, numbers, tuple(map(str, classes)), tuple(notes))
 
 
-def _pixels(name: str, images: np.ndarray) -> np.ndarray:
+def _pixels(name: str, images: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return images (n, h, w, c) of bytes, and what was rounded for it."""
+    rounded = ""
     if images.ndim == 3:
         images = images[..., None]
     elif images.ndim == 4 and images.shape[3] not in (1, 3) and images.shape[1] in (1, 3):
@@ -37,30 +51,44 @@ def _pixels(name: str, images: np.ndarray) -> np.ndarray:
             f"3 channels, got {images.shape}."
         )
     if images.dtype != np.uint8:
-        bytes_ = _bytes(images)
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            wrong = int((~np.isfinite(images)).any(axis=(1, 2, 3)).sum())
+            raise DataError(
+                f"{name}: {wrong} of {len(images)} images have pixels that are not finite (NaN or "
+                "infinite). Leave these images out, or mend them."
+            )
+        bytes_, off = _bytes(images)
         if bytes_ is None:
             raise DataError(
                 f"{name}: images must be uint8, from 0 to 255, or be such numbers divided by 255; "
                 f"these are {images.dtype}, from {images.min():.4g} to {images.max():.4g}. Give "
-                "them before they are normalised: minicnn does that itself."
+                "them before they are normalised: minicnn does that itself. Floats of another "
+                "range: divide them by the greatest value that a pixel can have."
             )
+        if off > ROUNDED:
+            rounded = f"{name}: pixels from 0 to 1 are rounded to multiples of 1/255."
         images = bytes_
-    return np.ascontiguousarray(images)
+    return np.ascontiguousarray(images), rounded
 
 
-def _bytes(images: np.ndarray) -> np.ndarray | None:
-    """Return the same numbers as bytes, None where some are between two."""
+def _bytes(images: np.ndarray) -> tuple[np.ndarray | None, float]:
+    """Return the numbers as bytes, and how far these are off; None where they are no such pixels.
+
+    From 0 to 1 they may lie between two bytes, from 0 to 255 not.
+    """
     if images.dtype == bool or not images.size:
-        return images.astype(np.uint8) * np.uint8(255) if images.size else images.astype(np.uint8)
-    if images.dtype.kind not in "iuf" or not np.isfinite(images).all():
-        return None
-    scale = 255.0 if images.dtype.kind == "f" and images.max() <= 1 else 1.0
-    scaled = images * scale
+        return images.astype(np.uint8) * np.uint8(255 if images.size else 1), 0.0
+    if images.dtype.kind not in "iuf":
+        return None, 0.0
+    least, most = images.min(), images.max()
+    slack = ROUNDED / 255  # of what computed 0 or 1
+    parts = images.dtype.kind == "f" and most <= 1 + slack
+    scaled = images * 255.0 if parts else images
     rounded = np.rint(scaled)
-    off = np.abs(scaled - rounded).max()
-    if rounded.min() < 0 or rounded.max() > 255 or off > 0.01:
-        return None
-    return rounded.astype(np.uint8)
+    off = float(np.abs(scaled - rounded).max())
+    if least < -slack or rounded.max() > 255 or (off > ROUNDED and not parts):
+        return None, off
+    return rounded.astype(np.uint8), off
 
 
 def _labels(name: str, labels: np.ndarray) -> tuple[np.ndarray, list[str]]:

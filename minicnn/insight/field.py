@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.nn.probe import window_of
+from minicnn.nn import probe
 from minicnn.ops import adaptive_avg_pool2d
 from minicnn.shapes import ShapeError
 from minicnn.windows import Windows
@@ -76,14 +76,18 @@ class Axis(NamedTuple):
         regions, _ = adaptive_avg_pool2d.forward(one_hot, (units, None), impl="textbook")
         return Axis((regions[0, 0] > 0) @ self.reach, None)
 
-    def seen(self, reach: np.ndarray) -> Axis:
-        """Return what units see that see these as ``reach`` (units, inner) of bool says."""
-        window = window_of(reach)
-        if len(reach) == 1 and reach.all():
-            return self.all()
-        if window is None:
-            return Axis(reach @ self.reach, None)
-        kernel, stride, dilation, before = window
+    def seen(self, reach: np.ndarray, window: tuple[int, int, int] | None) -> Axis:
+        """Return what units see that see these as ``reach`` (units, inner) of bool says.
+
+        ``window`` is (kernel, stride, dilation) if that is known.
+        """
+        if window is None and probe.determined(reach) and (found := probe.window_of(reach)):
+            window = found[:3]
+        before = None if window is None else probe.padding_of(reach, *window)
+        if window is None or before is None:
+            everything = len(reach) == 1 and reach.all()
+            return self.all() if everything else Axis(reach @ self.reach, None)
+        kernel, stride, dilation = window
         return self.window(kernel, stride, dilation, before, len(reach))
 
     def union(self, other: Axis) -> Axis:

@@ -123,19 +123,22 @@ def rule(module: Module, field: Field, through: Through) -> Field:
         def _(block: MyBlock, field, through):
             return through([block.conv1, block.conv2], field).union(field)
     """
-    *inside, whole = probe.calls(module, field.shape)
-    for call in inside:
-        through.keep(call.module, _as_seen(call, field)._replace(shape=call.output))
-    if probe.view(whole) is None and probe.keeps_places(module, field.shape):
+    *inside, (whole, window) = probe.windows(module, field.shape)
+    for call, part in inside:
+        through.keep(call.module, _as_seen(call, part, field)._replace(shape=call.output))
+    if window is None and probe.keeps_places(module, field.shape):
         return field
-    return _as_seen(whole, field)
+    return _as_seen(whole, window, field)
 
 
-def _as_seen(call: probe.Call, field: Field) -> Field:
+def _as_seen(call: probe.Call, window: probe.Seen, field: Field) -> Field:
     """Return what the units of a module see that was run on units that see ``field``."""
     if call.rows is None or call.columns is None:
         return field.all()
-    return field._replace(rows=field.rows.seen(call.rows), columns=field.columns.seen(call.columns))
+    high, wide = zip(*window, strict=True) if isinstance(window, tuple) else (None, None)
+    return field._replace(
+        rows=field.rows.seen(call.rows, high), columns=field.columns.seen(call.columns, wide)
+    )
 
 
 def _rule_of(module: Module):

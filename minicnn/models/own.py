@@ -80,8 +80,10 @@ def describe(name: str) -> Own:
     made, positional, options = found
     if positional:
         build = objects.evaluate(f"{path}:{made}", module)
-        names = list(inspect.signature(build).parameters)[: len(positional)]
-        options = dict(zip(names, positional, strict=False)) | options
+        named = _named(build, len(positional))
+        if named is None:  # such as those of *widths: they have no names to be kept by
+            return Own(str(path), expression, None, objects.digest(path))
+        options = dict(zip(named, positional, strict=True)) | options
     return Own(str(path), made, options, objects.digest(path))
 
 
@@ -265,6 +267,13 @@ def _plain(expression: str) -> tuple[str, tuple[Any, ...], dict[str, Any]] | Non
     if ... in (*positional, *options.values()):
         return None
     return node.func.id, positional, options
+
+
+def _named(build: Any, count: int) -> list[str] | None:
+    """Return the names of so many arguments, None where some can only be given by their place."""
+    parameters = list(inspect.signature(build).parameters.values())[:count]
+    by_name = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    return [p.name for p in parameters] if by_name and len(parameters) == count else None
 
 
 def _literal(options: dict[str, Any]) -> dict[str, Any] | None:

@@ -221,6 +221,12 @@ def _shows(reach: np.ndarray, k: int, s: int, d: int, before: int) -> bool:
     return bool((np.any(at[:, :, None] == np.arange(pixels), axis=1) == reach).all())
 
 
+def padding_of(reach: np.ndarray, k: int, s: int, d: int) -> int | None:
+    """Return the padding with which a window sees as ``reach`` says, None where none does."""
+    before = range((k - 1) * d + 1)
+    return next((pad for pad in before if _shows(reach, k, s, d, pad)), None)
+
+
 def determined(reach: np.ndarray) -> bool:
     """Whether at most one window sees as ``reach`` says.
 

@@ -187,6 +187,8 @@ def test_a_window_on_a_small_map_is_the_true_one(side, kernel, stride, padding):
     after = nn.Conv2d(2, 2, 3, padding=1, rng=rng())
     rows = [summarize(nn.Sequential(layer, after), image) for layer in (one, ours)]
     assert [row.field for row in rows[0]] == [row.field for row in rows[1]]
+    seen, said = (insight.receptive_field(layer, image)[""].rows for layer in (one, ours))
+    assert (seen.size, seen.jump, seen.start) == (said.size, said.jump, said.start)
 
 
 def test_where_several_windows_fit_none_is_chosen():

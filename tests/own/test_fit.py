@@ -148,7 +148,8 @@ def test_arrays_are_data(here):
     [
         (np.zeros((9, 8)), np.zeros(9), "images must have the axes"),
         (np.zeros((9, 8, 8, 4)), np.zeros(9), "images must have the axes"),
-        (np.full((9, 8, 8), 0.123), np.zeros(9), "Give them before they are normalised"),
+        (np.full((9, 8, 8), 2.123), np.zeros(9), "Give them before they are normalised"),
+        (np.full((9, 8, 8), np.nan), np.zeros(9), "9 of 9 images have pixels that are not finite"),
         (np.full((9, 8, 8), -1.0), np.zeros(9), "from -1 to -1"),
         (np.full((9, 8, 8), 300), np.zeros(9), "uint8, from 0 to 255"),
         (np.zeros((9, 8, 8), np.uint8), np.eye(9), r"labels.argmax\(axis=1\)"),
@@ -160,6 +161,26 @@ def test_arrays_are_data(here):
 def test_arrays_that_are_no_images(images, labels, text):
     with pytest.raises(DataError, match=text):
         data.from_arrays(images, labels)
+
+
+def test_floats_from_0_to_1_are_rounded_and_it_is_said():
+    sixteenths = np.arange(17 * 4).reshape(17, 2, 2) % 17 / 16
+    dataset = data.from_arrays(sixteenths, np.zeros(17))
+    np.testing.assert_array_equal(dataset.images[..., 0], np.rint(sixteenths * 255))
+    assert dataset.notes == ("arrays: pixels from 0 to 1 are rounded to multiples of 1/255.",)
+    exact = np.arange(256, dtype=np.float32).reshape(1, 16, 16) / 255
+    assert data.from_arrays(exact, [0]).notes == ()
+
+
+def test_classes_without_images_are_said():
+    images = np.zeros((10, 2, 2), np.uint8)
+    (note,) = data.from_arrays(images, np.arange(1, 11)).notes
+    assert note.startswith(
+        "arrays: 11 classes, of which 1 has no image: 0. If there are only 10, n"
+    )
+    (note,) = data.from_arrays(images, 2 * np.arange(10)).notes
+    assert "19 classes, of which 9 have no image: 1, 3, 5, 7, 9, ..." in note
+    assert data.from_arrays(images, np.arange(10)).notes == ()
 
 
 def test_labels_may_be_words():

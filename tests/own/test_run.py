@@ -99,6 +99,22 @@ def test_a_run_evaluates_no_expression(file, tmp_path):
         own.check_again(bad, "run")
 
 
+def test_arguments_without_names_are_given_by_their_place(file):
+    file.write_text(
+        SOURCE
+        + "\ndef var(*widths, classes=10, rng):\n    made = net(widths[-1], classes, rng=rng)\n"
+        "    made.widths = widths\n    return made\n"
+        "\ndef only(width, /, *, classes=10, rng):\n    return net(width, classes, rng=rng)\n"
+    )
+    for name in ("net.py:var(8, 16)", "net.py:only(3)"):
+        kept = own.describe(name)
+        assert (kept.options, kept.name) == (None, f"{file.parent}/{name}")
+        model = models.create(kept.name, 4)
+        assert model[-1].weight.data.shape[0] == 4
+    assert models.create("net.py:var(8, 16)").widths == (8, 16)
+    assert own.describe("net.py:net(6)").options == {"width": 6}
+
+
 BAD = [
     ("net.py", "Which object in it is the network? Name it: net.py:Net"),
     ("nets.py:Net", "there is no such file"),
