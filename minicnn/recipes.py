@@ -15,10 +15,18 @@ from minicnn.backend import IMPLS, Impl
 from minicnn.models import find, own
 from minicnn.nn import Module
 from minicnn.nn.init import SCHEMES
-from minicnn.shapes import check_choice, integer
+from minicnn.shapes import check_choice, did_you_mean, integer
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "multistep", "cosine", "onecycle")
+
+# What other libraries call options.
+_ELSEWHERE = {
+    "learning_rate": "lr", "eta": "lr", "batch": "batch_size", "bs": "batch_size",
+    "num_epochs": "epochs", "max_epochs": "epochs", "wd": "weight_decay", "l2": "weight_decay",
+    "scheduler": "schedule", "optim": "optimizer", "random_state": "seed",
+    "validation_split": "validation", "early_stopping": "patience",
+}  # fmt: skip
 
 # Options that only some choices have: (option, the choice it belongs to, where it has a meaning).
 _BELONGS = (
@@ -204,8 +212,19 @@ def recipe_for(model: str, data: str, **options: Any) -> Recipe:
     Of another optimiser or schedule than the default one, what belongs to that is left out, and of
     another optimiser its learning rate too.
     """
+    check_options(options)
     defaults = _BY_MODEL.get(model, {}) | _BY_DATA.get(data, {})
     return Recipe(model=model, data=data, **changed(defaults, options))
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise TypeError where a recipe has no such option; it names the one that is meant."""
+    known = [f.name for f in dataclasses.fields(Recipe) if f.name not in ("model", "data")]
+    for name in options:
+        if name not in known:
+            near = did_you_mean(_ELSEWHERE.get(name, name), known)
+            known_ones = f" Known: {', '.join(known)}."
+            raise TypeError(f"a recipe has no option {name}.{near or known_ones}")
 
 
 def changed(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

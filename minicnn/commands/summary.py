@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def add(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     from minicnn import models, nn
-    from minicnn.models import own
+    from minicnn.models import own, trial
     from minicnn.nn.summary import as_text
+    from minicnn.shapes import ShapeError
 
     if args.classes is not None and args.classes < 1:
         raise ValueError(f"--classes must be at least 1, got {args.classes}.")
@@ -39,18 +41,32 @@ def _run(args: argparse.Namespace) -> None:
         model, usual = _of_run(args)
     elif args.model is not None:
         raise ValueError("--model names the network of a run; leave it out, or give a run.")
+    elif args.what not in models.MODELS and _names_a_folder(args.what):
+        raise ValueError(
+            f"{args.what}: there is no such run. Give the folder of a run, the name of a model, or "
+            "FILE.py:OBJECT."
+        )
     elif own.is_own(args.what):
         model, usual = models.create(args.what, args.classes), models.MNIST
     else:
         model, usual = models.create(args.what, args.classes), models.MODELS[args.what].image
     image = asked or usual
     try:
+        if own.is_own(args.what):
+            trial.check_forward(own.short(args.what), model, image)
         rows = nn.summarize(model, image)
-    except ValueError as error:
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    except ShapeError as error:
         if asked or not own.is_own(args.what):
             raise
         raise ValueError(f"{error} Give the image that it is made for by --image C,H,W.") from error
     print(as_text(rows, image))
+
+
+def _names_a_folder(text: str) -> bool:
+    """Whether it looks like the path of a folder, which no model's name does."""
+    return not text.endswith(".py") and ":" not in text and ("/" in text or os.sep in text)
 
 
 def _of_run(args: argparse.Namespace) -> tuple[Any, tuple[int, int, int]]:

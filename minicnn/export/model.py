@@ -53,8 +53,9 @@ def to_onnx(
     if sum(array.nbytes for array in graph.weights.values()) > LIMIT:
         raise ExportError("export: the weights take more than 2 GB, the limit of an ONNX file.")
     last = "scores"
-    (end,) = (node for node in graph.nodes if node.output[0] == value.name)
-    end.output[0] = last
+    for node in graph.nodes:  # the one that gives it, and those that read it too
+        for names in (node.input, node.output):
+            names[:] = [last if name == value.name else name for name in names]
     say = "pixels from 0 to 255" if normalization else "normalised images"
     inside = helper.make_graph(
         graph.nodes,

@@ -181,12 +181,17 @@ def make(
 
 def check_again(own: Own, run: str) -> None:
     """Raise ValueError where a run cannot make its network again; warn where its file changed."""
-    other = f"Give it to the command by --model FILE.py:{own.object.partition('(')[0]}"
+    now = own._replace(file="FILE.py").name.removesuffix("(...)")
+    now = now if now == f"FILE.py:{own.object}" and "(" not in now else f'"{now}"'
+    other = (
+        f"minicnn train {now} --resume {run}; for other commands by --model {now}, and in Python "
+        "by model="
+    )
     if own.file is None or own.options is None:
         raise ValueError(
             f"{run}: its network, {own.name}, cannot be made again from the run alone: only the "
-            f"name of a class or function at the top of a file can, with plain options. {other}, "
-            "or in Python to the function as model=."
+            f"name of a class or function at the top of a file can, with plain options. To go on: "
+            f"{other}."
         )
     path = Path(own.file)
     if not own.file.endswith(".py") or not own.object.isidentifier():
@@ -194,12 +199,12 @@ def check_again(own: Own, run: str) -> None:
     if not path.is_file():
         raise ValueError(
             f"{run}: its network is {own.object} of {own.file}, and there is no such file. Put "
-            f"it back, or name it where it is now: {other.partition(' by ')[2]}."
+            f"it back, or name it where it is now. To go on: {other}."
         )
     if objects.digest(path) != own.digest:
         warnings.warn(
-            f"{own.file} has changed since the run {run} began. The run goes on with "
-            f"{own.object} as it is there now.",
+            f"{own.file} has changed since the run {run} began; {own.object} is taken as "
+            "it is there now.",
             NetworkChanged,
             stacklevel=3,
         )

@@ -47,19 +47,14 @@ def check_image(name: str, data: str, model: Module, image: Image, classes: int)
 
 def check(name: str, model: Module, image: Image, classes: int) -> None:
     """Raise ShapeError or TypeError where ``model`` cannot learn so many classes of such images."""
-    hidden = list(_hidden(model))
-    if hidden:
-        raise TypeError(
-            f"{name}: {', '.join(hidden)} keeps layers or parameters where they are not found, so "
-            "they would not learn. Make each an attribute of its own, or use nn.Sequential."
-        )
+    _check_found(name, model)
     if not model.parameters():
         raise TypeError(
             f"{name}: it has no parameters, so there is nothing to learn. A parameter is an "
             "attribute made by nn.Param, and a layer an attribute too."
         )
     trial = copy.deepcopy(model)  # as it will run: neighbours fused
-    x = np.random.default_rng(0).standard_normal((TRIED, *image)).astype(np.float32)
+    x = _images(image)
     with np.errstate(all="ignore"):
         for network in (trial, fuse(trial, inference=True)):
             y, _ = _forward(name, network, x, training=False)
@@ -68,6 +63,26 @@ def check(name: str, model: Module, image: Image, classes: int) -> None:
         y, cache = _forward(name, fused, x, training=True)
         _gives(name, "training", y, classes)
         _backward(name, fused, y, cache)
+
+
+def check_forward(name: str, model: Module, image: Image) -> None:
+    """Raise ShapeError or TypeError where the layers of ``model`` are not found or do not run."""
+    _check_found(name, model)
+    with np.errstate(all="ignore"):
+        _forward(name, copy.deepcopy(model), _images(image), training=False)
+
+
+def _check_found(name: str, model: Module) -> None:
+    hidden = list(_hidden(model))
+    if hidden:
+        raise TypeError(
+            f"{name}: {', '.join(hidden)} keeps layers or parameters where they are not found, so "
+            "they would not learn. Make each an attribute of its own, or use nn.Sequential."
+        )
+
+
+def _images(image: Image) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((TRIED, *image)).astype(np.float32)
 
 
 def _forward(name: str, model: Module, x: np.ndarray, *, training: bool):

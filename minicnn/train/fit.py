@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from minicnn import objects
 from minicnn.data.arrays import NAME as ARRAYS
 from minicnn.models import MODELS, own
 from minicnn.nn import Module
-from minicnn.recipes import recipe_for
+from minicnn.recipes import check_options, recipe_for
 from minicnn.run_folder import TrainError, folder_name
 from minicnn.saved import read_config
 from minicnn.train.begin import resume as go_on
@@ -64,8 +62,7 @@ def fit(
         run = _resumed(Path(resume), model, data, out, data_dir, options)
     else:
         run = _started(model, data, out, data_dir, options)
-    with nullcontext() if progress else redirect_stdout(io.StringIO()):
-        follow(run, bar=progress)
+    follow(run, bar=progress, tell=progress)
     return run
 
 
@@ -100,6 +97,7 @@ def _resumed(
     recipe = read_config(folder).recipe
     if out is not None:
         raise TrainError("fit: out names a new run, resume an old one. Give one of them.")
+    check_options(options)
     different = [name for name, value in options.items() if getattr(recipe, name, None) != value]
     if different:
         raise TrainError(

@@ -9,28 +9,33 @@ from minicnn.models import own
 from minicnn.train.run import Progress, Run
 
 
-def follow(run: Run, *, bar: bool = True) -> Scores:
+def follow(run: Run, *, bar: bool = True, tell: bool = True) -> Scores:
     """Train ``run`` to its end and print what happens; return the scores on the test images.
 
-    ``bar`` shows a progress bar as well, where there is a screen.
+    ``bar`` shows a progress bar as well, where there is a screen. Without ``tell`` nothing of it is
+    printed; what the network itself prints is.
     """
     from tqdm import tqdm
+
+    def say(line: str) -> None:
+        if tell:
+            tqdm.write(line, file=sys.stdout)
 
     recipe = run.recipe
     train_n, validation_n, test_n = (len(part) for part in run.splits)
     parameters = sum(param.data.size for param in run.model.parameters())
-    print(
+    say(
         f"{own.short(recipe.model)} ({parameters:,} parameters) on {recipe.data}: "
         f"{train_n:,} images to train, {validation_n:,} to validate, {test_n:,} to test\n"
         f"{recipe.optimizer}, lr {recipe.lr:g} ({recipe.schedule}), epochs: {recipe.epochs}, "
         f"images a batch: {recipe.batch_size}, seed {recipe.seed}; run folder: {run.folder}"
     )
     for note in run.splits.train.notes:
-        print(note)
+        say(note)
     if run.done:
-        print("all epochs are done; here is the result again")
+        say("all epochs are done; here is the result again")
     elif run.epoch or run.batch:
-        print(f"going on in epoch {min(run.epoch + 1, recipe.epochs)} after batch {run.batch}")
+        say(f"going on in epoch {min(run.epoch + 1, recipe.epochs)} after batch {run.batch}")
     # The bar counts images over the whole run, so its rate is images a second and its estimate
     # the time left until the end.
     shown = tqdm(
@@ -53,7 +58,7 @@ def follow(run: Run, *, bar: bool = True) -> Scores:
         shown.set_description(
             f"epoch {min(epoch + 1, recipe.epochs)}/{recipe.epochs}", refresh=False
         )
-        shown.write(epoch_line(row, recipe.epochs) + best, file=sys.stdout)
+        say(epoch_line(row, recipe.epochs) + best)
 
     shown.set_description(f"epoch {min(run.epoch + 1, recipe.epochs)}/{recipe.epochs}")
     try:
@@ -61,16 +66,16 @@ def follow(run: Run, *, bar: bool = True) -> Scores:
     finally:
         shown.close()
     if run.epoch < recipe.epochs:
-        print(f"stopped early: {recipe.patience} epochs without a better validation")
+        say(f"stopped early: {recipe.patience} epochs without a better validation")
     scores = run.finish()
     seconds = sum(row["seconds"] for row in run.history)
-    print(
+    say(
         f"test accuracy {scores.accuracy:.2%} (top-{TOP_K} {scores.top_k:.2%}, loss "
         f"{scores.loss:.4f}) on {test_n:,} images, with the weights of epoch "
         f"{int(run.best['epoch'])}; {seconds:.1f} s of training"
     )
     pictures = sorted(path.name for path in run.folder.glob("*.png"))
-    print(f"pictures in {run.folder}: {', '.join(pictures)}")
+    say(f"pictures in {run.folder}: {', '.join(pictures)}")
     return scores
 
 

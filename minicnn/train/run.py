@@ -272,7 +272,7 @@ class Run:
         if self.first_loss is None:
             self.first_loss = loss
         most = DIVERGED * max(self.first_loss, math.log(classes))
-        if loss <= most:
+        if np.isfinite(loss) and loss <= most:
             return
         if np.isfinite(loss):
             what = f"above {DIVERGED} times its first value, {self.first_loss:.4g}"

@@ -238,3 +238,17 @@ def test_a_rule_that_names_two_arrays_alike_keeps_both():
         return value
 
     assert difference(Steps(), (2, 3, 4)) < TOLERANCE
+
+
+def test_the_output_may_be_read_within_too():
+    class Peeks(nn.Module):
+        def forward(self, x, *, training):
+            return np.maximum(x, 0), None
+
+    @export.rule.register(Peeks)
+    def _(layer, value, graph):
+        value = graph.add("Relu", layer, [value], value.shape)
+        graph.add("Neg", layer, [value], value.shape)
+        return value
+
+    assert difference(Peeks(), (2, 3, 4)) < TOLERANCE

@@ -209,6 +209,35 @@ def test_a_loss_that_grows_ends_with_a_word_about_the_rate():
         train.fit(net, out="run", lr=1e25, optimizer="sgd", schedule="constant", **FAST)
 
 
+def test_an_unknown_option_names_the_one_that_is_meant():
+    with pytest.raises(TypeError, match=r"no option learning_rate\. Did you mean lr\?"):
+        train.fit(net, learning_rate=1)
+    with pytest.raises(TypeError, match=r"no option epoch\. Did you mean epochs or step_epochs\?"):
+        train.fit(net, epoch=1)
+
+
+def test_a_first_loss_that_is_not_finite_ends_the_run():
+    class Far(nn.Linear):
+        def forward(self, x, *, training):
+            y, cache = super().forward(x, training=training)
+            return y * np.float32(1e38), cache
+
+    model = nn.Sequential(nn.Flatten(), Far(784, 10, rng=np.random.default_rng(0)))
+    with pytest.raises(TrainError, match=r"the loss is (inf|nan) in epoch 1, batch 1; first not"):
+        train.fit(model, **FAST)
+
+
+def test_what_a_network_prints_is_seen(capsys):
+    class Speaks(nn.Flatten):
+        def forward(self, x, *, training):
+            print("spoken", end="")
+            return super().forward(x, training=training)
+
+    model = nn.Sequential(Speaks(), nn.Linear(784, 10, rng=np.random.default_rng(0)))
+    train.fit(model, **FAST)
+    assert not capsys.readouterr().out.replace("spoken", "")
+
+
 def test_a_loader_is_looped_over_and_an_optimiser_takes_a_network():
     parts = data.load("digits")
     normalization = data.normalization(parts.train)

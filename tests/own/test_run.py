@@ -87,6 +87,19 @@ def test_a_changed_or_missing_file_is_said(file, capsys):
     assert "--model FILE.py:net" in text
 
 
+@trains
+def test_a_run_whose_file_has_moved_goes_on(file, capsys):
+    """As its message says: with the options that the run keeps."""
+    assert run("train", "net.py:net(2)", *FAST, "--out", "run") == 0
+    os.replace(file, "moved.py")
+    text = fails(capsys, "train", "--resume", "run")
+    assert 'To go on: minicnn train "FILE.py:net(width=2)" --resume run; for other' in text
+    assert 'by --model "FILE.py:net(width=2)"' in text
+    assert run("train", "moved.py:net(width=2)", "--resume", "run", "--quiet") == 0
+    assert run("evaluate", "run", "--model", "moved.py:net(width=2)") == 0
+    assert "mis-shaped" in fails(capsys, "evaluate", "run", "--model", "moved.py:net")
+
+
 def test_a_run_evaluates_no_expression(file, tmp_path):
     """To open the run of somebody else calls nothing but a class or function with options."""
     for name in ("net.py:[Net][0]", "net.py:net(width=2 + 2)"):
@@ -174,6 +187,21 @@ def test_what_is_no_network_is_said_at_once(file, name, text, capsys):
     file.with_name("bad.py").write_text(BAD_SOURCE, encoding="utf-8")
     assert text in fails(capsys, "train", name, *FAST, "--out", "run")
     assert not Path("run").exists()
+
+
+def test_summary_says_what_is_wrong_too(file, capsys):
+    file.with_name("bad.py").write_text(
+        BAD_SOURCE + "\nclass Raises(nn.Module):\n    def forward(self, x, *, training):\n"
+        "        raise KeyError(3)\n", encoding="utf-8",
+    )  # fmt: skip
+    text = fails(capsys, "summary", "bad.py:Listed")
+    assert "layers keeps layers or parameters where they are not found" in text
+    assert "--image" not in text
+    text = fails(capsys, "summary", "bad.py:Raises")
+    assert "bad.py:Raises: its forward fails on images of 1 x 28 x 28: KeyError: 3 (bad.py" in text
+    assert "--image" not in text
+    assert "by --image C,H,W" in fails(capsys, "summary", "bad.py:wide")
+    assert "runs/none: there is no such run" in fails(capsys, "summary", "runs/none")
 
 
 def test_a_seed_draws_an_own_network(file):
