@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.nn.module import Module
+from minicnn.nn.module import Module, rule_of
 
 
 class ExportError(ValueError):
@@ -132,7 +132,4 @@ def rule(module: Module, value: Value, graph: Graph) -> Value:
 
 
 def _rule_of(module: Module) -> Any:
-    """Return the rule, unless a subclass has a forward that the rule does not know."""
-    kind = next(base for base in type(module).__mro__ if base in rule.registry)
-    known = kind is not object and type(module).forward is getattr(kind, "forward", None)
-    return rule.dispatch(kind) if known else rule.dispatch(object)
+    return rule_of(rule, module)

@@ -16,7 +16,7 @@ from minicnn import nn
 from minicnn.insight.field import Axis, Field
 from minicnn.insight.watch import refuse_fused
 from minicnn.nn import probe
-from minicnn.nn.module import Module
+from minicnn.nn.module import Module, rule_of
 from minicnn.ops import adaptive_avg_pool2d
 from minicnn.shapes import ShapeError
 from minicnn.windows import conv_windows, pool_windows
@@ -142,10 +142,7 @@ def _as_seen(call: probe.Call, window: probe.Seen, field: Field) -> Field:
 
 
 def _rule_of(module: Module):
-    """Return the rule, unless a subclass has a forward that the rule does not know."""
-    kind = next(base for base in type(module).__mro__ if base in rule.registry)
-    known = kind is not object and type(module).forward is getattr(kind, "forward", None)
-    return rule.dispatch(kind) if known else rule.dispatch(object)
+    return rule_of(rule, module)
 
 
 @rule.register(nn.ReLU)

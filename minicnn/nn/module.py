@@ -285,6 +285,16 @@ def _holds(dtype: np.dtype, array: np.ndarray) -> bool:
     return bool(((finite >= limits.min) & (finite <= limits.max)).all())
 
 
+def rule_of(rule: Any, module: Module) -> Any:
+    """Return what ``rule``, a singledispatch function, has for the kind of ``module``.
+
+    Not that of a base where a subclass has a forward that its rule does not know.
+    """
+    kind = next(base for base in type(module).__mro__ if base in rule.registry)
+    known = kind is not object and type(module).forward is getattr(kind, "forward", None)
+    return rule.dispatch(kind if known else object)
+
+
 def needs_image(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Return (c, h, w), or raise where ``shape`` is not that of an image."""
     if len(shape) != 3:
