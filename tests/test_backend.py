@@ -131,6 +131,7 @@ relu.forward(np.ones(3, np.float64))
 """
 
 
+@pytest.mark.slow
 @compiled
 def test_the_notice_comes_when_nothing_is_cached_and_not_when_all_is(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}

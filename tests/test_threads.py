@@ -146,6 +146,7 @@ print(times, sum(count.stats.cache_hits.values()))
 """
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize("layer", ["default", "workqueue"])
 def test_a_cached_kernel_finds_the_pool(tmp_path: Path, layer: str) -> None:

@@ -77,6 +77,7 @@ def test_one_branch_is_itself() -> None:
     assert gradcheck(nn.Concat(layer), X).ok
 
 
+@pytest.mark.slow
 def test_blocks_within_blocks() -> None:
     block = nn.Concat(inception(), nn.Residual(nn.Sequential(inception(), conv(7, 3)), nn.ReLU()))
     assert block.output_shape((3, 6, 5)) == (10, 6, 5)

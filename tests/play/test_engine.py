@@ -15,6 +15,8 @@ from tests.arrays import whole_networks
 from tests.play import networks
 from tests.play.browser import Caller, in_chromium, in_node
 
+pytestmark = pytest.mark.slow
+
 MODULE = Path(__file__).parent / "measure.js"
 TOLERANCE = 1e-9  # of the largest number; both are float64, and the float32 weights are the same
 RATE = 0.05

@@ -20,6 +20,8 @@ from minicnn.train import load_model
 from tests.arrays import trains
 from tests.play.opened import Opened
 
+pytestmark = pytest.mark.slow
+
 DIGIT_3 = [(90, 70), (150, 55), (185, 85), (140, 130), (190, 175), (150, 225), (85, 205)]
 
 

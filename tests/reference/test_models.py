@@ -13,6 +13,8 @@ from minicnn import models
 from minicnn.nn.init import Undrawn
 from reference.models import MODELS, LeNet5
 
+pytestmark = pytest.mark.slow
+
 # The others are torchvision's or larger: tests/parity/test_zoo_models.py has them.
 OWN = ("lenet5", "lenet5-1998", "cnn3", "convnet", "inception_mnist", "resnet20", "resnet20-preact")
 names = pytest.mark.parametrize("name", OWN)

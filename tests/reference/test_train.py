@@ -29,6 +29,8 @@ from tests.arrays import whole_networks
 from tests.reference import kills
 from tests.reference.conftest import write_images
 
+pytestmark = pytest.mark.slow
+
 CPU = Machine(torch.device("cpu"))
 SHORT = ("--data", "digits", "--epochs", "2", "--epoch-steps", "4", "--batch-size", "32")
 

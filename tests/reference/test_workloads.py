@@ -16,6 +16,8 @@ from reference.bench.sides import ours, peers, pytorch
 from reference.bench.workloads import WORKLOADS, Unknown, Work, chosen
 from tests.arrays import trains
 
+pytestmark = pytest.mark.slow
+
 # Where everything is small; the others differ from them in nothing but size.
 SMALL_OPERATIONS = [name for name in WORKLOADS if name.startswith("op/") and "/resnet20/" in name]
 SMALL_OPERATIONS += [name for name in WORKLOADS if "vgg16/512@14k2" in name]

@@ -46,6 +46,7 @@ def test_a_wrong_layer_is_rejected(how: dict[str, Any]) -> None:
         check_layer(rows, **how)(wrong)()
 
 
+@pytest.mark.slow
 def test_a_wrong_operation_is_rejected() -> None:
     def pair():
         return ops.conv2d.forward, lambda dy, cache: tuple(
@@ -100,6 +101,7 @@ def test_net():
 """
 
 
+@pytest.mark.slow
 def test_in_a_project_of_its_own_compiling_is_no_failure(tmp_path: Path) -> None:
     """No conftest of ours turns off hypothesis' deadline there."""
     (tmp_path / "test_net.py").write_text(PROJECT, encoding="utf-8")
