@@ -41,6 +41,7 @@ def refused(path: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as outside of tests
 def test_a_picture_of_169_megapixels(tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(png(13_000, 13_000))
     assert "has 13,000 x 13,000 pixels, more than 50 million. Resize it." in refused(
