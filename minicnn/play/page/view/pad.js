@@ -9,7 +9,7 @@ import { byId, context } from "./dom.js";
 /** @typedef {[number, number][]} Stroke */
 
 export const SIDE = 140; // pixels of the paper: enough for 28x28, and few enough for every frame
-const PEN = 10; // thickness of a stroke
+const LINE = 10; // thickness of a stroke
 const STEP = 5; // pixels that the pen moves by a key
 
 export class Pad {
@@ -105,7 +105,7 @@ export class Pad {
     const drawing = context(this.canvas);
     drawing.fillStyle = "#ffffff";
     drawing.fillRect(0, 0, SIDE, SIDE);
-    drawing.lineWidth = PEN;
+    drawing.lineWidth = LINE;
     drawing.lineCap = drawing.lineJoin = "round";
     drawing.strokeStyle = this.ink;
     for (const stroke of this.strokes) {
@@ -118,7 +118,7 @@ export class Pad {
       drawing.lineWidth = 2;
       drawing.strokeStyle = this.down ? "#d55e00" : "#0072b2";
       drawing.beginPath();
-      drawing.arc(...this.pen, PEN / 2, 0, 7);
+      drawing.arc(...this.pen, LINE / 2, 0, 7);
       drawing.stroke();
     }
   }
