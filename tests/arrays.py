@@ -18,6 +18,9 @@ compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compi
 trains = pytest.mark.skipif(
     numba.config.DISABLE_JIT, reason="training takes hours where nothing is compiled"
 )
+large = pytest.mark.skipif(
+    numba.config.DISABLE_JIT, reason="loops of this size take minutes as plain Python"
+)
 whole_networks = pytest.mark.skipif(
     numba.config.DISABLE_JIT, reason="whole networks take too long as plain Python"
 )

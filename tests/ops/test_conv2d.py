@@ -20,7 +20,7 @@ from minicnn.testing.strategies import WIDE, calls, fills, seeds
 from minicnn.testing.strategies import geometry as geo
 from minicnn.vectors import lanes_of
 from minicnn.windows import Windows, conv_windows
-from tests.arrays import assert_close, compiled, dtypes, sizes_of_terms
+from tests.arrays import assert_close, compiled, dtypes, large, sizes_of_terms
 
 impls = pytest.mark.parametrize("impl", ["fast", "textbook", "direct"])  # those for any geometry
 
@@ -114,6 +114,7 @@ def test_more_taps_than_a_block_and_more_channels_than_a_panel(dtype: type) -> N
         assert_close(ours, formula, "blocks", 300)
 
 
+@large
 @pytest.mark.parametrize(("n", "side"), [(1, 90), (2, 64)])
 def test_images_so_large_that_they_are_cut(n: int, side: int) -> None:
     rng = np.random.default_rng(side)
@@ -134,6 +135,7 @@ def test_more_pixels_than_the_weight_gradient_takes_at_a_time(side: int, dtype: 
         assert_close(ours, formula, f"side {side}", 10 * side)
 
 
+@large
 @pytest.mark.parametrize(("o", "c"), [(2048, 1200), (2900, 2900)])
 def test_weights_so_large_that_fewer_sums_are_kept(o: int, c: int) -> None:
     rng = np.random.default_rng(o)

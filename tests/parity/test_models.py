@@ -10,7 +10,7 @@ import torch
 from torch import nn as theirs
 
 from minicnn import models, nn
-from tests.arrays import assert_close, impls
+from tests.arrays import assert_close, impls, whole_networks
 from tests.oracle import device, to_numpy, to_torch
 
 
@@ -98,6 +98,7 @@ def passes(model: nn.Module, network: theirs.Module, x: np.ndarray, target: np.n
     return ours, {key: to_numpy(tensor) for key, tensor in expected.items()}
 
 
+@whole_networks
 @impls
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("images", [1, 11])
@@ -112,6 +113,7 @@ def test_logits_and_all_gradients(name: str, images: int, impl: str) -> None:
         assert_close(ours[key], value, key)
 
 
+@whole_networks
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_and_all_gradients_in_float32(name: str) -> None:
     rng = np.random.default_rng(7)
