@@ -8,7 +8,7 @@ import pytest
 from minicnn import nn
 from minicnn.nn.summary import as_text, summarize
 from minicnn.testing import gradcheck
-from tests.arrays import impls
+from tests.arrays import impls, large
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -56,6 +56,7 @@ class Joined(nn.Module):
         return self.model.backward(parts, cache, input_grad=input_grad)
 
 
+@large
 @impls
 @pytest.mark.parametrize("heads", [1, 2])
 def test_the_gradients_of_all_losses(heads: int, impl: str) -> None:
@@ -88,6 +89,7 @@ def test_inference_gives_the_chain_alone() -> None:
     np.testing.assert_array_equal(dx, chain.backward(dy, chain.forward(X, training=False)[1]))
 
 
+@large
 def test_without_heads_it_is_a_chain() -> None:
     model = network(heads=0)
     y, cache = model.forward(X, training=True)

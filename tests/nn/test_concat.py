@@ -8,7 +8,7 @@ import pytest
 from minicnn import ShapeError, nn
 from minicnn.nn.summary import summarize
 from minicnn.testing import gradcheck
-from tests.arrays import impls
+from tests.arrays import impls, large
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -63,6 +63,7 @@ def test_each_branch_receives_the_gradient_of_its_channels() -> None:
     np.testing.assert_allclose(dx, apart, rtol=1e-12)
 
 
+@large
 def test_an_empty_branch_hands_x_on() -> None:
     """As in a dense layer."""
     dense = nn.Concat(nn.Sequential(), nn.Sequential(conv(3, 2), nn.Tanh()))

@@ -11,7 +11,7 @@ from minicnn import ShapeError, nn
 from minicnn.nn.summary import summarize
 from minicnn.testing import check_layer, gradcheck
 from minicnn.testing.strategies import images
-from tests.arrays import impls
+from tests.arrays import impls, large
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -55,6 +55,7 @@ def test_without_a_shortcut_x_itself_is_added() -> None:
     np.testing.assert_array_equal(double.backward(dy, cache), 2 * dy)
 
 
+@large
 def test_a_block_within_a_block() -> None:
     inner = nn.Residual(conv(3, 3), activation=nn.Tanh())
     assert gradcheck(nn.Residual(nn.Sequential(inner, conv(3, 3)), shortcut=inner), X).ok
@@ -127,6 +128,7 @@ def test_the_row_of_a_block_whose_activation_has_a_window() -> None:
     assert nn.Residual(nn.ReLU(), activation=conv(3, 3, 5)).window((3, 9, 8))[0] == (5, 5)
 
 
+@large
 @given(kernels=st.lists(st.sampled_from([1, 3, 5]), min_size=1, max_size=3), stride=st.booleans())
 def test_the_receptive_field_goes_on_through_blocks(kernels: list[int], stride: bool) -> None:
     layers: list[nn.Module] = []
