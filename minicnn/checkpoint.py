@@ -152,7 +152,11 @@ def _read(path: Path, most: int) -> tuple[dict[str, np.ndarray], dict[str, str]]
         files.check_size(path, most, "what is expected here")
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
+            metadata = file.metadata() or {}
+        for array in tensors.values():  # where ml_dtypes is imported, NumPy takes bfloat16 too
+            if array.dtype.kind not in "biufc":
+                raise TypeError(str(array.dtype))
+        return tensors, metadata
     except TypeError as error:  # bfloat16, for one
         raise CheckpointError(
             f"{path}: holds numbers of a type that NumPy has not ({_short(error)}). Save it in "

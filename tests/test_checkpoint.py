@@ -73,7 +73,11 @@ def test_json_that_is_damaged_is_named(tmp_path):
         checkpoint.read_json(path)
 
 
-def test_numbers_that_numpy_has_not_are_named(tmp_path):
+@pytest.mark.parametrize("extension", [None, "ml_dtypes"])
+def test_numbers_that_numpy_has_not_are_named(tmp_path, extension):
+    """Also where a package, as onnx does, has brought NumPy such a type."""
+    if extension:
+        pytest.importorskip(extension)
     numbers = torch.ones(2, dtype=torch.bfloat16)
     from safetensors.torch import save_file
 
