@@ -38,7 +38,7 @@ def open_part(part: Path) -> BinaryIO:
 def sweep(folder: Path, name: str | None = None, *, alone: bool = False) -> None:
     """Remove the parts of files that dead processes left in ``folder``; of one file with ``name``.
 
-    With ``alone``, nobody else writes in the folder, so that every part is of a dead process.
+    With ``alone``, this process is the only writer of the folder, so every part is a dead one's.
     """
     for part, process in _parts(folder, name):
         if process != os.getpid() and (alone or not is_alive(process)):

@@ -36,7 +36,7 @@ class _Local(threading.local):
 _local = _Local()
 _order = 1  # counts what all Python threads have to obey: numbers of threads, and forks
 _threads: int | None = None  # that kernels work on; None: as Numba has it
-_demanded = False  # by the user, so that nobody else changes it
+_demanded = False  # whether the user has set it; then minicnn leaves it as it is
 
 
 def most_threads() -> int:

@@ -32,6 +32,7 @@ class Recipe(Plan):
     """
 
     size: int | None = None  # pixels: RandomResizedCrop to learn, the centre to test; None: as is
+    zip_encoding: str | None = None  # of names in a zip that does not tell
     aux_weight: float | None = None  # of the loss of each auxiliary head
     precision: str = "float32"  # or automatic mixed precision
     accumulate: int = 1  # parts that a batch is taken in, one after the other

@@ -11,7 +11,8 @@ from PIL import Image
 from minicnn import checkpoint, data, models, predict, train
 from minicnn.cli import main
 from minicnn.recipes import recipe_for
-from tests.data.handwriting import Scene, photographed, written
+from tests.arrays import trains
+from tests.data.handwriting import Scene, any_scene, photographed, placed, written
 
 
 @pytest.fixture
@@ -175,3 +176,26 @@ def test_what_the_network_saw_is_drawn(digits, tmp_path, capsys):
         assert drawing.width == 1200
     assert main(["predict", str(digits), files[0], "--show", str(tmp_path / "seen.jpg")]) == 2
     assert "seen.jpg must end in .png" in lines(capsys)[1][0]
+
+
+@pytest.mark.slow
+@trains
+def test_of_100_photographed_digits_97_are_right(real_mnist, tmp_path, capsys):
+    """By ``predict RUN FOLDER`` alone: strokes of a pen, in every light and on every paper."""
+    run, folder = tmp_path / "run", tmp_path / "photos"
+    train.fit("lenet5", "mnist", out=run, epochs=3, data_dir=real_mnist, progress=False)
+    folder.mkdir()
+    rng = np.random.default_rng(11)
+    for i in range(100):
+        scene, digit = any_scene(rng), int(rng.integers(10))
+        height = int(min(scene.h, scene.w) * rng.uniform(0.3, 0.6))
+        ink = written(digit, rng, height, rng.uniform(0.045, 0.13))
+        picture = photographed(ink, scene, rng, placed(ink.shape, scene, rng))
+        Image.fromarray(picture).save(folder / f"{i:03}-{digit}.png")
+    capsys.readouterr()
+    main(["predict", str(run), str(folder), "--top", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    names = [Path(line.split()[0]).stem for line in lines]
+    assert len(set(names)) == len(lines)
+    right = sum(name[-1] == line.split()[1] for name, line in zip(names, lines, strict=True))
+    assert right >= 97  # one that is refused is not right

@@ -174,7 +174,7 @@ ANIMALS = [
     ),
     Animal(
         "a branch that gives nothing",
-        "The backward of ReLU is at hand, and a leaky ReLU differs by a number only. It was added "
+        "A leaky ReLU differs from ReLU by one number, so ReLU's backward is reused. It was added "
         "to forward; in backward the negative side still gets nothing.",
         (leaky, leaky_backward), (leaky, leak_forgotten),
         rows().map(lambda x: np.tile(x, (2, 3))), "backward gives 0 where",

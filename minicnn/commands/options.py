@@ -54,7 +54,7 @@ def add_own(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_zip_encoding(parser: argparse.ArgumentParser) -> None:
+def add_zip_encoding(parser: argparse._ActionsContainer) -> None:
     """Add the option of the code of names in a zip; one not given is not there."""
     parser.add_argument(
         "--zip-encoding",

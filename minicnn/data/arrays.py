@@ -9,7 +9,7 @@ import numpy as np
 from minicnn.data.dataset import DataError, Dataset
 
 NAME = "arrays"  # what a run's data set is called that came as arrays
-ROUNDED = 0.01  # of a byte: what float16 is off, and nobody calls rounded
+ROUNDED = 0.01  # of a byte: rounding of float16, too small to mention
 
 
 def from_arrays(
@@ -63,7 +63,7 @@ def _pixels(name: str, images: np.ndarray) -> tuple[np.ndarray, str]:
                 f"{name}: images must be uint8, from 0 to 255, or be such numbers divided by 255; "
                 f"these are {images.dtype}, from {images.min():.4g} to {images.max():.4g}. Give "
                 "them before they are normalised: minicnn does that itself. Floats of another "
-                "range: divide them by the greatest value that a pixel can have."
+                "range: divide them by the maximum a pixel can have."
             )
         if off > ROUNDED:
             rounded = f"{name}: pixels from 0 to 1 are rounded to multiples of 1/255."

@@ -51,6 +51,7 @@ TIE = 1e-9  # halves round up, whatever the last bits of a sum are, on every mac
 LOW, HIGH = 0.2, 0.8  # of full ink: where grey begins and ends
 NEAR = 0.25  # of the digit's extent: how far away a part of it may lie
 LARGE = 0.5  # of the larger one's height: two parts as high as this are two digits
+SECOND = 0.2  # of the digit's extent: a part as large as this, and not near, is no speck
 
 
 class DigitError(DataError):
@@ -208,7 +209,9 @@ def _digit(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the pixels of the one digit, and how many parts do not belong to it.
 
     The largest part is the digit's. Another is a second digit if it is at least LARGE as
-    high as the first and lies beside, above or below it; it is of the first if it lies near.
+    high as the first and lies beside, above or below it; it is of the first if it lies near. Raises
+    DigitError for a second digit, and for a part of at least SECOND that lies apart: it may be
+    another digit, or a stroke that a glare has cut off.
     """
     labels, parts = paper.components(mask)
     own, others = [parts[0]], 0
@@ -219,6 +222,11 @@ def _digit(mask: np.ndarray) -> tuple[np.ndarray, int]:
             digits += 1
         elif min(_gap(part, one) for one in own) <= NEAR * first.extent:
             own.append(part)
+        elif part.extent >= SECOND * first.extent:
+            raise DigitError(
+                "beside the digit there is another mark, too large for a speck. Cut the picture to "
+                "one digit; where light or glare has broken a stroke, take it anew."
+            )
         else:
             others += 1
     if digits > 1:

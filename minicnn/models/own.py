@@ -91,7 +91,7 @@ def describe_object(thing: Any) -> Own:
     """Return what is to be kept of a class, a function or a network that Python has already.
 
     What is defined at the top of a file can be made again from there, but not a network whose
-    options nobody has kept.
+    options were not kept.
     """
     options: dict[str, Any] | None = {}
     build = thing

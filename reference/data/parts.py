@@ -56,10 +56,12 @@ def load(
     channels: int,
     crop: int | None = None,
     validation: float | None = None,
+    zip_encoding: str | None = None,
 ) -> Parts:
     """Return the parts of a data set; files are turned to so many ``channels``.
 
-    Raises DataError where the data cannot be had or do not fit together.
+    ``zip_encoding`` is the code of the names in a zip that does not tell it. Raises DataError where
+    the data cannot be had or do not fit together.
     """
     kind, _, path = name.partition(":")
     if crop is None and kind == "imagefolder" and path.lower().endswith(".csv"):
@@ -67,9 +69,11 @@ def load(
             f"{name}: what a manifest names is cut to one size. Give it by --size PIXELS."
         )
     if crop is not None and kind == "imagefolder" and path and not path.endswith(".zip"):
+        if zip_encoding is not None:
+            raise DataError(f"{name}: --zip-encoding {zip_encoding} is for a zip. Leave it out.")
         return _of_files(name, expanded(path), channels, crop, validation)
     try:
-        splits = data.load(name, data_dir, validation=validation)
+        splits = data.load(name, data_dir, validation=validation, zip_encoding=zip_encoding)
     except MixedSizes as error:
         if path.endswith(".zip"):
             raise DataError(f"{error} Unpack the zip for that.") from error

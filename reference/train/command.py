@@ -24,6 +24,7 @@ from minicnn.commands.options import (
     Help,
     add_data_dir,
     add_plan_options,
+    add_zip_encoding,
     path_option,
 )
 from minicnn.data import DataError, whole_name
@@ -151,6 +152,7 @@ def _add_recipe_options(group: Any) -> None:
         "imagefolder:PATH and networks of that size, else images are taken as they are)",
         metavar="PIXELS",
     )  # fmt: skip
+    add_zip_encoding(group)
     add("--aux-weight", float, "of the loss of each auxiliary head, for example 0.3 (no heads)")
     add("--precision", str, "float32, or automatic mixed precision (float32)", choices=PRECISIONS)
     add("--accumulate", int, "take a batch in so many parts (1)", metavar="PARTS")

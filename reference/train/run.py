@@ -77,6 +77,7 @@ class Run:
                 channels=recipe.image[0],
                 crop=recipe.size,
                 validation=recipe.validation,
+                zip_encoding=recipe.zip_encoding,
             )
         )
         self.statistics = self.parts.normalization  # of the training images; weights may differ

@@ -54,7 +54,9 @@ def write(source: Path, target: Path) -> tuple[dict[str, torch.Tensor], str | No
         )
     tensors = exchange.read(weights)
     shared = [field.name for field in dataclasses.fields(recipes.Plan)]
-    ours = recipes.Recipe(**{name: getattr(recipe, name) for name in shared})
+    ours = recipes.Recipe(
+        zip_encoding=recipe.zip_encoding, **{name: getattr(recipe, name) for name in shared}
+    )
     made = make(target, numbered=False)
     of_data = dict(content["data"])
     if recipe.cut and recipe.size:

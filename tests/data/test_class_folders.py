@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 from minicnn.data import DataError, load, read_image
 from minicnn.data.class_folders import SUFFIXES
 from minicnn.data.images import FORMATS, cut_to
+from tests.data.zips import of_classes, packed
 
 
 def picture(path: Path, value: int = 0, size: tuple[int, int] = (6, 4), mode: str = "L") -> Path:
@@ -214,23 +214,6 @@ def test_the_middle_is_cut_out(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------- names
-
-
-def packed(path: Path, names: list[bytes], flag: int = 0) -> Path:
-    """A zip of images whose names are these bytes; macOS and Windows leave out the flag."""
-    one = picture(path.parent / "one.png").read_bytes()
-    with zipfile.ZipFile(path, "w") as archive:
-        for i, _ in enumerate(names):
-            archive.writestr(f"{i:0100}"[-len(names[i]) :], one)
-    content = path.read_bytes()
-    for i, name in enumerate(names):
-        content = content.replace(f"{i:0100}"[-len(name) :].encode(), name)
-    path.write_bytes(content)
-    return path
-
-
-def of_classes(names: tuple[str, ...], encoding: str) -> list[bytes]:
-    return [f"{name}/{i:06}.png".encode(encoding) for name in names for i in range(4)]
 
 
 def test_names_in_utf_8_need_no_flag(tmp_path):

@@ -75,6 +75,23 @@ def test_several_digits_or_none_are_said():
             prepare_digit(empty)
 
 
+def marked(side: int, column: int = 350) -> np.ndarray:
+    """A stroke 160 pixels high, and a square mark at that column."""
+    picture = np.full((400, 400), 245, np.uint8)
+    picture[120:280, 140:165] = 30
+    picture[180 : 180 + side, column : column + side] = 30
+    return picture
+
+
+def test_a_second_mark_is_no_speck():
+    """It may be a digit, or a stroke that a glare has cut off; a speck is removed as before."""
+    assert prepare_digit(marked(10)).specks == 1
+    for side in (34, 60):  # more than a fifth of the digit, less than half
+        with pytest.raises(DigitError, match="beside the digit there is another mark"):
+            prepare_digit(marked(side, 320))
+    assert prepare_digit(marked(34, 175)).specks == 0  # near: of the digit
+
+
 @pytest.mark.parametrize("digit", range(10))
 def test_a_thin_pen_becomes_as_thick_as_the_pen_of_digits(digit):
     means = []

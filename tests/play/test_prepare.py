@@ -56,6 +56,9 @@ def pictures() -> list[np.ndarray]:
     found = [drawing(rng, side) for side in (280, 28, 40, 64, 99, 100, 150, 280) for _ in range(4)]
     found += [photo(rng, *size) for size in ((130, 90), (200, 260), (512, 300)) for _ in range(4)]
     found += [np.full((50, 60, 3), 200, np.uint8)]  # nothing
+    beside = np.full((200, 200, 3), 240, np.uint8)
+    beside[60:140, 60:72] = beside[90:110, 160:180] = 20  # a stroke, and a mark that is no speck
+    found += [beside]
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from reference.data.command import main
 from reference.data.examine import examine
 from reference.data.files import list_files, read
 from reference.presets import PRESETS, Recipe
+from tests.data.zips import of_classes, packed
 from tests.reference.conftest import write_images
 
 
@@ -366,3 +368,17 @@ def test_the_reference_turns_photos_too(tmp_path: Path) -> None:
     exif[0x0112] = 3
     turned.save(tmp_path / "a.png", exif=exif)
     assert read(tmp_path / "a.png", 1).ravel().tolist() == [0, 255]
+
+
+def test_names_of_a_zip_from_windows_are_read_by_their_code(tmp_path, tiny, train):
+    names = of_classes(("강아지", "고양이"), "cp949", 30)
+    packed(tmp_path / "pets.zip", names, (28, 28))
+    options = ("tiny", "--data", f"imagefolder:{tmp_path / 'pets.zip'}", "--epochs", "1",
+               "--batch-size", "8")  # fmt: skip
+    code, _, err = train(*options)
+    assert (code, "--zip-encoding cp949" in err) == (2, True)
+    code, _, err = train(*options, "--zip-encoding", "cp949")
+    assert code == 0, err
+    kept = json.loads((tmp_path / "run/config.json").read_text(encoding="utf-8"))
+    assert kept["data"]["classes"] == ["강아지", "고양이"]
+    assert train("--resume", tmp_path / "run")[0] == 0  # by the code that the run keeps

@@ -17,6 +17,7 @@ const LOW = 0.2; // of full ink: where grey begins
 const HIGH = 0.8; // and ends
 const NEAR = 0.25; // of the digit's extent: how far away a part of it may lie
 const LARGE = 0.5; // of the larger one's height: two parts as high as this are two digits
+const SECOND = 0.2; // of the digit's extent: a part as large as this, and not near, is no speck
 
 /** A picture that does not show one digit; the message says what it shows. */
 export class NoDigit extends Error {}
@@ -86,7 +87,10 @@ function digitOf(mask) {
   for (const part of waiting) {
     if (part.height >= LARGE * first.height && apart(first, part)) digits++;
     else if (own.some((one) => gap(part, one) <= NEAR * first.extent)) own.push(part);
-    else others++;
+    else if (part.extent >= SECOND * first.extent) {
+      throw new NoDigit("beside the digit there is another mark, too large for a speck. Cut the "
+        + "picture to one digit; where light or glare has broken a stroke, take it anew.");
+    } else others++;
   }
   if (digits > 1) {
     throw new NoDigit(`${digits} digits are to be seen, not one. Cut the picture to one digit.`);
