@@ -22,6 +22,7 @@ import argparse
 import ast
 import builtins
 import contextlib
+import dataclasses
 import functools
 import gc
 import importlib
@@ -264,7 +265,8 @@ def mutants() -> list[Mutant]:
     return found
 
 
-class Runner(NamedTuple):
+@dataclasses.dataclass(eq=False)  # a plugin is hashed
+class Runner:
     """A pytest plugin that runs the collected tests for one mutant after the other."""
 
     chosen: list[Mutant]
