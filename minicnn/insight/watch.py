@@ -20,6 +20,7 @@ respect to the input is the same backward as ever:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,8 +39,9 @@ class NotSeen(RuntimeError):
 class Use:
     """One run of a layer: its output and, after backward, the gradient with respect to that."""
 
-    def __init__(self, name: str, y: np.ndarray) -> None:
+    def __init__(self, name: str, y: np.ndarray, order: int) -> None:
         self.y = y
+        self.order = order  # 0 for the first run that ended since the with began, of any layer
         self._name = name
         self._dy: np.ndarray | None = None
         self._more: np.ndarray | None = None
@@ -111,12 +113,13 @@ def watching(model: Module, *names: str) -> Iterator[dict[str, Watched]]:
     refuse_fused("watching", model)
     modules = {name: find(model, name) for name in names}
     seen = {name: Watched(name) for name in names}
+    ended = itertools.count()
     before: list[tuple[Module, dict[str, Any]]] = []
     try:
         for name, module in modules.items():
             own = vars(module)
             before.append((module, {k: own[k] for k in ("forward", "backward") if k in own}))
-            own.update(forward=_forward(module, seen[name]), backward=_backward(module))
+            own.update(forward=_forward(module, seen[name], ended), backward=_backward(module))
         yield seen
     finally:
         for module, own in reversed(before):
@@ -172,12 +175,12 @@ def refuse_fused(what: str, model: Module) -> None:
         )
 
 
-def _forward(module: Module, watched: Watched) -> Any:
+def _forward(module: Module, watched: Watched, ended: Iterator[int]) -> Any:
     run = module.forward
 
     def forward(x: np.ndarray, *, training: bool) -> tuple[np.ndarray, Any]:
         y, cache = run(x, training=training)
-        use = Use(watched.name, y)
+        use = Use(watched.name, y, next(ended))
         watched.uses.append(use)
         return y, (use, cache)
 

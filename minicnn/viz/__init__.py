@@ -3,7 +3,8 @@
     save(curves({"epoch": [1, 2], "train_loss": [0.4, 0.2], ...}), "curves.png")
 
     of a run            curves, confusion, mistakes, predictions
-    of a network        filters, feature_maps, gradient_flow, receptive_field, heatmap, heatmaps
+    of a network        forward_pass, filters, feature_maps, gradient_flow, receptive_field,
+                        heatmap, heatmaps
     of anything         images, lines, matrix
 
 No display is needed and nothing global is touched: pyplot, which keeps both, stays out. matplotlib
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from minicnn.viz.classification import confusion
 from minicnn.viz.first_layer import filters
+from minicnn.viz.forward_pass import forward_pass
 from minicnn.viz.grid import feature_maps, images
 from minicnn.viz.mistakes import mistakes
 from minicnn.viz.paper import save
@@ -27,6 +29,7 @@ __all__ = [
     "curves",
     "feature_maps",
     "filters",
+    "forward_pass",
     "gradient_flow",
     "heatmap",
     "heatmaps",
