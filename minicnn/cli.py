@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         open_streams()
         hear_interrupts()
-        args = _parser().parse_args(argv)
+        args = parser().parse_args(argv)
         name = f"minicnn {args.command}"
         with args.waiting if "waiting" in args else nullcontext():
             return _run(args)
@@ -98,7 +98,7 @@ def _run(args: argparse.Namespace) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="minicnn",
         description="Train and use small convolutional networks, written from scratch.",

@@ -1,24 +1,12 @@
-"""The pages beside the lessons: their links lead somewhere, and the glossary is in order."""
+"""The glossary beside the lessons is in order. Links of all pages: tests/test_pages.py."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-
-import pytest
 
 from tests.examples.lessons import EXAMPLES
 
-PAGES = sorted(EXAMPLES.glob("*.md"))
 ENTRY = re.compile(r"^\*\*(.+)\*\* \((.+?)\): (.+) \[.+\]\((.+)\)$")
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_lead_to_files(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
-    assert len(links) > 10
-    missing = [link for link in links if not (page.parent / link).exists()]
-    assert missing == []
 
 
 def test_the_glossary_is_alphabetical_and_has_korean_terms() -> None:

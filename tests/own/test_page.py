@@ -20,7 +20,7 @@ from tests.export.runtime import session_of
 
 PAGE = (Path(minicnn.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 (PROGRAM,) = re.findall(r"```python\n(# net\.py\n.*?)```", PAGE, re.DOTALL)
-PART = PAGE[PAGE.index("## Your own network") : PAGE.index("## As a library")]
+PART = PAGE[PAGE.index("## Your own network") :].split("\n## ")[0]
 COMMANDS = re.findall(r"^    (minicnn .*?)(?:  +#.*)?$", PART, re.MULTILINE)
 
 
