@@ -180,13 +180,13 @@ def test_what_the_network_saw_is_drawn(digits, tmp_path, capsys):
 
 @pytest.mark.slow
 @trains
-def test_of_100_photographed_digits_97_are_right(real_mnist, tmp_path, capsys):
+def test_of_50_photographed_digits_48_are_right(real_mnist, tmp_path, capsys):
     """By ``predict RUN FOLDER`` alone: strokes of a pen, in every light and on every paper."""
     run, folder = tmp_path / "run", tmp_path / "photos"
-    train.fit("lenet5", "mnist", out=run, epochs=3, data_dir=real_mnist, progress=False)
+    train.fit("lenet5", "mnist", out=run, epochs=1, data_dir=real_mnist, progress=False)
     folder.mkdir()
     rng = np.random.default_rng(11)
-    for i in range(100):
+    for i in range(50):
         scene, digit = any_scene(rng), int(rng.integers(10))
         height = int(min(scene.h, scene.w) * rng.uniform(0.3, 0.6))
         ink = written(digit, rng, height, rng.uniform(0.045, 0.13))
@@ -198,4 +198,4 @@ def test_of_100_photographed_digits_97_are_right(real_mnist, tmp_path, capsys):
     names = [Path(line.split()[0]).stem for line in lines]
     assert len(set(names)) == len(lines)
     right = sum(name[-1] == line.split()[1] for name, line in zip(names, lines, strict=True))
-    assert right >= 97  # one that is refused is not right
+    assert right >= 48  # one that is refused is not right

@@ -14,9 +14,9 @@ from tests.export.runtime import TOLERANCE, difference
 from tests.networks import well_scaled
 
 
-def measure(name: str) -> float:
+def measure(name: str, **options: int) -> float:
     """Return the difference on two images of the size that the network is made for."""
-    model = models.create(name, rng=np.random.default_rng(0))
+    model = models.MODELS[name].build(rng=np.random.default_rng(0), **options)
     well_scaled(model, np.random.default_rng(1))
     return difference(model, models.MODELS[name].image)
 

@@ -68,7 +68,7 @@ def without_chance(model: nn.Module) -> nn.Module:
 
 SMALL = {  # the side of its images
     "lenet5": 28, "cnn3": 28, "inception_mnist": 28, "resnet20": 8, "resnet20-preact": 8,
-    "resnet18": 32, "resnet50": 32, "vgg11_bn": 32, "densenet121": 32, "squeezenet1_1": 32,
+    "resnet18": 32, "resnet50": 16, "vgg11_bn": 32, "densenet121": 32, "squeezenet1_1": 32,
 }  # fmt: skip
 FEW = {"vgg11_bn": {"hidden": 20}}  # not 120 million weights, which have to be drawn and copied
 

@@ -46,18 +46,17 @@ def test_a_wrong_layer_is_rejected(how: dict[str, Any]) -> None:
         check_layer(rows, **how)(wrong)()
 
 
-@pytest.mark.slow
 def test_a_wrong_operation_is_rejected() -> None:
     def pair():
-        return ops.conv2d.forward, lambda dy, cache: tuple(
-            None if g is None else 2 * g for g in ops.conv2d.backward(dy, cache)
+        return ops.linear.forward, lambda dy, cache: tuple(
+            None if g is None else 2 * g for g in ops.linear.backward(dy, cache)
         )
 
-    with pytest.raises(GradientError):
-        check_op(mst.conv2d())(pair)()
+    with pytest.raises(GradientError, match="weight: 1 of 1 elements are wrong"):
+        check_op(mst.linear())(pair)()
 
 
-@check_op(mst.batch_norm())
+@check_op(mst.batch_norm(), examples=20)
 def test_arrays_that_are_updated_come_with_the_call():
     return ops.batch_norm
 
