@@ -250,6 +250,12 @@ class Module:
         inside = "\n" + "\n".join(children) + "\n" if children else self._options()
         return f"{type(self).__name__}({inside})"
 
+    def _repr_html_(self) -> str:
+        """Return the drawing that a notebook shows; ``viz.diagram`` adds the shapes."""
+        from minicnn.nn.diagram import diagram
+
+        return diagram(self).svg
+
 
 class NoProducts(Module):
     """Base of layers that are neither convolutions nor matrices."""

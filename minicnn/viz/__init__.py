@@ -3,8 +3,8 @@
     save(curves({"epoch": [1, 2], "train_loss": [0.4, 0.2], ...}), "curves.png")
 
     of a run            curves, confusion, mistakes, predictions
-    of a network        forward_pass, filters, feature_maps, gradient_flow, receptive_field,
-                        heatmap, heatmaps
+    of a network        diagram (SVG), forward_pass, filters, feature_maps, gradient_flow,
+                        receptive_field, heatmap, heatmaps
     of anything         images, lines, matrix
 
 No display is needed and nothing global is touched: pyplot, which keeps both, stays out. matplotlib
@@ -13,6 +13,7 @@ is imported when the first picture is drawn, so importing this is fast.
 
 from __future__ import annotations
 
+from minicnn.nn.diagram import diagram
 from minicnn.viz.classification import confusion
 from minicnn.viz.first_layer import filters
 from minicnn.viz.forward_pass import forward_pass
@@ -27,6 +28,7 @@ from minicnn.viz.training import curves
 __all__ = [
     "confusion",
     "curves",
+    "diagram",
     "feature_maps",
     "filters",
     "forward_pass",

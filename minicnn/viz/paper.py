@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minicnn.files import write_whole
+from minicnn.nn.diagram import Diagram
 
 if TYPE_CHECKING:
     from matplotlib.colors import LinearSegmentedColormap
@@ -54,20 +55,25 @@ def ink_on(colour: Sequence[float]) -> str:
     return INK if (light + 0.05) / (dark + 0.05) > 1.05 / (light + 0.05) else "white"
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write the figure as PNG and return the path. The file appears whole or not at all.
+def save(figure: Figure | Diagram, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG, or a diagram as SVG, and return the path.
 
-    A folder that is missing is made. Raises OSError where file or folder cannot be written,
-    ValueError for another ending than ``.png``.
+    The file appears whole or not at all. A folder that is missing is made. Raises OSError where
+    file or folder cannot be written, ValueError for another ending than ``.png`` (``.svg``).
     """
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"save: {path} must end in .png. Use {path.with_suffix('.png')}.")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
+    ending = ".svg" if isinstance(figure, Diagram) else ".png"
+    if path.suffix.lower() != ending:
+        raise ValueError(f"save: {path} must end in {ending}. Use {path.with_suffix(ending)}.")
+    if isinstance(figure, Diagram):
+        content = figure.svg.encode()
+    else:
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        content = picture.getvalue()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, picture.getvalue())
+        write_whole(path, content)
     except OSError as error:
         raise OSError(
             f"save: {path.absolute()} cannot be written ({error.strerror or error}). Make room, or "
