@@ -5,28 +5,30 @@ What can be foreseen to go wrong ends with one line on stderr and exit code 2; C
 
 from __future__ import annotations
 
-import argparse
-import io
-import os
 import sys
-import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from minicnn.commands import doctor, evaluate, export, gradcheck, play, predict, summary, train
-from minicnn.commands.options import add_threads
-from minicnn.interruption import hear_interrupts
-from minicnn.version import __version__
+# All else is imported within main, where Ctrl-C ends the command with one line.
+if TYPE_CHECKING:
+    import argparse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     name = "minicnn"
     try:
+        from contextlib import nullcontext
+
+        from minicnn.interruption import hear_interrupts
+
         open_streams()
         hear_interrupts()
-        args = parser().parse_args(argv)
+        commands = parser()
+        args = commands.parse_args(argv)
+        if args.command is None:
+            commands.print_help(sys.stderr)
+            return 2
         name = f"minicnn {args.command}"
         with args.waiting if "waiting" in args else nullcontext():
             return _run(args)
@@ -34,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{name}: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output has had enough
+        import os
+
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -43,6 +47,9 @@ def open_streams() -> None:
 
     Else the next file that is opened takes its number, and what is printed would go into it.
     """
+    import io
+    import os
+
     for number in range(3):
         try:
             os.fstat(number)
@@ -58,6 +65,8 @@ def open_streams() -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    import warnings
+
     from minicnn.checkpoint import CheckpointError
     from minicnn.data import DataError
     from minicnn.models.own import NetworkChanged
@@ -99,13 +108,21 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; without a command, ``command`` is None."""
+    import argparse
+
+    from minicnn.commands import doctor, evaluate, export, gradcheck, play, predict, summary, train
+    from minicnn.commands.options import OneLineEach, add_threads
+    from minicnn.version import __version__
+
     parser = argparse.ArgumentParser(
         prog="minicnn",
+        formatter_class=OneLineEach,
         description="Train and use small convolutional networks, written from scratch.",
-        epilog="Begin with: minicnn train lenet5",
+        epilog="Begin with: minicnn train lenet5\nOptions of a command: minicnn train --help",
     )
     parser.add_argument("--version", action="version", version=f"minicnn {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     for command in (train, evaluate, predict, play, summary, export, gradcheck, doctor):
         command.add(commands)
     for one in commands.choices.values():

@@ -6,6 +6,7 @@ With ``reduction="none"`` the losses are returned as they are, with ``"sum"`` ad
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -23,20 +24,33 @@ def class_weights(op: str, weight: np.ndarray | None, classes: int, dtype: np.dt
     return weight
 
 
+def not_classes(op: str, target: object) -> TypeError:
+    """Return the error for a target that should be the numbers of classes, and is not."""
+    got = target.dtype if isinstance(target, np.ndarray) else type(target).__name__
+    remedy = "Use np.asarray(target, dtype=np.int64)."
+    if isinstance(target, np.ndarray) and target.dtype.kind in "US":
+        remedy = "Number the classes: np.unique(target, return_inverse=True)[1]."
+    return TypeError(
+        f"{op}: target must be an integer array of classes (labels are integers), got {got}. "
+        f"{remedy}"
+    )
+
+
 def check_classes(
     op: str, target: np.ndarray, shape: tuple[int, ...], classes: int, ignore_index: int
 ) -> np.ndarray:
     """Return which targets count; raise unless each is ``ignore_index`` or a class."""
     if not isinstance(target, np.ndarray) or target.dtype.kind not in "iu":
-        got = target.dtype if isinstance(target, np.ndarray) else type(target).__name__
-        raise TypeError(
-            f"{op}: target must be an integer array of classes, got {got}. "
-            "Use np.asarray(target, dtype=np.int64)."
-        )
+        raise not_classes(op, target)
     if target.shape != shape:
+        remedy = ""
+        if target.shape == (shape[0], classes, *shape[1:]):
+            remedy = " It looks one-hot: use target.argmax(axis=1)."
+        elif target.size == math.prod(shape):
+            remedy = f" Use target.reshape({shape})."
         raise ShapeError(
             f"{op}: target has shape {target.shape} where {shape} is needed: "
-            "that of the input without its class axis."
+            f"that of the input without its class axis.{remedy}"
         )
     counts = target != ignore_index
     wrong = counts & ((target < 0) | (target >= classes))

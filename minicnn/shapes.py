@@ -12,6 +12,19 @@ class ShapeError(ValueError):
     """An array or an option whose size does not fit the others."""
 
 
+def check_array(op: str, name: str, array: object) -> None:
+    """Raise unless ``array`` is an array of NumPy."""
+    if isinstance(array, np.ndarray):
+        return
+    remedy = f"Use np.asarray({name}, dtype=np.float32)."
+    if isinstance(array, tuple):
+        remedy = (
+            "forward returns (y, cache), and a loader gives (images, labels): take the array out "
+            "of the tuple."
+        )
+    raise TypeError(f"{op}: {name} must be a NumPy array, got {type(array).__name__}. {remedy}")
+
+
 def check_float(op: str, **arrays: np.ndarray | None) -> np.dtype:
     """Raise unless every array is float32, or every one float64; return that dtype.
 
@@ -21,11 +34,7 @@ def check_float(op: str, **arrays: np.ndarray | None) -> np.dtype:
     for name, array in arrays.items():
         if array is None:
             continue
-        if not isinstance(array, np.ndarray):
-            raise TypeError(
-                f"{op}: {name} must be a NumPy array, got {type(array).__name__}. "
-                f"Use np.asarray({name}, dtype=np.float32)."
-            )
+        check_array(op, name, array)
         if array.dtype not in (np.float32, np.float64):
             raise TypeError(
                 f"{op}: {name} has dtype {array.dtype}; float32 and float64 are supported. "
@@ -44,9 +53,11 @@ def check_shape(op: str, name: str, array: np.ndarray, axes: str, *sizes: int | 
     """Raise unless ``array`` has one axis per word of ``axes``, of the sizes given (None: any)."""
     words = axes.split()
     if array.ndim != len(words):
+        one = array.ndim == len(words) - 1 and words[0] == "n"
+        remedy = f" Of one image make a batch: {name}[None]." if one and len(words) > 2 else ""
         raise ShapeError(
             f"{op}: {name} must have {len(words)} axes ({', '.join(words)}), "
-            f"got {array.ndim} with shape {array.shape}."
+            f"got {array.ndim} with shape {array.shape}.{remedy}"
         )
     for axis, (word, size) in enumerate(zip(words, sizes, strict=False)):
         if size is not None and array.shape[axis] != size:
@@ -80,6 +91,16 @@ def check_choice(op: str, name: str, value: str, choices: Sequence[str]) -> None
     """Raise unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{op}: {name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def check_rng(op: str, rng: object) -> None:
+    """Raise unless ``rng`` is a generator of random numbers."""
+    if not isinstance(rng, np.random.Generator):
+        seed = rng if isinstance(rng, int) else 0
+        raise TypeError(
+            f"{op}: rng must be a numpy.random.Generator, got {type(rng).__name__}. Use "
+            f"rng=np.random.default_rng({seed})."
+        )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 import minicnn
-from minicnn import data, recipes
+from minicnn import data, models, recipes
 from minicnn.cli import main
 from tests.arrays import trains
 
@@ -62,6 +63,55 @@ def test_every_command_has_help(command, capsys):
     assert f"usage: minicnn {command}" in out
     assert "(default: None)" not in out
     assert "==SUPPRESS==" not in out
+
+
+def test_the_command_alone_shows_the_commands_with_a_line_each(capsys):
+    assert run() == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    for command in COMMANDS:
+        assert re.search(rf"^    {command} +\w.+$", shown.err, re.MULTILINE), command
+
+
+def test_the_help_of_train_lists_the_networks_and_the_recipes(capsys):
+    with pytest.raises(SystemExit):
+        run("train", "--help")
+    out = capsys.readouterr().out
+    networks, table = out[out.index("networks:") :].split("defaults by network")
+    sizes = {f"{m.image[1]}x{m.image[2]}" for m in models.MODELS.values()}
+    words = re.findall(r"[^\s,]+", networks)[1:]
+    assert [word for word in words if word not in sizes] == list(models.MODELS)
+    rows = re.findall(r"^  (\S.*?)  +(\d+) +(\d+)  (adam|sgd|as above) +([\d.]+)(.*)$", table, re.M)
+    told = {name: numbers for names, *numbers in rows for name in names.split(", ")}
+    for name in models.MODELS:
+        key = "resnet20 ... preact" if models.MODELS[name].image[1] == 32 else name
+        row = told.get(key, told["others"])
+        recipe = recipes.recipe_for(name, "mnist")
+        said = [str(recipe.epochs), str(recipe.batch_size), recipe.optimizer, f"{recipe.lr:g}"]
+        assert row[:4] == said, name
+        assert ("nesterov, shift 4, flip" in row[4]) == bool(recipe.nesterov), name
+        assert ("weight decay 0.0005" in row[4]) == bool(recipe.weight_decay), name
+        on_digits = recipes.recipe_for(name, "digits")
+        assert told["on digits"][:2] == [str(on_digits.epochs), str(on_digits.batch_size)]
+        assert told["on digits"][3] == f"{on_digits.lr:g}"
+        assert f"label smoothing {on_digits.label_smoothing}" in told["on digits"][4]
+        assert (recipe.schedule, recipe.seed) == ("onecycle", 0)
+
+
+@pytest.mark.parametrize("module", ["argparse", "minicnn.commands", "numpy", "numba"])
+def test_ctrl_c_while_importing_is_one_line(module):
+    code = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from minicnn.cli import main\n"
+        "sys.exit(main(['summary', 'lenet5']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert re.fullmatch(r"minicnn( summary)?: stopped\n", done.stderr)
 
 
 def test_importing_brings_no_torch_and_nothing_that_only_a_command_needs():

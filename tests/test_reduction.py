@@ -83,7 +83,7 @@ def test_targets_are_integers(target: object, got: str) -> None:
     with pytest.raises(TypeError) as error:
         check_classes("op", target, (2,), 3, -100)
     assert str(error.value) == (
-        f"op: target must be an integer array of classes, got {got}. "
+        f"op: target must be an integer array of classes (labels are integers), got {got}. "
         "Use np.asarray(target, dtype=np.int64)."
     )
 
@@ -93,7 +93,7 @@ def test_targets_have_the_shape_of_the_input_without_classes() -> None:
         check_classes("op", np.zeros((2, 1), int), (2,), 3, -100)
     assert str(error.value) == (
         "op: target has shape (2, 1) where (2,) is needed: "
-        "that of the input without its class axis."
+        "that of the input without its class axis. Use target.reshape((2,))."
     )
 
 

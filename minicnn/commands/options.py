@@ -17,6 +17,19 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+class OneLineEach(argparse.RawDescriptionHelpFormatter):
+    """Gives every command one line, and leaves the lines of the end as they are."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        # argparse forgets that commands are indented, and breaks the line of the longest name.
+        self._action_max_length = max(self._action_max_length, 4 + len("gradcheck"))
+
+
+class HelpWithTables(Help, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and leaves the lines of the end as they are."""
+
+
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """Add the option of where data sets lie."""
     parser.add_argument(

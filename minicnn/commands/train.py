@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minicnn.commands.options import (
-    Help,
+    HelpWithTables,
     add_data_dir,
     add_plan_options,
     add_zip_encoding,
@@ -16,6 +16,26 @@ from minicnn.commands.options import (
     whole_model,
 )
 
+# As minicnn.models and minicnn.recipes have them; a test holds them equal. To import these would
+# take seconds.
+NETWORKS = """\
+networks:
+  28x28    lenet5, lenet5-1998, cnn3, convnet, inception_mnist
+  32x32    resnet20, resnet32, resnet44, resnet56, resnet110, resnet20-preact, resnet110-preact
+  224x224  alexnet, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, googlenet,
+           googlenet-2014, resnet18, resnet34, resnet50, resnet101, resnet152, densenet121,
+           squeezenet1_1
+"""
+RECIPES = """\
+defaults by network (for all: --schedule onecycle, --seed 0):
+                       epochs  batch  optimizer  lr
+  lenet5, lenet5-1998      12     64  adam       0.004
+  cnn3                      3     64  adam       0.002
+  convnet                  10     64  adam       0.004
+  resnet20 ... preact      26    128  sgd        0.2    weight decay 0.0005, nesterov, shift 4, flip
+  others                   10     64  adam       0.001
+  any, on digits           20     32  as above   0.002  label smoothing 0.1
+"""
 _NOT_OF_THE_RECIPE = (
     "command",
     "run",
@@ -33,15 +53,15 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a network",
-        formatter_class=Help,
+        formatter_class=HelpWithTables,
         description="Train a network and leave a folder with weights, metrics and pictures.",
-        epilog="Options that are not given come from the recipe of the model and the data set.",
+        epilog=f"{NETWORKS}\n{RECIPES}",
     )
     parser.add_argument(
         "model",
         nargs="?",
         metavar="MODEL",
-        help="lenet5, resnet20, ... (a wrong one lists all), or of your own FILE.py:OBJECT",
+        help="a network of the list below, or one of your own, FILE.py:OBJECT",
     )
     parser.add_argument(
         "--data",

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int64, UInt8
 
 from minicnn.backend import nchw
 from minicnn.data.cut import cut, cut_moved, cut_shifted
-from minicnn.data.dataset import DataError, Dataset, Normalization
+from minicnn.data.dataset import DataError, Dataset, Normalization, Splits
 from minicnn.data.prefetch import prefetch
 from minicnn.shapes import integer
 
@@ -33,6 +33,15 @@ def normalize(
     images: UInt8[np.ndarray, "n h w c"], normalization: Normalization
 ) -> Float32[np.ndarray, "n c h w"]:
     """Return ``(images/255 - mean) / std`` as float32, channels-last in memory."""
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+        got = type(images).__name__
+        if isinstance(images, np.ndarray):
+            got = f"{images.dtype} of shape {images.shape}"
+        raise DataError(
+            f"normalize: images must be uint8 from 0 to 255, of shape (n, h, w, channels), got "
+            f"{got}. Of one image make a batch: image[None], or image[None, ..., None] if it has "
+            "no axis of channels."
+        )
     out = np.empty(images.shape, np.float32)
     images = np.require(images, requirements=["C", "W"])
     cut(images, np.arange(len(images)), _table(normalization, images.shape[3]), out)
@@ -46,7 +55,9 @@ class Loader:
     can go on at any batch, and no state has to be kept for it. With ``prefetch``, a background
     thread cuts up to so many batches before they are asked for.
 
-    Raises ValueError for options out of range, DataError where no batch would come out.
+    ``normalization`` has to be given, so that all parts get that of the training images. Raises
+    TypeError without one, ValueError for options out of range, DataError where no batch would come
+    out.
     """
 
     def __init__(
@@ -54,13 +65,25 @@ class Loader:
         dataset: Dataset,
         batch_size: int,
         *,
-        normalization: Normalization,
+        normalization: Normalization | None = None,
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
         augment: Augment | None = None,
         prefetch: int = 0,
     ) -> None:
+        if not isinstance(dataset, Dataset):
+            remedy = "Use data.from_arrays(images, labels)."
+            if isinstance(dataset, Splits):
+                remedy = "Take one of its parts: .train, .validation or .test."
+            raise TypeError(f"Loader: a Dataset is needed, got {type(dataset).__name__}. {remedy}")
+        if not isinstance(normalization, Normalization):
+            raise TypeError(
+                f"Loader: normalization must be a Normalization, got "
+                f"{type(normalization).__name__}. Use "
+                "normalization=data.normalization(train), that of the training images for every "
+                "part."
+            )
         self.dataset = dataset
         self.batch_size = integer("Loader", "batch_size", batch_size, 1)
         self.normalization = normalization

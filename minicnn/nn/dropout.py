@@ -6,6 +6,7 @@ import numpy as np
 
 from minicnn.nn.module import Elementwise
 from minicnn.ops import dropout
+from minicnn.shapes import check_rng
 
 
 class Dropout(Elementwise):
@@ -17,6 +18,7 @@ class Dropout(Elementwise):
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator) -> None:
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: p must be from 0 to 1, got {p}.")
+        check_rng("Dropout", rng)
         self.p, self.rng = p, rng
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, dropout.Cache]:

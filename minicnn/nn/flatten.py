@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from minicnn.nn.module import Elementwise
-from minicnn.shapes import ShapeError, axis_index, whole
+from minicnn.shapes import ShapeError, axis_index, check_array, whole
 
 
 class Flatten(Elementwise):
@@ -27,6 +27,7 @@ class Flatten(Elementwise):
         return (self.start_dim, self.end_dim) == (1, -1)
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, tuple[int, ...]]:
+        check_array("Flatten", "x", x)
         return x.reshape(self._joined(x.shape)), x.shape
 
     def backward(

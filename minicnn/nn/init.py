@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from minicnn.nn.module import Module
-from minicnn.shapes import ShapeError, check_choice
+from minicnn.shapes import ShapeError, check_choice, check_rng
 
 FanMode = Literal["fan_in", "fan_out"]
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
@@ -150,6 +150,7 @@ def weight_and_bias(
     shape: Sequence[int], bias: bool, init: Init | None, rng: np.random.Generator, dtype: Any
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the first values of a layer: torch's defaults, or ``init``'s beside a bias of 0."""
+    check_rng("init", rng)
     weight = (init or default_weight)(shape, rng=rng, dtype=dtype)
     if not bias:
         return weight, None

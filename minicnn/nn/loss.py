@@ -24,6 +24,10 @@ class CrossEntropyLoss:
         self.weight, self.ignore_index, self.reduction = weight, ignore_index, reduction
         self.label_smoothing, self.impl = label_smoothing, impl
 
+    def __call__(self, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Return the loss alone; ``forward`` returns what backward needs too."""
+        return self.forward(logits, target)[0]
+
     def forward(
         self, logits: np.ndarray, target: np.ndarray
     ) -> tuple[np.ndarray, cross_entropy.Cache]:
@@ -49,6 +53,10 @@ class NLLLoss:
     ) -> None:
         self.weight, self.ignore_index, self.reduction = weight, ignore_index, reduction
         self.impl = impl
+
+    def __call__(self, x: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Return the loss alone; ``forward`` returns what backward needs too."""
+        return self.forward(x, target)[0]
 
     def forward(self, x: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, nll_loss.Cache]:
         return nll_loss.forward(

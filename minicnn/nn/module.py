@@ -11,7 +11,7 @@ neither into the input nor into the output, and let the optimiser step after bac
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -27,6 +27,27 @@ class StateDictError(ValueError):
 
 class Unknown(ValueError):
     """What cannot be found by running a layer, and has to be said by it."""
+
+
+# What torch's modules have and ours lack: what to write instead.
+_INSTEAD = {
+    "train": "training is an argument: forward(x, training=True)",
+    "eval": "inference is an argument: forward(x, training=False), or model(x)",
+    "to": "minicnn computes on the CPU; for another precision use astype(np.float64)",
+    "cuda": "minicnn computes on the CPU",
+    "cpu": "minicnn computes on the CPU",
+    "double": "use astype(np.float64)",
+    "float": "use astype(np.float32)",
+    "half": "float32 and float64 are supported",
+    "requires_grad_": "use freeze(), or freeze(False)",
+    "children": "use named_children()",
+    "modules": "use named_modules()",
+    "buffers": "use named_buffers()",
+    "register_forward_hook": "use minicnn.insight.watching",
+    "register_parameter": "set an attribute: self.weight = Param(array)",
+    "register_buffer": "set an attribute: an array is a buffer",
+    "add_module": "set an attribute: a Module is a child",
+}
 
 
 class Param:
@@ -65,6 +86,16 @@ class Module:
                 f"{name} in the network itself, then fuse that again."
             )
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # else every name would seem to be there
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to write instead of a name that only torch's modules have."""
+            instead = f" ({_INSTEAD[name]})" if name in _INSTEAD else ""
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}{instead}",
+                name=name, obj=self,
+            )  # fmt: skip
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, Any]:
         """Return ``(y, cache)``."""

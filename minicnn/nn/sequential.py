@@ -100,7 +100,12 @@ def name_children(owner: Module, modules: Sequence[Module], named: dict[str, Mod
     kind = type(owner).__name__
     for name, module in ({str(i): module for i, module in enumerate(modules)} | named).items():
         if not isinstance(module, Module):
-            raise TypeError(f"{kind}: {name} must be a Module, got {module!r}.")
+            remedy = ""
+            if isinstance(module, (list, tuple)):
+                remedy = f" Write {kind}(*layers), with a star."
+            elif isinstance(module, type) and issubclass(module, Module):
+                remedy = f" Write {module.__name__}(...), with parentheses."
+            raise TypeError(f"{kind}: {name} must be a Module, got {module!r}.{remedy}")
         if hasattr(owner, name):
             raise ValueError(f"{kind}: {name!r} is taken; choose another name.")
         setattr(owner, name, module)

@@ -42,6 +42,7 @@ from minicnn.reduction import (
     check_classes,
     check_reduction,
     class_weights,
+    not_classes,
     reduce,
     spread,
 )
@@ -120,6 +121,8 @@ def _target_weights(
     classes, shape = logits.shape[1], (logits.shape[0], *logits.shape[2:])
     weights = class_weights(op, weight, classes, dtype)
     if isinstance(target, np.ndarray) and target.dtype.kind == "f":
+        if target.shape == shape or target.ndim < logits.ndim:
+            raise not_classes(op, target)
         check_float(op, logits=logits, target=target)
         if target.shape != logits.shape:
             raise ShapeError(

@@ -8,6 +8,7 @@ call for each, the loop one pass and one call.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Protocol
@@ -64,9 +65,10 @@ class Optimizer(ABC):
         if isinstance(params, type) or not isinstance(params, Iterable):
             raise TypeError(
                 f"{self.name}: parameters are needed, or a network that has them, got "
-                f"{params!r}. Use for example {self.name}(model, lr=0.01)."
+                f"{_described(params)}. Use for example {self.name}(model, lr=0.01)."
             )
         self.params = list(params)
+        self._begun = False  # whether a step was taken
         self._check_params()
         self.lr = lr
         # How often each parameter's memory was updated. At 0 it has none yet, so a parameter that
@@ -102,7 +104,10 @@ class Optimizer(ABC):
         """Update ``data``, the vector of parameter number ``index``, from its gradient."""
 
     def step(self) -> None:
-        """Update every trainable parameter once."""
+        """Update every trainable parameter once.
+
+        Warns at the first step if every gradient is 0, as it is before any backward.
+        """
         for index, param in enumerate(self.params):
             if not param.trainable:
                 continue
@@ -116,6 +121,9 @@ class Optimizer(ABC):
             self._update(index, vector, grad.ravel())
             if not data.flags.c_contiguous:
                 data[...] = vector.reshape(data.shape)
+        if not self._begun:
+            self._begun = True
+            self._notice_a_missing_backward()
 
     def zero_grad(self) -> None:
         """Set every gradient to 0, in place."""
@@ -145,7 +153,7 @@ class Optimizer(ABC):
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from a state dict, bit for bit. Raises ValueError before changing anything."""
         steps = self._check_state(state)
-        self._steps = steps
+        self._steps, self._begun = steps, any(steps)
         self._memory = [
             tuple(state[f"{name}.{index}"].flatten() for name in self.remembers) if count else ()
             for index, count in enumerate(steps)
@@ -190,6 +198,15 @@ class Optimizer(ABC):
             )
         return steps
 
+    def _notice_a_missing_backward(self) -> None:
+        gradients = [param.grad for param in self.params if param.trainable]
+        if gradients and not any(np.any(grad) for grad in gradients):
+            warnings.warn(
+                f"{self.name}: every gradient is 0 at the first step, so nothing is learned. Call "
+                "the network's backward after zero_grad() and before step().",
+                stacklevel=3,
+            )
+
     def _check_params(self) -> None:
         if not self.params:
             raise ValueError(
@@ -202,8 +219,8 @@ class Optimizer(ABC):
                 hasattr(param, attribute) for attribute in ("data", "grad", "trainable")
             ):
                 raise TypeError(
-                    f"{self.name}: parameter {index} is a {type(param).__name__}, which lacks "
-                    "data, grad or trainable. Pass what a module's parameters() gives."
+                    f"{self.name}: parameter {index} is {_described(param)}, which lacks data, "
+                    "grad or trainable. Pass the network itself, or what its parameters() returns."
                 )
             check_float(self.name, **{f"parameter {index}": param.data})
             if not param.data.flags.writeable:
@@ -216,6 +233,15 @@ class Optimizer(ABC):
                     "which would be updated twice. List it once."
                 )
             seen[id(param)] = index
+
+
+def _described(thing: object) -> str:
+    """Return what was given, in a few words: a network's text has a line for each layer."""
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}"
+    if callable(thing) and hasattr(thing, "__name__"):
+        return f"the function {thing.__name__}, which is not called"
+    return f"a {type(thing).__name__}"
 
 
 def _some(words: list[str]) -> str:

@@ -26,7 +26,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from minicnn.optim.checks import number
 from minicnn.optim.optimizer import Optimizer
@@ -41,6 +41,17 @@ class Schedule(ABC):
     def __call__(self, step: int) -> float:
         """Return the learning rate of step ``step``, counted from 0."""
         return self._rate(integer(type(self).__name__, "step", step, 0))
+
+    if not TYPE_CHECKING:  # else every name would seem to be there
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to write instead of torch's ``step``."""
+            instead = " (use apply(optimizer, step), with the number of the step)"
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}"
+                f"{instead * (name == 'step')}",
+                name=name, obj=self,
+            )  # fmt: skip
 
     @abstractmethod
     def _rate(self, step: int) -> float: ...
