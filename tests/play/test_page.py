@@ -135,6 +135,9 @@ def test_the_image_becomes_more_of_a_class_and_stays_an_image(page):
     pixels = np.array(page.evaluate("Array.from(minicnn.state.x)")) * std + mean
     assert pixels.min() > -1e-9
     assert pixels.max() < 1 + 1e-9
+    page.page.select_option("#target", "8")
+    page.settle()
+    assert page.page.inner_text("#more-of") == "Make the image more of an 8"
 
 
 @trains

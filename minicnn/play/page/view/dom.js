@@ -92,3 +92,8 @@ export function complain(text) {
   box.hidden = false;
   byId("message-text").textContent = text;
 }
+
+/** The name with "a" or "an", as it is said: an 8, an automobile. @param {string} name */
+export function withArticle(name) {
+  return `${/^((?!one|uni|eu)[aeiou]|8|1[18]$)/i.test(name) ? "an" : "a"} ${name}`;
+}

@@ -8,7 +8,7 @@
 import { normalise } from "../content.js";
 import { crossEntropy } from "../engine/softmax.js";
 import { resting } from "../state.js";
-import { byId, make, short } from "./dom.js";
+import { byId, make, short, withArticle } from "./dom.js";
 
 /** @typedef {import("../state.js").State} State */
 /** @typedef {import("../engine/types.js").Arrays} Arrays */
@@ -57,7 +57,8 @@ export class Teach {
     const { state } = this;
     this.target.value = String(state.target);
     byId("loss").textContent = short(state.loss);
-    byId("more-of").textContent = `Make the image more of a ${state.content.classes[state.target]}`;
+    const wanted = withArticle(state.content.classes[state.target]);
+    byId("more-of").textContent = `Make the image more of ${wanted}`;
     const taught = this.before.length;
     byId("undo-step").toggleAttribute("disabled", !taught);
     byId("untaught").toggleAttribute("disabled", !taught);
