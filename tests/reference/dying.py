@@ -2,12 +2,13 @@
 
 DYING_RANK is killed before step DYING_STEP, once: then the file DYING_ONCE is there. With
 DYING_FITS its memory is out from that step on instead, in the middle of the backward pass of more
-images than that.
+images than that; with DYING_DISK it can write no file longer than so many bytes any more.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -24,9 +25,13 @@ def step(run: Run, parts):
     here, once = (str(run.machine.rank), str(run.step_number)), Path(os.environ["DYING_ONCE"])
     if here == (os.environ["DYING_RANK"], os.environ["DYING_STEP"]) and not once.exists():
         once.touch()
-        if "DYING_FITS" not in os.environ:
+        if "DYING_DISK" in os.environ:
+            limit = int(os.environ["DYING_DISK"])
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        elif "DYING_FITS" in os.environ:
+            next(run.model.children()).register_forward_hook(fill)
+        else:
             os.kill(os.getpid(), signal.SIGKILL)
-        next(run.model.children()).register_forward_hook(fill)
     return _step(run, parts)
 
 

@@ -114,6 +114,30 @@ def test_memory_that_is_out_amid_the_backward_pass_of_one_process(tmp_path: Path
 
 
 @pytest.mark.slow
+def test_two_processes_stop_where_a_disk_is_full_or_a_checkpoint_damaged(tmp_path: Path) -> None:
+    """Each with one line; what was written before stays whole."""
+    folder = tmp_path / "run"
+    options = (*OPTIONS, "--epochs", "2", "--save-every", "5", "--out", str(folder))
+    dying = {"DYING_RANK": "0", "DYING_STEP": "7", "DYING_DISK": "9000"}
+    full, other = two("tests.reference.dying", *options, **dying, DYING_ONCE=str(tmp_path / "died"))
+    assert (full.returncode, other.returncode) == (2, 2), full.stderr + other.stderr
+    assert "last.safetensors: cannot be written (File too large)" in full.stderr
+    assert "The file that was there is unchanged." in full.stderr
+    assert f"Go on with: python -m reference.train --resume {folder}" in other.stderr
+    assert full.stderr.strip().count("\n") == other.stderr.strip().count("\n") == 0
+    assert not list(folder.glob(".*.part"))
+    last = folder / "last.safetensors"
+    assert checkpoint.load(last)[1]["batch"] == 5
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 64
+    last.write_bytes(content)
+    for done in two("reference.train", "--resume", str(folder)):
+        assert done.returncode == 2
+        assert "the file is damaged. Take another copy, or train anew." in done.stderr
+        assert done.stderr.strip().count("\n") == 0
+
+
+@pytest.mark.slow
 def test_two_processes_report_what_the_weights_they_keep_are_worth(tmp_path: Path) -> None:
     """With batch norm, whose statistics are of each process's own images until they are shared."""
     options = (*OPTIONS, "--head", "mlp-bn", "--epochs", "1", "--lr", "0.01")
