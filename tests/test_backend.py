@@ -271,6 +271,7 @@ print(same)
 """
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize(
     ("layer", "order"),

@@ -123,6 +123,7 @@ def test_importing_brings_no_torch_and_nothing_that_only_a_command_needs():
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 @trains
 def test_train_says_what_it_does(tmp_path, capsys):
     assert run("train", "lenet5", "--epochs", 1, "--seed", 3, "--out", tmp_path / "a") == 0
@@ -134,6 +135,7 @@ def test_train_says_what_it_does(tmp_path, capsys):
     assert out[4] == f"pictures in {tmp_path / 'a'}: confusion.png, curves.png, filters.png"
 
 
+@pytest.mark.slow
 @trains
 def test_runs_get_new_folders_by_themselves(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -142,6 +144,7 @@ def test_runs_get_new_folders_by_themselves(tmp_path, monkeypatch):
     assert sorted(os.listdir("runs")) == ["convnet-digits", "convnet-digits-2"]
 
 
+@pytest.mark.slow
 @trains
 def test_options_reach_the_recipe(tmp_path):
     options = (
@@ -162,6 +165,7 @@ def test_options_reach_the_recipe(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_crop_is_a_shift(tmp_path):
     words = ("--crop", 3, "--epochs", 1, "--batch-size", 512, "--quiet")
     assert run("train", "lenet5", *words, "--out", tmp_path / "run") == 0
@@ -169,6 +173,7 @@ def test_a_crop_is_a_shift(tmp_path):
     assert (recipe["shift"], recipe["flip"]) == (3, False)
 
 
+@pytest.mark.slow
 def test_evaluate_repeats_the_result_of_the_run(trained, capsys):
     assert run("evaluate", trained) == 0
     out = capsys.readouterr().out
@@ -229,6 +234,7 @@ def test_summary_of_a_network_of_blocks(capsys):
     assert "11,181,642" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_resume_of_a_finished_run_gives_its_result_again(copy, capsys):
     before = (copy / "result.json").read_text(encoding="utf-8")
     (copy / "result.json").unlink()
@@ -237,6 +243,7 @@ def test_resume_of_a_finished_run_gives_its_result_again(copy, capsys):
     assert "test accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @trains
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, capsys):
     """In a process of its own, as a person would press it."""
@@ -355,6 +362,7 @@ def test_a_picture_that_cannot_be_written_is_named(fails, copy):
     assert "curves.png" in fails("train", "--resume", copy)
 
 
+@pytest.mark.slow
 @trains
 def test_a_run_on_a_folder_goes_on_from_anywhere(tmp_path, monkeypatch):
     for name in ("cat", "dog"):
@@ -371,6 +379,7 @@ def test_a_run_on_a_folder_goes_on_from_anywhere(tmp_path, monkeypatch):
     assert run("train", "--resume", tmp_path / "runs" / "lenet5-pets") == 0
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_had_enough_is_no_error():
     command = f"{sys.executable} -m minicnn summary lenet5 | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
@@ -400,6 +409,7 @@ def test_ink_on_a_transparent_ground_is_ink_on_paper(trained, tmp_path, capsys):
     assert answers[0][0] == "0"
 
 
+@pytest.mark.slow
 @trains
 @pytest.mark.parametrize("answer", ["", "no-"])
 def test_what_a_recipe_turns_on_can_be_turned_off(tmp_path, monkeypatch, answer):

@@ -164,6 +164,7 @@ def test_an_image_of_the_right_size_is_enlarged_where_the_run_says_so(run_of, tm
     assert seen.done == "32x32 resized, its middle cut to 32x32"
 
 
+@pytest.mark.slow
 def test_what_the_network_saw_is_drawn(digits, tmp_path, capsys):
     for i in range(3):
         Image.fromarray(drawn(i)).save(tmp_path / f"{i}.png")

@@ -38,6 +38,7 @@ def other(tmp_path: Path):
     process.stdout.close()
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_with_the_first_ones_name(tmp_path: Path, other) -> None:
     with pytest.raises(TrainError) as caught:
         RunLock(tmp_path)
@@ -46,6 +47,7 @@ def test_a_second_process_is_refused_with_the_first_ones_name(tmp_path: Path, ot
     assert text.endswith(f"go on by: --resume {tmp_path}")
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_does_not_hold(tmp_path: Path, other) -> None:
     (tmp_path / f".last.safetensors.{other.pid}.part").write_bytes(b"half")
     other.kill()

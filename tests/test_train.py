@@ -55,6 +55,7 @@ def test_the_default_recipe_learns_the_digits(tmp_path):
     assert run.history[-1]["train_accuracy"] > 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["lenet5-1998", "cnn3", "convnet"])
 def test_the_other_networks_learn_too(model, tmp_path):
     recipe = recipe_for(model, "digits", epochs=2, batch_size=64, lr=3e-3)
@@ -63,6 +64,7 @@ def test_the_other_networks_learn_too(model, tmp_path):
     assert run.history[-1]["validation_loss"] < 0.8 * np.log(10)
 
 
+@pytest.mark.slow
 def test_the_folder_holds_what_is_promised(tmp_path):
     run = finished(tmp_path / "run")
     scores = run.finish()
@@ -88,6 +90,7 @@ def test_the_folder_holds_what_is_promised(tmp_path):
         assert (run.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
     run = finished(tmp_path / "run", epochs=4, lr=0.02, schedule="constant")
     best = max(run.history, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
@@ -133,6 +136,7 @@ def test_equal_logits_are_ranked_as_argmax_ranks_them():
 # ---- the same run again
 
 
+@pytest.mark.slow
 def test_a_seed_gives_equal_weights_whatever_the_number_of_threads(tmp_path):
     with on_threads(1):
         one = finished(tmp_path / "one")
@@ -147,6 +151,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [3, 11, 12])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_run_interrupted_and_resumed_ends_in_the_same_weights(tmp_path, batches, optimizer):
@@ -173,6 +178,7 @@ def test_a_run_interrupted_and_resumed_ends_in_the_same_weights(tmp_path, batche
         }
 
 
+@pytest.mark.slow
 def test_a_run_that_dies_between_checkpoints_goes_on_from_the_last(tmp_path):
     whole = finished(tmp_path / "whole", epochs=3)
     run = train.start(tiny(epochs=3), tmp_path / "cut")

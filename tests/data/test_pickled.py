@@ -97,6 +97,7 @@ def test_random_bytes_are_refused(content):
         read_pickle(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [

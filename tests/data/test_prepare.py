@@ -21,6 +21,7 @@ def off(image: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(image.astype(float) - other).mean() / other.mean())
 
 
+@pytest.mark.slow
 def test_the_images_of_mnist_are_left_as_they_are(real_mnist):
     for part in mnist.load("mnist", real_mnist):
         for image in part.images[::5]:
@@ -92,6 +93,7 @@ def test_a_second_mark_is_no_speck():
     assert prepare_digit(marked(34, 175)).specks == 0  # near: of the digit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("digit", range(10))
 def test_a_thin_pen_becomes_as_thick_as_the_pen_of_digits(digit):
     means = []

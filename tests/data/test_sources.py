@@ -84,6 +84,7 @@ def test_what_is_available(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_importing_is_light():
     heavy = ("sklearn", "pooch", "PIL", "requests", "matplotlib", "torch")
     code = f"import sys, minicnn.data; print([m for m in {heavy} if m in sys.modules])"

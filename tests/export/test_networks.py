@@ -45,6 +45,7 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @trains
 def test_the_command_writes_what_the_run_computes(trained, tmp_path, capsys):
     file = tmp_path / "lenet5.onnx"

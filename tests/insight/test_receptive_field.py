@@ -90,6 +90,7 @@ unchecked = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @unchecked
 @whole_networks
 @pytest.mark.parametrize("name", sorted(models.MODELS.keys() - DEEPER))
@@ -237,6 +238,7 @@ def test_a_dilated_max_pool_sees_what_a_convolution_of_its_windows_sees():
 # ------------------------------------------------------------------------------------- the numbers
 
 
+@pytest.mark.slow
 def test_published_numbers():
     """Of Araujo et al. (2019), table 1: what the last layer of pixels sees."""
     for model, size in ((models.alexnet(10), 195), (models.vgg16(10, hidden=8), 212)):

@@ -122,6 +122,7 @@ def test_sizes_with_projections() -> None:
     assert size(models.resnet20(shortcut="B", rng=undrawn())) == SIZES["resnet20"] + more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in SIZES if "vgg" not in n and n != "alexnet"])
 def test_classes_are_those_asked_for(name: str) -> None:
     model, image = create(name, 7, rng=undrawn()), MODELS[name].image
@@ -130,6 +131,7 @@ def test_classes_are_those_asked_for(name: str) -> None:
     assert model(np.ones((1, *small), np.float32)).shape == (1, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet20", "resnet20-preact", "googlenet", "inception_mnist"])
 def test_rng_decides_the_first_weights(name: str) -> None:
     one, same, other = (create(name, rng=rng(seed)).state_dict() for seed in (1, 1, 2))

@@ -29,6 +29,7 @@ def test_it_is_25_lines() -> None:
     assert len(lines) <= 25
 
 
+@pytest.mark.slow
 @trains
 def test_the_program_and_the_commands_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

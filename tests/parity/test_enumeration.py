@@ -30,6 +30,7 @@ def test_every_operation_has_a_grid() -> None:
     assert set(GRIDS) == set(ops.__all__)
 
 
+@pytest.mark.slow
 def test_the_cases_are_the_same_each_time() -> None:
     assert table.sampled("conv2d", 5) == table.sampled("conv2d", 5)
     first, again = (cases("cross_entropy")[1234].call(np.float64).arrays for _ in range(2))
@@ -37,6 +38,7 @@ def test_the_cases_are_the_same_each_time() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", GRIDS)
 def test_no_case_comes_twice(op: str) -> None:
     """Numbers and pairs of them, a stride and its default: one geometry has one spelling."""

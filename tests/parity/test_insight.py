@@ -85,6 +85,7 @@ def name(request):
     return request.param
 
 
+@pytest.mark.slow
 @whole_networks
 @dtypes
 def test_saliency_and_grad_cam(name, dtype):
@@ -100,6 +101,7 @@ def test_saliency_and_grad_cam(name, dtype):
     both.close(insight.resize(ours, size), large)
 
 
+@pytest.mark.slow
 @whole_networks
 @dtypes
 def test_what_is_seen_of_a_layer(name, dtype):
@@ -114,6 +116,7 @@ def test_what_is_seen_of_a_layer(name, dtype):
     both.close(seen[both.layer].dy, dy)
 
 
+@pytest.mark.slow
 @whole_networks
 @dtypes
 def test_the_gradient_of_an_inner_unit(name, dtype):
@@ -131,6 +134,7 @@ def test_the_gradient_of_an_inner_unit(name, dtype):
         both.close(both.ours.backward(np.zeros_like(y), cache), dx)
 
 
+@pytest.mark.slow
 @whole_networks
 def test_occlusion():
     both = Both("resnet20", np.float64)

@@ -40,6 +40,7 @@ def on_the_cpu(tmp_path_factory: pytest.TempPathFactory) -> dict[str, recording.
     return {path.stem: recording.load(path) for path in paths}
 
 
+@pytest.mark.slow
 @impls
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recording_can_be_replayed(
@@ -78,6 +79,7 @@ def test_a_replay_runs_minicnn(
         recording.replay(on_the_cpu["conv2d"], "fast")
 
 
+@pytest.mark.slow
 def test_recordings_are_the_same_each_time(
     tmp_path: Path, on_the_cpu: dict[str, recording.Recording]
 ) -> None:

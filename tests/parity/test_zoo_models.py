@@ -134,6 +134,7 @@ def test_in_training_with_all_gradients(name: str) -> None:
     assert difference.buffers < 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bottlenecks", "googlenet with heads"])
 def test_the_textbook_does_the_same(name: str) -> None:
     model, network, x = twins(name, "textbook")
@@ -153,6 +154,7 @@ def test_in_float32(name: str) -> None:
     assert zoo.error(y, expected) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "densenet121", "googlenet"])
 def test_whole_networks_on_small_images(name: str) -> None:
     rng = np.random.default_rng(0)

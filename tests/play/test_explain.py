@@ -16,6 +16,7 @@ from tests.play.test_engine import create, difference, request_of
 MODULE = Path(__file__).parent / "measure.js"
 
 
+@pytest.mark.slow
 @whole_networks
 @pytest.mark.parametrize("name", ["lenet5", "lenet5-1998", "convnet", "own", "everything"])
 def test_the_terms_add_up_to_the_unit_and_to_its_gradient(name):
@@ -44,6 +45,7 @@ def test_the_terms_add_up_to_the_unit_and_to_its_gradient(name):
         assert one["field"] == [rows[0], rows[-1], columns[0], columns[-1]], what
 
 
+@pytest.mark.slow
 @whole_networks
 def test_what_units_give_to_a_kernel_adds_up_to_its_gradient():
     model, image = create("lenet5")

@@ -70,6 +70,7 @@ def rgba_of(pixels: np.ndarray) -> dict[str, object]:
     return {"h": pixels.shape[0], "w": pixels.shape[1], "rgba": text}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("like", list(FORMS))
 def test_the_prepared_digit_is_that_of_minicnn_pixel_by_pixel(like):
     call = in_node(MODULE)

@@ -167,6 +167,7 @@ def test_what_goes_wrong_in_a_reader_is_no_death(tmp_path: Path, tiny) -> None:
         run.fit()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network_or_head(tmp_path: Path, tiny, train) -> None:
     assert train("tiny", *SHORT)[0] == 0
     assert train("tiny", *SHORT, "--head", "mlp-bn", out=tmp_path / "mlp")[0] == 0
@@ -201,6 +202,7 @@ def test_a_run_keeps_its_recipe(tmp_path: Path, tiny, train) -> None:
     assert (code, "there is a run already. Go on with it by --resume" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_run_notices_that_its_images_are_others(tmp_path: Path, tiny, train) -> None:
     """Also one that began with weights, whose mean and std are not those of its images."""
     folder = write_images(tmp_path / "images", {"a": 12, "b": 12})
@@ -267,6 +269,7 @@ def test_images_of_other_sizes_are_cut_by_size(tmp_path: Path, train) -> None:
     assert (code, "--size PIXELS resizes and cuts them to it." in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_grey_and_colour_files_become_what_the_network_takes(tmp_path: Path, tiny, train) -> None:
     folder = write_images(tmp_path / "images", {"a": 10, "b": 10})
     for path in (folder / "a").iterdir():

@@ -94,6 +94,7 @@ def test_it_runs_from_end_to_end(tmp_path, capsys, short_blocks):
     assert re.search(r"minicnn / torch \w+: \d+\.\d+  \(\d+\.\d+ - \d+\.\d+\), 2 rounds", text)
 
 
+@pytest.mark.slow
 def test_several_workloads_batches_and_threads(tmp_path, capsys, short_blocks):
     names = ["op/relu/resnet20/64@8/forward", "op/linear/*/64to10/backward"]
     counts = sorted({1, numba.config.NUMBA_NUM_THREADS})

@@ -89,6 +89,7 @@ def test_torchvisions_weights_give_the_same_logits_in_minicnn(tmp_path: Path, na
     np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_minicnns_weights_move_to_torchvision(tmp_path: Path) -> None:
     model = models.create("resnet18", 6, rng=np.random.default_rng(0))
     checkpoint.save(tmp_path / "a.safetensors", model.state_dict())

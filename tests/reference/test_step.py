@@ -29,6 +29,7 @@ def test_smoothing_spreads_a_share_of_the_target_over_all_classes(tmp_path, tiny
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_is_the_same_step(tmp_path: Path) -> None:
     """By sgd, as Adam's steps do not depend on the gradient's length."""
     few = {"model": "lenet5", "optimizer": "sgd", "lr": 0.01, "ema": None}

@@ -72,6 +72,7 @@ RIGHT = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", RIGHT, ids=lambda args: " ".join(args))
 def test_gradients_that_are_right(args, capsys: pytest.CaptureFixture[str]) -> None:
     code, text = run(capsys, *args)

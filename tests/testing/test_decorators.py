@@ -35,11 +35,13 @@ def wrong() -> nn.Module:
     return Wrong(4, 2, rng=np.random.default_rng(0))
 
 
+@pytest.mark.slow
 @check_layer(rows, training=False)
 def test_it_keeps_to_the_mode_asked_for():
     return wrong()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, {"training": True}])
 def test_a_wrong_layer_is_rejected(how: dict[str, Any]) -> None:
     with pytest.raises(GradientError, match="it is 2 times"):

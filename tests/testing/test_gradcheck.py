@@ -52,6 +52,7 @@ def test_a_pair_of_functions_with_the_complex_step() -> None:
     assert x.complex_step < 1e-14
 
 
+@pytest.mark.slow
 def test_a_layer_and_its_torch_equivalent() -> None:
     layer = nn.BatchNorm2d(3)
     before = layer.state_dict()
@@ -62,6 +63,7 @@ def test_a_layer_and_its_torch_equivalent() -> None:
     assert not layer.weight.grad.any()
 
 
+@pytest.mark.slow
 def test_a_whole_network() -> None:
     report = gradcheck(models.lenet5(rng=rng()), numbers(2, 1, 28, 28), elements=5)
     assert len(report.arguments) == 11
@@ -168,6 +170,7 @@ def test_a_jump_is_no_kink() -> None:
     assert not outcome(forward, lambda dy, _: dy, x=AT_ZERO).ok
 
 
+@pytest.mark.slow
 def test_maximum_with_ties_takes_the_first_or_the_last_but_shares_only_if_allowed() -> None:
     x = np.ones((1, 1, 3, 3))
     options = {"kernel_size": 2, "stride": 1}
@@ -428,6 +431,7 @@ SLY: dict[str, tuple[Callable, Callable, np.ndarray]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SLY)
 def test_a_sly_mistake(name: str) -> None:
     forward, backward, x = SLY[name]
@@ -517,6 +521,7 @@ class WrongReLU(nn.ReLU):
         return None if dx is None else 7 * dx
 
 
+@pytest.mark.slow
 def test_a_network_at_zeros_is_moved_off_its_kinks() -> None:
     layers = nn.Conv2d(1, 2, 3, bias=False, rng=rng()), WrongReLU(), nn.Flatten()
     model = nn.Sequential(*layers, nn.Linear(8, 2, rng=rng()))

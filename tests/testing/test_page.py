@@ -17,6 +17,7 @@ SCALE = next(block for block in CODE if "class Scale" in block)
 SLIP = "(dy * x).sum(axis=(2, 3))[0]"
 
 
+@pytest.mark.slow
 def test_the_code_of_the_page_runs_and_its_tests_pass() -> None:
     assert len(CODE) == 5
     for block in CODE:  # each stands alone

@@ -142,6 +142,7 @@ def _ignored(call: calls.Call) -> np.ndarray:
     return call.arrays[1] == call.options.get("ignore_index", -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", CENSUSES)
 def test_every_case_of_interest_is_drawn(title: str) -> None:
     shares = census(title, *CENSUSES[title])
@@ -149,6 +150,7 @@ def test_every_case_of_interest_is_drawn(title: str) -> None:
     assert not rare
 
 
+@pytest.mark.slow
 def test_the_census_counts_what_is_not_drawn() -> None:
     unpadded = calls.conv2d(WIDE, padding=0)
     shares = census("no padding", unpadded, {"padded": lambda c: c.options["padding"] != 0})

@@ -13,6 +13,7 @@ from tests.testing.courses.case import Case
 CASES = functional.CASES + objects.CASES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_the_verdict_and_the_cause(case: Case) -> None:
     report = gradcheck(case.thing, *case.arrays, raises=False, **case.how)
