@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import msgspec
 import torch
 
-from minicnn import checkpoint, recipes, schemas
+from minicnn import checkpoint
 from minicnn.checkpoint import CheckpointError
 from minicnn.cli import open_streams
 from minicnn.commands.options import (
@@ -35,10 +34,12 @@ from minicnn.run_folder import TrainError, folder_name, make
 from minicnn.shapes import integer
 from minicnn.train import epoch_line
 from reference.presets import HEADS, MANNER, PRECISIONS, PRESETS, Recipe, recipe_for
-from reference.train import weights
+from reference.train import loop, state
+from reference.train.config import read_config
 from reference.train.log import Log
+from reference.train.loop import Step
 from reference.train.machine import DEVICES, Machine, join, leave, may_restart
-from reference.train.run import Run, Step
+from reference.train.run import Run
 
 PROGRAM = "python -m reference.train"
 
@@ -218,12 +219,12 @@ def _train(args: argparse.Namespace, machine: Machine) -> None:
         log.epoch(row)
 
     try:
-        run.fit(on_step, on_epoch)
+        loop.fit(run, on_step, on_epoch)
     finally:
         bar.close()
         if log is not None:
             log.close()
-    scores = run.finish()
+    scores = loop.finish(run)
     run.release()
     if machine.main:
         seconds = sum(row["seconds"] for row in run.history)
@@ -310,42 +311,15 @@ def _taken_up(args: argparse.Namespace, machine: Machine, folder: Path, recipe: 
         )
     run.take()
     if machine.once((folder / "last.safetensors").exists):
-        run.load_last()
+        state.load(run)
     elif recipe.weights is not None:  # stopped before the first checkpoint: it begins anew
-        weights.begin(run)
+        run.take_weights()
     return run
 
 
 def _flags(names: Sequence[str]) -> str:
     """Return the options of so named fields of a recipe."""
     return ", ".join(f"--{name.replace('_', '-')}" for name in names)
-
-
-def read_config(folder: Path) -> tuple[Recipe, dict[str, Any]]:
-    """Return the recipe of a run of the reference, and all that its config.json says."""
-    path = folder / "config.json"
-    content = checkpoint.read_json(path)
-    if _of_minicnn(content):
-        ways = f"minicnn evaluate {folder}"
-        if (folder / "last.safetensors").exists():
-            ways += f", or to go on with it: minicnn train --resume {folder}"
-        raise CheckpointError(f"{folder}: this is a run of minicnn's already. Use: {ways}")
-    whole = schemas.check(path, content, schemas.Configuration)
-    try:
-        return Recipe.from_json(whole.recipe), content
-    except msgspec.ValidationError as error:
-        raise CheckpointError(
-            f"{path}: is not the configuration of a run of the reference: "
-            f"{schemas.said(error, 'recipe')}. Put the original back, or start a new run."
-        ) from error
-
-
-def _of_minicnn(content: Any) -> bool:
-    try:
-        recipes.Recipe.from_json(content["recipe"])
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return False
-    return True
 
 
 def _settle(recipe: Recipe, machine: Machine) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from minicnn.evaluation import TOP_K, Scores
-
-if TYPE_CHECKING:
-    from reference.train.run import Run
+from reference.train.run import Run
 
 
 def evaluate(run: Run, part: str) -> Scores:

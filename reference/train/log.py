@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minicnn.checkpoint import write_whole
 from minicnn.run_folder import TrainError
-
-if TYPE_CHECKING:
-    from reference.train.run import Run, Step
+from reference.train.loop import Step
+from reference.train.run import Run
 
 _HEAD = "step,loss,accuracy,learning_rate\n"
 

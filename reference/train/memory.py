@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    from reference.train.run import Run
+from reference.train.run import Run
 
 
 def advice(run: Run) -> str:

@@ -1,4 +1,6 @@
-"""All that resuming needs, as arrays by name and a note: what ``last.safetensors`` holds.
+"""What a run keeps in its folder: ``last.safetensors``, and the best weights.
+
+``last.safetensors`` holds all that resuming needs, as arrays by name and a note.
 
     model.NAME, mean.NAME      weights and buffers, and their mean over the steps
     optimizer.NUMBER.NAME      what the optimiser keeps of a parameter
@@ -10,17 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from minicnn import schemas
+from minicnn import checkpoint, run_folder, schemas
 from minicnn.checkpoint import CheckpointError
-
-if TYPE_CHECKING:
-    from reference.train.run import Run
+from minicnn.run_folder import TrainError
+from reference.train.run import Run
 
 
 class Standing(schemas.Standing, kw_only=True):
@@ -35,6 +36,52 @@ _STANDS = ("epoch", "batch", "loss_sum", "correct", "seen", "seconds", "history"
 
 def arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
+
+
+def save(run: Run) -> None:
+    """Write ``last.safetensors``: whole, or not at all."""
+    if run.machine.main:
+        run.check_lock()
+        tensors, note = of(run)
+        wrong = checkpoint.first_nonfinite(
+            (name, array) for name, array in tensors.items() if name.startswith("model.")
+        )
+        if wrong is not None:
+            raise TrainError(
+                f"{wrong.removeprefix('model.')} is not finite after step {run.batch} of "
+                f"epoch {run.epoch + 1}. The steps are probably too large: start anew with a "
+                f"lower --lr (it is {run.recipe.lr:g})."
+            )
+        checkpoint.save(run.folder / "last.safetensors", tensors, note)
+
+
+def load(run: Run) -> None:
+    path = run.folder / "last.safetensors"
+    put(run, path, *run.machine.once(lambda: checkpoint.load(path, finite=True)))
+    if run.history and run.batch == 0:
+        write_epoch(run)
+
+
+def write_epoch(run: Run) -> None:
+    """Write what follows from ``last.safetensors`` at the end of an epoch.
+
+    Resuming there writes it again, should the run have been killed in between.
+    """
+    if not run.machine.main:
+        return
+    if run.best is run.history[-1]:
+        best = arrays(run.used.state_dict())
+        checkpoint.save(run.folder / "model.safetensors", best, {"epoch": run.epoch})
+    run_folder.write_metrics(run.folder, run.history)
+
+
+def load_best(run: Run, expected: int | None = None) -> None:
+    """Take the best weights, of the epoch ``expected`` where that is known."""
+    path = run.folder / "model.safetensors"
+    tensors = run.machine.once(lambda: run_folder.best_weights(run.folder, expected))
+    fill(run.model, run.recipe.network, path, tensors)
+    if run.mean is not None:
+        fill(run.mean.module, run.recipe.network, path, tensors)
 
 
 def of(run: Run) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -15,7 +15,9 @@ from minicnn.run_folder import make
 from minicnn.train import load_model
 from reference import exchange
 from reference.presets import shorter_side
-from reference.train.command import read_config
+from reference.train import state
+from reference.train.config import read_config
+from reference.train.evaluation import evaluate
 from reference.train.machine import Machine
 from reference.train.run import Run
 
@@ -79,8 +81,8 @@ def compare(source: Path, target: Path) -> Comparison:
     run = Run(
         here, source, Machine(torch.device("cpu")), data_dir=content["data_dir"], resumed=True
     )
-    run.load_best()
-    theirs = run.evaluate("test")
+    state.load_best(run)
+    theirs = evaluate(run, "test")
     model, config = load_model(target)
     ours = []
     for images, _ in run.loader("test"):

@@ -8,7 +8,7 @@ nothing is known, so the training images' own are taken.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.error import URLError
 
 import torch
@@ -21,10 +21,8 @@ from minicnn.data import Normalization
 from minicnn.run_folder import TrainError
 from reference import exchange
 from reference.presets import Recipe
+from reference.train.machine import Machine
 from reference.train.network import head_parameters, new_head_name
-
-if TYPE_CHECKING:
-    from reference.train.run import Run
 
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 # To these torchvision gives images of values -1 to 1, by the option transform_input.
@@ -38,23 +36,11 @@ class Weights(NamedTuple):
     normalization: Normalization | None = None  # of the images they have seen, where known
 
 
-def begin(run: Run) -> None:
-    """Give a run the weights that its recipe names, and its images what they demand."""
-    given = run.machine.once(lambda: read(run.recipe))
-    head = load(run.model, run.recipe, given)
-    whose = "as the weights demand" if given.normalization else "those of the training images"
-    known = given.normalization or run.parts.normalization
-    run.parts = run.parts._replace(normalization=known)
-    mean, std = (", ".join(f"{v:.4g}" for v in values) for values in known)
-    run.begun = f"{head}; images are normalised by mean {mean} and std {std}, {whose}"
-
-
-def go_on(run: Run) -> None:
-    """Normalise the images of a run that goes on as it did when it began."""
-    path = run.folder / "config.json"
-    content = run.machine.once(lambda: checkpoint.read_json(path))
-    whole = schemas.check(path, content, schemas.Configuration)
-    run.parts = run.parts._replace(normalization=_normalization_of(whole))
+def known_of(folder: Path, machine: Machine) -> Normalization:
+    """Return how the images of the run in ``folder`` were normalised when it began."""
+    path = folder / "config.json"
+    content = machine.once(lambda: checkpoint.read_json(path))
+    return _normalization_of(schemas.check(path, content, schemas.Configuration))
 
 
 def read(recipe: Recipe) -> Weights:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
+from reference.train import loop
 from reference.train.command import main
 from reference.train.run import Run
 
-_step = Run._step
+_step = loop._step
 
 
 def step(run: Run, parts):
@@ -44,5 +45,5 @@ def fill(module, inputs, outputs) -> None:
 
 
 if __name__ == "__main__":
-    Run._step = step  # type: ignore[method-assign]
+    loop._step = step  # type: ignore[method-assign]
     sys.exit(main())

@@ -15,8 +15,10 @@ from PIL import Image
 from minicnn import checkpoint
 from minicnn.run_folder import TrainError
 from reference.presets import recipe_for
-from reference.train import memory
-from reference.train.command import _settle, read_config
+from reference.train import loop, memory
+from reference.train.command import _settle
+from reference.train.config import read_config
+from reference.train.loop import fit
 from reference.train.machine import join
 from reference.train.run import Run
 from tests.reference.conftest import write_images
@@ -144,15 +146,15 @@ def test_a_reader_that_dies_is_named_and_the_checkpoint_is_whole(
 
     pictures._moved = dying
     with pytest.raises(TrainError, match=r"has died; .* checkpoint is whole\. Go on with"):
-        run.fit()
+        fit(run)
     assert checkpoint.load(run.folder / "last.safetensors")[1]["epoch"] == 1
 
     def told(*_):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
 
-    monkeypatch.setattr(run, "_epoch", told)
+    monkeypatch.setattr(loop, "_epoch", told)
     with pytest.raises(TrainError, match=r"was told to stop, .* checkpoint is whole\. Go on with"):
-        run.fit()
+        fit(run)
 
 
 def test_what_goes_wrong_in_a_reader_is_no_death(tmp_path: Path, tiny) -> None:
@@ -164,7 +166,7 @@ def test_what_goes_wrong_in_a_reader_is_no_death(tmp_path: Path, tiny) -> None:
 
     run.loader("train").dataset._moved = wrong
     with pytest.raises(RuntimeError, match="Caught RuntimeError in DataLoader worker process 0"):
-        run.fit()
+        fit(run)
 
 
 @pytest.mark.slow

@@ -19,8 +19,10 @@ from minicnn import checkpoint
 from minicnn.run_folder import TrainError
 from reference.data import load
 from reference.presets import recipe_for
+from reference.train import state
 from reference.train.checks import check_machine, check_parts
-from reference.train.command import read_config
+from reference.train.config import read_config
+from reference.train.evaluation import evaluate
 from reference.train.machine import Machine, _meet, join
 from reference.train.run import Run
 
@@ -145,8 +147,8 @@ def test_two_processes_report_what_the_weights_they_keep_are_worth(tmp_path: Pat
         assert done.returncode == 0, done.stderr
     chosen, _ = read_config(tmp_path)
     kept = Run(chosen, tmp_path, Machine(torch.device("cpu")), workers=0)
-    kept.load_best()
-    [said], worth = metrics(tmp_path), kept.evaluate("validation")
+    state.load_best(kept)
+    [said], worth = metrics(tmp_path), evaluate(kept, "validation")
     assert said["validation_loss"] == pytest.approx(worth.loss, rel=1e-5)
     assert said["validation_accuracy"] == worth.accuracy
 

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from reference.train import loop
+from reference.train.loop import fit
 from reference.train.machine import Machine
 from reference.train.run import Run
 from tests.reference.test_train import recipe, run_of
@@ -36,7 +38,7 @@ def test_a_batch_in_parts_is_the_same_step(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / str(parts), accumulate=parts, **few) for parts in (1, 4)]
     losses: list[list[float]] = [[], []]
     for run, seen in zip(runs, losses, strict=True):
-        run.fit(on_step=lambda step, seen=seen: seen.append(step.loss))
+        fit(run, on_step=lambda step, seen=seen: seen.append(step.loss))
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
@@ -62,15 +64,15 @@ def test_a_step_waits_for_nothing_that_comes_to_the_gpu(tmp_path, tiny, monkeypa
     run = Run(chosen, tmp_path, Machine(torch.device("meta")), workers=0)
     monkeypatch.setattr(run, "autocast", nullcontext)  # which does not know that device
     batches = iter(run.loader("train"))
-    run._step([next(batches), next(batches)])  # the first brings what stays
+    loop._step(run, [next(batches), next(batches)])  # the first brings what stays
     with _Crossings() as crossings:
-        run._step([next(batches), next(batches)])
+        loop._step(run, [next(batches), next(batches)])
     assert crossings.seen == 2 * [((16,), True), ((16, 1, 28, 28), True)]
 
 
 def test_the_gradient_is_clipped(tmp_path: Path, tiny, scaled) -> None:
     run = run_of(tmp_path / "run", epochs=1, epoch_steps=1, clip_norm=1e-3, optimizer="sgd")
-    run.fit()
+    fit(run)
     square = sum(float((p.grad**2).sum()) for p in run.model.parameters())
     assert math.isclose(square, 1e-6, rel_tol=1e-3)
 
@@ -84,7 +86,7 @@ def test_rate_and_momentum_follow_the_schedule(tmp_path: Path, tiny) -> None:
         told.append(step.rate)
         used.append((group["lr"], group["betas"][0]))
 
-    run.fit(on_step)
+    fit(run, on_step)
     assert told == [run.schedule(i) for i in range(8)]
     assert used == [(run.schedule(i), run.schedule.momentum(i)) for i in range(8)]
     assert len(set(used)) > 4
@@ -94,7 +96,7 @@ def test_bf16_learns_on_the_cpu_too(tmp_path: Path, tiny) -> None:
     run = run_of(tmp_path / "run", precision="bf16", channels_last=True)
     logits = []
     run.model.register_forward_hook(lambda module, x, y: logits.append(y.dtype))
-    run.fit()
+    fit(run)
     assert set(logits) == {torch.bfloat16}
     assert {p.dtype for p in run.model.parameters()} == {torch.float32}
     assert run.model.conv.weight.is_contiguous(memory_format=torch.channels_last)

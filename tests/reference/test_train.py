@@ -23,6 +23,7 @@ from reference import exchange
 from reference.data import Pictures
 from reference.presets import PRESETS, Recipe, recipe_for
 from reference.train import state
+from reference.train.loop import fit
 from reference.train.machine import Machine
 from reference.train.run import Run
 from tests.arrays import whole_networks
@@ -140,12 +141,12 @@ def test_a_run_that_minicnn_has_not_is_said_to_be_so(tmp_path: Path, tiny, train
 def test_the_weights_of_the_best_epoch_are_those_that_are_tested(tmp_path: Path, tiny) -> None:
     run = run_of(tmp_path / "run", ema=None, epochs=3)
     kept = []
-    run.fit(on_epoch=lambda row: kept.append(copy.deepcopy(state.arrays(run.model.state_dict()))))
+    fit(run, on_epoch=lambda row: kept.append(copy.deepcopy(state.arrays(run.model.state_dict()))))
     run.history[0]["validation_accuracy"] = 2.0  # had it been the first
     best, note = checkpoint.load(run.folder / "model.safetensors")
     epoch = note["epoch"]
     assert all((best[name] == kept[epoch - 1][name]).all() for name in best)
-    run.load_best()
+    state.load_best(run)
     assert all((best[n] == a).all() for n, a in state.arrays(run.model.state_dict()).items())
 
 
@@ -158,7 +159,7 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_bits(
     tmp_path, tiny, scaled, optimizer, stop
 ) -> None:
     whole = run_of(tmp_path / "whole", optimizer=optimizer)
-    whole.fit()
+    fit(whole)
     run = run_of(tmp_path / "run", optimizer=optimizer)
 
     def on_step(step) -> None:
@@ -166,13 +167,13 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_bits(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted, match=r"Go on with: python -m reference\.train --resume"):
-        run.fit(on_step)
+        fit(run, on_step)
     torch.manual_seed(99)  # no state is taken over from the process
     again = Run(recipe(optimizer=optimizer), run.folder, CPU, workers=0, resumed=True)
-    again.load_last()
+    state.load(again)
     assert again.step_number == stop + 1  # the signal is heard at the next step
     assert again.scaler.get_scale() == (1024 * 2 ** ((stop + 1) // 3) if scaled else 1)
-    again.fit()
+    fit(again)
     assert kills.same(whole.folder, again.folder) == []
 
 
@@ -193,16 +194,16 @@ def test_a_kill_between_two_files_leaves_the_best_weights(
     def evaluate(run: Run, part: str) -> Scores:
         return Scores(1.0, worth[run.epoch], 1.0, np.zeros(len(run.parts.test), np.int64))
 
-    monkeypatch.setattr("reference.train.run.evaluate", evaluate)
+    monkeypatch.setattr("reference.train.evaluation.evaluate", evaluate)
     monkeypatch.setattr(checkpoint, "write_whole", write_and_die)
     with pytest.raises(KeyboardInterrupt):
-        run.fit()
+        fit(run)
     monkeypatch.setattr(checkpoint, "write_whole", write)
     worth[1] = 0.1
     again = Run(recipe(epochs=3), run.folder, CPU, workers=0, resumed=True)
     if (run.folder / "last.safetensors").exists():
-        again.load_last()
-    again.fit()
+        state.load(again)
+    fit(again)
     _, note = checkpoint.load(run.folder / "model.safetensors")
     assert note["epoch"] == again.best["epoch"]
     with (run.folder / "metrics.csv").open(encoding="utf-8") as file:
@@ -214,14 +215,14 @@ def test_the_bits_do_not_depend_on_how_many_processes_read_ahead(tmp_path: Path,
     runs = [run_of(tmp_path / str(workers)) for workers in (0, 2)]
     runs[1].workers = 2
     for run in runs:
-        run.fit()
+        fit(run)
     assert kills.same(runs[0].folder, runs[1].folder) == []
 
 
 def test_a_mean_of_the_weights_is_what_is_kept(tmp_path: Path, tiny) -> None:
     run = run_of(tmp_path / "run", epochs=1, epoch_steps=2, ema=0.75)
     weights = []
-    run.fit(on_step=lambda step: weights.append(run.model.conv.weight.detach().clone()))
+    fit(run, on_step=lambda step: weights.append(run.model.conv.weight.detach().clone()))
     expected = 0.75 * weights[0] + 0.25 * weights[1]
     best, _ = checkpoint.load(run.folder / "model.safetensors")
     np.testing.assert_allclose(best["conv.weight"], expected.numpy(), rtol=1e-5)
@@ -229,7 +230,7 @@ def test_a_mean_of_the_weights_is_what_is_kept(tmp_path: Path, tiny) -> None:
 
 def test_a_mean_counts_batches_as_the_network_does(tmp_path: Path, tiny) -> None:
     run = run_of(tmp_path / "run", epochs=1, epoch_steps=4, ema=0.75)
-    run.fit()
+    fit(run)
     assert run.used.bn.num_batches_tracked == run.model.bn.num_batches_tracked == 4
 
 
@@ -321,6 +322,6 @@ def test_a_full_size_preset_learns_photographs(
             return float(run.loss(run.model(run.normalized(images)), labels)[1])
 
     before, seen = loss(), []
-    run.fit(seen.append)
+    fit(run, seen.append)
     assert [step.number for step in seen] == list(range(steps))
     assert loss() < before - 0.01

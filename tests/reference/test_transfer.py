@@ -22,6 +22,7 @@ from reference.presets import Recipe, recipe_for
 from reference.train import network
 from reference.train import weights as weights_of
 from reference.train.command import main
+from reference.train.loop import fit
 from reference.train.machine import Machine
 from reference.train.run import Run
 
@@ -55,7 +56,7 @@ def test_the_head_alone_learns(tmp_path: Path, weights: Path, head: str) -> None
     first = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     learn = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
     assert learn == {id(p) for p in run.model.fc.parameters()}
-    run.fit()
+    fit(run)
     best, _ = checkpoint.load(run.folder / "model.safetensors")
     for tensors in (run.model.state_dict(), {n: torch.from_numpy(a) for n, a in best.items()}):
         for name, tensor in tensors.items():
@@ -73,7 +74,7 @@ def test_without_freeze_all_learns(tmp_path: Path, weights: Path) -> None:
     chosen = recipe("tiny", weights=str(weights), head="linear", epochs=1, epoch_steps=2)
     run = Run(chosen, tmp_path, CPU, workers=0)
     assert torch.equal(run.model.conv.weight, exchange.read(weights)["conv.weight"])
-    run.fit()
+    fit(run)
     assert not torch.equal(run.model.conv.weight, exchange.read(weights)["conv.weight"])
     assert run.model.bn.num_batches_tracked == 2
 
@@ -171,7 +172,7 @@ def begun(folder: Path, weights: Path, **options) -> Run:
     folder.mkdir()
     run = Run(recipe("tiny", weights=str(weights), epochs=1, epoch_steps=2, **options), folder, CPU)
     checkpoint.write_json(folder / "config.json", run.config())
-    run.fit()
+    fit(run)
     return run
 
 
