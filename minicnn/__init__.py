@@ -4,8 +4,7 @@
 ``minicnn.optim`` the optimisers, ``minicnn.data`` the images, ``minicnn.train`` the loop,
 ``minicnn.insight`` looks into a network, and ``minicnn.fuse`` makes it faster.
 
-Each part is imported when it is first used, so that the command can say in the first moment that it
-was stopped.
+Each part is imported when it is first used. So Ctrl-C can stop the command from its first moment.
 """
 
 from importlib import import_module

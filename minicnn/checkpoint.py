@@ -1,7 +1,7 @@
 """What a run keeps on disk: arrays in the safetensors format, and JSON. No pickle.
 
-Both carry a checksum of what they hold, so that a bit that flipped on a disk is noticed. Files of
-others, as those that torchvision's weights become, have none and are read all the same.
+Both carry a checksum of their content, so that damage on a disk is noticed. Files from elsewhere,
+such as converted weights of torchvision, have no checksum and are read too.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _CHECKSUM = "sha256"
 
 
 class CheckpointError(Exception):
-    """A file of a run that is missing, damaged or cannot be written; says which and what to do."""
+    """A file of a run is missing, damaged or cannot be written. The text says which."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` whole. Raises CheckpointError and leaves what was there."""
+    """Write ``content`` to ``path``, whole. If it raises CheckpointError, the old file remains."""
     try:
         files.write_whole(path, content)
     except OSError as error:
@@ -41,7 +41,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` as readable JSON, and with it its checksum."""
+    """Write ``content`` and its checksum as readable JSON."""
     whole = {name: value for name, value in content.items() if name != _CHECKSUM}
     whole[_CHECKSUM] = _checksum_of_json(whole)
     write_whole(path, (json.dumps(whole, indent=2) + "\n").encode())
@@ -50,7 +50,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file, without its checksum.
 
-    Raises CheckpointError where the file is missing, is no JSON, or is not what was written.
+    Raises CheckpointError if the file is missing, is not JSON, or has changed since it was written.
     """
     try:
         content = json.loads(files.read_bounded(path, MOST_JSON, "JSON of a run"))
@@ -58,7 +58,7 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(f"{path}: there is no such file. Is this the folder of a run?") from (
             error
         )
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: no JSON, or no UTF-8
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not JSON, or not UTF-8
         raise CheckpointError(
             f"{path}: cannot be read as JSON ({_short(error)}). Put the original back, or train "
             "anew."
@@ -67,7 +67,7 @@ def read_json(path: Path) -> Any:
         checksum = content.pop(_CHECKSUM)
         if checksum != _checksum_of_json(content):
             raise CheckpointError(
-                f"{path}: {_CHECKSUM}: the content is not what was written; it was damaged, or "
+                f"{path}: {_CHECKSUM}: the content is not as it was written: it was damaged, or "
                 f"edited by hand. Put the original back, or after an edit remove the line "
                 f'"{_CHECKSUM}" and the comma before it.'
             )
@@ -83,7 +83,7 @@ def _checksum_of_json(content: Mapping[str, Any]) -> str:
 
 
 def save(path: Path, tensors: Mapping[str, np.ndarray], note: Any = None) -> None:
-    """Write arrays by name, and with them ``note``, anything that JSON holds."""
+    """Write arrays by name, together with ``note``, which may be anything that JSON can hold."""
     from safetensors.numpy import save as to_bytes
 
     whole = {name: np.require(array, requirements="C") for name, array in tensors.items()}
@@ -95,10 +95,10 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], note: Any = None) -> Non
 def load(
     path: Path, *, finite: bool = False, most: int = MOST_TENSORS
 ) -> tuple[dict[str, np.ndarray], Any]:
-    """Return ``(tensors, note)``; a note that ``save`` did not write is None.
+    """Return ``(tensors, note)``. The note is None if ``save`` did not write the file.
 
-    Raises CheckpointError where the file is missing, damaged or larger than ``most`` bytes, and
-    with ``finite`` where an array holds NaN or an infinity.
+    Raises CheckpointError if the file is missing, damaged or larger than ``most`` bytes. With
+    ``finite`` it also raises if an array holds NaN or an infinity.
     """
     tensors, metadata = _read(path, most)
     check_written(path, tensors, metadata)
@@ -113,19 +113,19 @@ def load(
 def check_written(
     path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Raise CheckpointError where the header has a checksum, and it is not that of the content."""
+    """Raise CheckpointError if the header has a checksum that does not fit the content."""
     checksum = metadata.get(_CHECKSUM)
     if checksum is not None and checksum != _checksum_of_arrays(
         tensors, metadata.get("note", "null")
     ):
         raise CheckpointError(
-            f"{path}: {_CHECKSUM}: the content is not what was written; the file is damaged. "
+            f"{path}: {_CHECKSUM}: the content is not as it was written: the file is damaged. "
             "Take another copy, or train anew."
         )
 
 
 def check_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Raise CheckpointError that names the first array with NaN or an infinity."""
+    """Raise CheckpointError if an array holds NaN or an infinity; it names the first one."""
     name = first_nonfinite(tensors.items())
     if name is not None:
         raise CheckpointError(
@@ -135,7 +135,7 @@ def check_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def first_nonfinite(arrays: Iterable[tuple[str, np.ndarray]]) -> str | None:
-    """Return the name of the first array with NaN or an infinity, None if there is none."""
+    """Return the name of the first array with NaN or an infinity, or None."""
     for name, array in arrays:
         if array.dtype.kind in "fc" and not np.isfinite(array).all():
             return name
@@ -143,7 +143,7 @@ def first_nonfinite(arrays: Iterable[tuple[str, np.ndarray]]) -> str | None:
 
 
 def _read(path: Path, most: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the arrays of a file, and what its header keeps beside them."""
+    """Return the arrays of a file, and the other entries of its header."""
     from safetensors import safe_open
 
     if not path.is_file():
@@ -159,8 +159,7 @@ def _read(path: Path, most: int) -> tuple[dict[str, np.ndarray], dict[str, str]]
         return tensors, metadata
     except TypeError as error:  # bfloat16, for one
         raise CheckpointError(
-            f"{path}: holds numbers of a type that NumPy has not ({_short(error)}). Save it in "
-            "float32."
+            f"{path}: has a number type that NumPy lacks ({_short(error)}). Save it in float32."
         ) from error
     except Exception as error:  # a damaged header can fail in any way
         raise CheckpointError(

@@ -1,6 +1,6 @@
 """The command ``minicnn``: train, evaluate, predict, play, summary, export, gradcheck, doctor.
 
-What can be foreseen to go wrong ends with one line on stderr and exit code 2; Ctrl-C with 130.
+An error that can be foreseen gives one line on stderr and exit code 2. Ctrl-C gives exit code 130.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{name}: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output has had enough
+    except BrokenPipeError:  # the program that read our output has ended
         import os
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def open_streams() -> None:
-    """Open what the shell has closed of input, output and errors (``>&-``), to nothing.
+    """Connect input, output and errors to nothing where the shell has closed them (``>&-``).
 
-    Else the next file that is opened takes its number, and what is printed would go into it.
+    Otherwise the next file that is opened gets the free number, and printed text goes into it.
     """
     import io
     import os
@@ -54,13 +54,13 @@ def open_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # letters that the terminal lacks end no run
+        if isinstance(stream, io.TextIOWrapper):  # unknown letters must not end a run
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -83,14 +83,14 @@ def _run(args: argparse.Namespace) -> int:
         with warnings.catch_warnings():
             for told in (NetworkChanged, NotLearnt):
                 warnings.simplefilter("always", told)
-            warnings.showwarning = tell  # one line, without a place in our source
+            warnings.showwarning = tell  # one line, without our file and line number
             code = args.run(args) or 0
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except MemoryError as error:
         print(
-            f"minicnn {args.command}: the memory does not suffice{f' ({error})' * bool(str(error))}"
+            f"minicnn {args.command}: there is not enough memory{f' ({error})' * bool(str(error))}"
             ". Use a smaller network, fewer or smaller images, or a smaller --batch-size.",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""``minicnn doctor``: what is installed, what is found, what is compiled, what is wrong."""
+"""``minicnn doctor``: what is installed, found and compiled, and what is wrong."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def torch_pair(python: str = sys.executable) -> str:
 
 
 def explain_torch(stderr: str) -> str:
-    """Return what the failed import of the pair means."""
+    """Explain why the pair could not be imported, in one line."""
     if "torchvision::nms does not exist" in stderr:
         return (
             "they are of different builds (operator torchvision::nms does not exist). Install both "
@@ -94,13 +94,13 @@ def how_busy() -> str:
     try:
         running = os.getloadavg()[0]
     except (AttributeError, OSError):
-        return "whether the machine is busy is not known on this system"
+        return "this system does not tell whether the machine is busy"
     said = f"{running:.1f} programs running on average in the last minute, on {cores} cores"
     if running < 0.5 * cores:
         return f"the machine is quiet: {said}"
     return (
-        f"the machine is BUSY: {said}. Times are longer and vary; train and evaluate take fewer "
-        "threads as long as that is faster, and --threads N fixes their number"
+        f"the machine is BUSY: {said}. Times are longer and vary; train and evaluate use fewer "
+        "threads while that is faster, and --threads N fixes their number"
     )
 
 
@@ -118,7 +118,7 @@ def _data(data_dir: Path | None) -> list[str]:
 
     lines = [f"root: {data.data_root(data_dir)}"]
     for name, place in data.available(data_dir).items():
-        lines.append(f"{name}: {place or 'not here; it is downloaded when first asked for'}")
+        lines.append(f"{name}: {place or 'not here; it is downloaded when it is first needed'}")
     return lines
 
 
@@ -136,7 +136,7 @@ def kernels() -> list[Any]:
 
 
 def _inside(value: Any) -> Any:
-    """Return the kernel in a wrapper of backend.kernel; anything else as it is."""
+    """Return the kernel inside a wrapper of backend.kernel; return anything else unchanged."""
     inside = getattr(value, "__wrapped__", None)
     return inside if hasattr(inside, "targetoptions") else value
 

@@ -1,4 +1,4 @@
-"""What a trained network is worth: loss, accuracy, top-k, confusions, and where it breaks."""
+"""Scores of a trained network: loss, accuracy, top-k, confusions; and where NaN appears."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOP_K = 5
 
 
 class Scores(NamedTuple):
-    """What a model reaches on a data set."""
+    """The scores of a model on a data set."""
 
     loss: float
     accuracy: float
@@ -36,9 +36,9 @@ def evaluate(
 ) -> Scores:
     """Return the scores of ``model`` on ``dataset``. Raises ValueError for weights with NaN.
 
-    ``pace`` knows from earlier evaluations on how many threads it is fast.
+    ``pace`` has measured earlier evaluations, and chooses the number of threads.
     """
-    if not isinstance(model, Inference):  # which hides its parameters; load_model has looked
+    if not isinstance(model, Inference):  # it hides its parameters; load_model has checked them
         _check_weights(model)
     loader = data.Loader(dataset, EVALUATION_BATCH, normalization=normalization)
     losses, hits, predictions = 0.0, 0, []
@@ -46,7 +46,7 @@ def evaluate(
         for x, target in loader.batches():
             logits = model(x)
             losses += float(cross_entropy.forward(logits, target, reduction="sum", impl=impl)[0])
-            # Of equal logits the lower class counts as the more probable, as argmax has it.
+            # Where logits are equal, the lower class comes first, as in argmax.
             own = np.take_along_axis(logits, target[:, None], axis=1)
             before = np.arange(logits.shape[1]) < target[:, None]
             rank = ((logits > own) | ((logits == own) & before)).sum(axis=1)

@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all, and files that are read only if they can be what they say.
+"""Writing files whole or not at all, and checking files before they are read.
 
-A file is written under another name beside its place, ``.NAME.PID.part``, and then renamed, which
-the system does at once or not at all. A full disk or a pulled plug leaves the previous file as it
-was. What a killed process left is removed by the next one that writes there.
+A file is first written as ``.NAME.PID.part`` in the same folder and then renamed. The system
+renames completely or not at all, so a full disk or a power failure leaves the previous file
+unchanged. If a process is killed, the next one that writes there removes its unfinished file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``. Raises OSError and leaves what was there."""
+    """Write ``content`` to ``path``. If it raises OSError, the old file remains."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open_part(part) as file:
@@ -36,16 +36,16 @@ def open_part(part: Path) -> BinaryIO:
 
 
 def sweep(folder: Path, name: str | None = None, *, alone: bool = False) -> None:
-    """Remove the parts of files that dead processes left in ``folder``; of one file with ``name``.
+    """Remove unfinished files of dead processes from ``folder``; with ``name``, of that file only.
 
-    With ``alone``, this process is the only writer of the folder, so every part is a dead one's.
+    ``alone`` says that this process is the only writer. Then every unfinished file is removed.
     """
     for part, process in _parts(folder, name):
         if process != os.getpid() and (alone or not is_alive(process)):
             try:
                 part.unlink(missing_ok=True)
             except OSError:
-                continue  # it is not ours to remove
+                continue  # we may not remove it
 
 
 def _parts(folder: Path, name: str | None) -> Iterator[tuple[Path, int]]:
@@ -56,8 +56,8 @@ def _parts(folder: Path, name: str | None) -> Iterator[tuple[Path, int]]:
 
 
 def is_alive(process: int) -> bool:
-    """Return whether a process of this machine has that number."""
-    if os.name == "nt":  # there, os.kill ends the process
+    """Return whether a process with this number runs on this machine."""
+    if os.name == "nt":  # on Windows os.kill ends the process
         return True
     try:
         os.kill(process, 0)
@@ -69,7 +69,7 @@ def is_alive(process: int) -> bool:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise OSError where no file can be made in ``folder``."""
+    """Raise OSError if no file can be made in ``folder``."""
     probe = folder / f".probe.{os.getpid()}.part"
     try:
         probe.touch()
@@ -78,13 +78,14 @@ def check_writable(folder: Path) -> None:
 
 
 class NotAsItSays(OSError):
-    """A file that is no file, or larger than what it is read for can be."""
+    """Not a regular file, or larger than a file of its kind can be."""
 
 
 def check_size(path: Path, most: int, what: str) -> None:
     """Raise NotAsItSays unless ``path`` is a file of at most ``most`` bytes, OSError if unreadable.
 
-    A pipe or a device would never end, and is refused. ``what`` names what the file should be.
+    Pipes and devices are refused, because reading them may never end. ``what`` names the kind of
+    file that is expected.
     """
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):

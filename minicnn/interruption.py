@@ -1,4 +1,4 @@
-"""Stopping from outside: the first Ctrl-C is heard at the next good moment, the second at once."""
+"""Ctrl-C and SIGTERM: the first one stops at the next good moment, the second one at once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from typing import Any
 
 
 def hear_interrupts() -> None:
-    """Let Ctrl-C and ``kill -INT`` stop this process, also where it was started deaf to them.
+    """Let Ctrl-C and ``kill -INT`` stop this process, even if it was started with them ignored.
 
-    A shell starts what a script puts into the background, and ``nohup`` what it runs, with SIGINT
-    ignored, so that Ctrl-C reaches the program in front alone. But then nothing short of SIGTERM
-    ends a training there with a checkpoint, and so the command listens all the same.
+    A shell script starts its background processes with SIGINT ignored, and so does ``nohup``. A
+    training would then end with a checkpoint only on SIGTERM. So the command listens to SIGINT too.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Interrupted(Exception):
-    """The run was stopped from outside, and can be resumed."""
+    """The run was stopped by the user and can be resumed."""
 
 
 @contextmanager

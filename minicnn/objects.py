@@ -14,21 +14,21 @@ from typing import Any
 
 from minicnn.files import expanded
 
-_files: dict[Path, tuple[str, ModuleType]] = {}  # what each file held when it was loaded
+_files: dict[Path, tuple[str, ModuleType]] = {}  # the content of each file when it was loaded
 _loading: list[Path] = []
-_helpers: dict[Path, dict[str, ModuleType]] = {}  # by folder: what its files have imported there
+_helpers: dict[Path, dict[str, ModuleType]] = {}  # by folder: the modules imported from it
 
 
 def load(target: str, **names: Any) -> Any:
-    """Return what ``MODULE:OBJECT`` or ``FILE.py:OBJECT`` names. OBJECT may be an expression.
+    """Return the object that ``target`` names. OBJECT may be an expression.
 
-    ``names`` are known in the expression, and so is ``np``. Raises ValueError that says what is
-    missing or wrong.
+    The expression may use ``names`` and ``np``. Raises ValueError; its text says what is missing
+    or wrong.
     """
     where, expression = split(target)
     module = load_file(Path(where)) if where.endswith(".py") else _module(where)
     if expression not in vars(module) and expression.isidentifier():
-        # A module within a package, which is an attribute only once it has been imported.
+        # A module of a package becomes an attribute only when it is imported.
         spec = f"{where}.{expression}"
         if "__path__" in vars(module) and importlib.util.find_spec(spec) is not None:
             return importlib.import_module(spec)
@@ -36,21 +36,21 @@ def load(target: str, **names: Any) -> Any:
 
 
 def split(target: str) -> tuple[str, str]:
-    """Return ``(where, object)`` of ``where:object``. Raises ValueError for another form."""
+    """Split ``where:object`` into two. Raises ValueError if it has another form."""
     where, _, expression = target.partition(":")
-    if len(where) == 1 and expression[:1] in ("\\", "/"):  # the drive of a path of Windows
+    if len(where) == 1 and expression[:1] in ("\\", "/"):  # the drive letter of a Windows path
         drive, (where, _, expression) = where, expression.partition(":")
         where = f"{drive}:{where}"
     if not where or not expression:
         raise ValueError(
-            f"{target!r} is no MODULE:OBJECT, such as minicnn.ops:relu, mylayers.py:Scale(3) or "
+            f"{target!r} is not MODULE:OBJECT, such as minicnn.ops:relu, mylayers.py:Scale(3) or "
             '"minicnn.nn:Conv2d(3, 4, 3, rng=rng)".'
         )
     return where, expression
 
 
 def evaluate(target: str, module: ModuleType, **names: Any) -> Any:
-    """Return the object of ``target`` as an expression that stands in ``module``."""
+    """Evaluate the object of ``target`` as an expression within ``module``."""
     import numpy as np
 
     where, expression = split(target)
@@ -69,10 +69,10 @@ def evaluate(target: str, module: ModuleType, **names: Any) -> Any:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Return the module that a file is; one that has not changed is loaded once.
+    """Load a file as a module. A file that has not changed is loaded only once.
 
-    A file inside a package, which its folder or its imports show, is imported as that package's.
-    Raises ValueError where the file is missing, or fails.
+    A file inside a package is imported as part of that package; its folder or its relative imports
+    show this. Raises ValueError if the file is missing or raises an error.
     """
     path = expanded(path).absolute()
     now = digest(path)
@@ -81,7 +81,7 @@ def load_file(path: Path) -> ModuleType:
         _use_helpers_of(path.parent)
     if known and known[0] == now:
         return known[1]
-    # Alone it has a name of its own: a file inspect.py must not take the place of Python's.
+    # A special name for a single file: inspect.py must not replace Python's module.
     root = _root(path)
     if root != path.parent:
         module = _of_package(path, root)
@@ -114,10 +114,10 @@ def load_file(path: Path) -> ModuleType:
 
 
 def _use_helpers_of(folder: Path) -> None:
-    """Let ``import lay`` mean the file of ``folder``, where a file of another one has imported its.
+    """Let ``import lay`` find the file in ``folder``, even if another folder has a ``lay`` too.
 
-    What has imported that other one keeps it; only the name is given away, until its folder is used
-    again.
+    Modules that imported the other file keep it. Only the name in sys.modules changes, until the
+    other folder is used again.
     """
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     others = {path.parent for path in _files} | ({Path(main).absolute().parent} if main else set())
@@ -150,7 +150,7 @@ def _folder_of(module: ModuleType) -> Path | None:
 
 
 def _root(path: Path) -> Path:
-    """Return the folder that a file is imported from: the first above it that is no package."""
+    """Return the folder that a file is imported from: the first one above that is not a package."""
     root = path.parent
     while (root / "__init__.py").is_file():
         root = root.parent
@@ -158,7 +158,7 @@ def _root(path: Path) -> Path:
 
 
 def _root_shown_by(error: BaseException, path: Path) -> Path | None:
-    """Return the folder to import from, where ``from .x`` or ``from common.x`` failed.
+    """Return the folder to import from after ``from .x`` or ``from common.x`` has failed.
 
     A folder needs no ``__init__.py`` to be a package.
     """
@@ -171,7 +171,7 @@ def _root_shown_by(error: BaseException, path: Path) -> Path | None:
 
 
 def _of_package(path: Path, root: Path) -> ModuleType:
-    """Import a file as the module of a package that it is, seen from ``root``."""
+    """Import a file as a module of its package; ``root`` is the folder that holds the package."""
     name = ".".join([*path.parent.relative_to(root).parts, path.stem])
     top = name.partition(".")[0]
     known = getattr(sys.modules.get(top), "__path__", None)
@@ -193,7 +193,7 @@ def _of_package(path: Path, root: Path) -> ModuleType:
 
 
 def loading() -> Path | None:
-    """Return the file that is being loaded now, if any."""
+    """Return the file that is being loaded at the moment, or None."""
     return _loading[-1] if _loading else None
 
 
@@ -209,7 +209,7 @@ def digest(path: Path) -> str:
 
 def _module(name: str) -> ModuleType:
     if "" not in sys.path:
-        sys.path.insert(0, "")  # as python -m does: the current folder
+        sys.path.insert(0, "")  # the current folder, as for python -m
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -232,9 +232,9 @@ def said(error: BaseException, *, line: bool = False) -> str:
     The error may be of the user's own class, whose ``__str__`` may itself fail.
     """
     at = ""
-    if line and not isinstance(error, SyntaxError):  # whose text says so
+    if line and not isinstance(error, SyntaxError):  # its text already says where
         frames = traceback.extract_tb(error.__traceback__)
-        last = [f for f in frames if not f.filename.startswith("<frozen")][-1]  # not that of exit
+        last = [f for f in frames if not f.filename.startswith("<frozen")][-1]  # not in exit()
         at = f" ({Path(last.filename).name}, line {last.lineno})"
     try:
         text = str(error)

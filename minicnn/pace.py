@@ -1,20 +1,19 @@
-"""How many threads a loop of equal steps computes on: as many as make it fast.
+"""The number of threads for a loop of equal steps, chosen by measuring.
 
-On a quiet machine each thread has a core of its own, and all of them are fastest. Where other
-programs keep the cores busy, a thread may have to wait for its turn, some milliseconds each time,
-and all others wait for it at the end of every operation: two threads can then be ten times slower
-than one. Which it is, is measured: a pace takes the time of the steps, tries now and then for a few
-steps what half or twice the threads take, and keeps the better number. The results are the same bit
-for bit.
+On a quiet machine each thread has its own core, and using all cores is fastest. When other programs
+keep the cores busy, a thread may wait some milliseconds for its turn. All other threads wait for it
+at the end of every operation, so two threads can be ten times slower than one. A pace therefore
+measures the steps. From time to time it tries half or twice the threads for a few steps, and keeps
+the better number. The results are the same, bit for bit.
 
     with Pace() as pace:
         for x, target in batches:
             step(x, target)
             pace.lap(len(x))
 
-A trial is made at the beginning, when the time of a step changes, and after a pause. The pause
-grows with what the trial cost, so that all of them together cost a few per cent under load and
-nearly nothing on a quiet machine.
+There is a trial at the beginning, when the time of a step changes, and after a pause. The pause is
+longer after an expensive trial. So all trials together cost a few per cent under load, and almost
+nothing on a quiet machine.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from types import TracebackType
 
 from minicnn import pool
 
-WARM_UP = 2  # laps that may have to compile, and count for nothing
+WARM_UP = 2  # first laps may compile, so they do not count
 STEADY, TRIAL = 0.2, 0.05  # seconds that are measured: of the number in use, and of another
 LEAST_LAPS = 2
-BETTER = 0.9  # of the time, for another number to be taken
+BETTER = 0.9  # of the time; another number must be at least this much better
 CHANGED = 1.4  # times faster or slower, for a trial before the pause is over
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
 
@@ -50,10 +49,10 @@ class _Window:
 
 
 class Pace:
-    """Chooses the number of threads of a loop; may be entered again, and remembers.
+    """Chooses the number of threads of a loop. Entered again, it remembers what it measured.
 
-    It takes at most as many threads as the Python thread that enters it, and does nothing where the
-    user has set their number by ``set_threads``.
+    It uses at most as many threads as the Python thread that enters it. If the user has set the
+    number by ``set_threads``, it does nothing.
     """
 
     def __init__(self) -> None:
@@ -64,13 +63,13 @@ class Pace:
         self._tried: int | None = None  # the number on trial
         self._upwards = False  # the direction of the next trial
         self._pause, self._due, self._free = FIRST_PAUSE, 0.0, 0.0
-        self._clock = 0.0  # seconds of all laps; the pauses are counted in these
+        self._clock = 0.0  # seconds of all laps; pauses are measured in them
         self._last = 0.0
         self._on = False
 
     def __enter__(self) -> Pace:
         most = pool.threads()
-        if most != self._most:  # what it knew was of another number
+        if most != self._most:  # the old times were for another number
             self._most = self.threads = most
             self._known, self._pause, self._due, self._free = None, FIRST_PAUSE, 0.0, 0.0
         self._on = most > 1 and not pool.demanded()
@@ -89,7 +88,7 @@ class Pace:
             pool.give_back(self._most)
 
     def lap(self, work: float = 1.0) -> None:
-        """Tell that a step is done, of so much work."""
+        """Record the end of a step that did ``work`` units of work."""
         if not self._on:
             return
         now = time.perf_counter()
@@ -130,7 +129,7 @@ class Pace:
     # ---- a number on trial
 
     def _judge(self, now: float) -> None:
-        """Take the number on trial, go back to the one before, or wait for more laps."""
+        """Keep the number on trial, go back to the one before, or wait for more laps."""
         window, known = self._window, self._known
         assert known is not None
         assert self._tried is not None

@@ -1,7 +1,7 @@
-"""What a run says of pictures: read, made as its images were made, and classified.
+"""Classifying pictures with a run: read them, prepare them like the run's images, classify them.
 
-A run on the digits' sets gets a digit prepared as ``data.prepare_digit`` says; any other run an
-image resized and cut as the images that it learned from.
+For a run on digits, ``data.prepare_digit`` prepares the picture. For any other run it is resized
+and cut like the images that the run learned from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from minicnn.train import Config
 
 
 class Seen(NamedTuple):
-    """A picture, and what the network gets of it."""
+    """A picture, and the image that the network gets."""
 
     picture: np.ndarray  # (h, w, c) as it was read
     image: np.ndarray  # (h, w, c) of the size of the run's images
@@ -32,9 +32,9 @@ class Seen(NamedTuple):
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """Return the paths, each folder replaced by the images in it and in its folders, by name.
+    """Return the paths; each folder is replaced by all images below it, sorted by name.
 
-    A folder without images stays, and ``see`` says what is wrong with it.
+    A folder without images stays in the list, and ``see`` raises the error for it.
     """
     files: list[Path] = []
     for path in paths:
@@ -52,10 +52,10 @@ def _images(folder: Path) -> Iterator[Path]:
 
 
 def see(path: Path, config: Config, *, as_is: bool = False, invert: bool = False) -> Seen:
-    """Return a picture made as the images of the run were made.
+    """Return a picture, prepared like the images of the run.
 
-    With ``as_is`` nothing is done to it, and it must have their size; ``invert`` exchanges dark and
-    light first. Raises DataError that names the file.
+    With ``as_is`` it is left unchanged and must have their size. ``invert`` exchanges dark and
+    light first. Raises DataError; its text names the file.
     """
     c, h, w = config.image
     family = config.recipe.data

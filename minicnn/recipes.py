@@ -1,4 +1,4 @@
-"""Recipes: all that decides a training run, and the ones that are known to work."""
+"""Recipes: all settings of a training run, and the recipes that are known to work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from minicnn.shapes import check_choice, did_you_mean, integer
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "multistep", "cosine", "onecycle")
 
-# What other libraries call options.
+# Names of options in other libraries.
 _ELSEWHERE = {
     "learning_rate": "lr", "eta": "lr", "batch": "batch_size", "bs": "batch_size",
     "num_epochs": "epochs", "max_epochs": "epochs", "wd": "weight_decay", "l2": "weight_decay",
@@ -28,10 +28,10 @@ _ELSEWHERE = {
     "validation_split": "validation", "early_stopping": "patience",
 }  # fmt: skip
 
-# Options that only some choices have: (option, the choice it belongs to, where it has a meaning).
+# Options that only some choices use: (option, the kind of choice, the choices that use it).
 _BELONGS = (
     ("momentum", "optimizer", ("sgd",)),
-    ("momentum", "schedule", ("constant", "step", "multistep", "cosine")),  # onecycle moves it
+    ("momentum", "schedule", ("constant", "step", "multistep", "cosine")),  # onecycle changes it
     ("nesterov", "optimizer", ("sgd",)),
     ("step_epochs", "schedule", ("step",)),
     ("milestones", "schedule", ("multistep",)),
@@ -42,10 +42,10 @@ _BELONGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a training run is decided by, whichever library runs it.
+    """The settings of a training run, in minicnn or in PyTorch.
 
-    None stands for the default of the optimiser or the schedule. Raises ValueError for an option
-    out of range, and for one that the chosen optimiser or schedule would ignore.
+    None means the default of the optimiser or the schedule. Raises ValueError for an option out of
+    range, and for an option that the chosen optimiser or schedule does not use.
     """
 
     model: str  # a name as models.create takes it
@@ -91,41 +91,41 @@ class Plan:
             chosen = getattr(self, kind)
             if getattr(self, option) is not None and chosen not in choices:
                 raise ValueError(
-                    f"recipe: {option} has a meaning with the {kind} {' or '.join(choices)}, "
+                    f"recipe: {option} is only used with the {kind} {' or '.join(choices)}, "
                     f"but the {kind} is {chosen}. Leave it out, or choose another {kind}."
                 )
         warmup = self.warmup_epochs or 0
         if warmup >= self.epochs:
             raise ValueError(
-                f"recipe: {warmup} epochs of warm-up leave nothing of {self.epochs}. Use more "
-                "epochs, or fewer --warmup-epochs; 0 is none."
+                f"recipe: {warmup} epochs of warm-up leave none of the {self.epochs}. Use more "
+                "epochs, or fewer --warmup-epochs; 0 means no warm-up."
             )
         most = self.epochs - warmup - 1  # whole epochs of full rate before the last
         if self.step_epochs is not None and self.step_epochs > most:
             smaller = f"--step-epochs of at most {most}, " if most else ""
             raise ValueError(
-                f"recipe: the first drop, after epoch {warmup + self.step_epochs}, lies behind "
+                f"recipe: the first drop, after epoch {warmup + self.step_epochs}, lies after "
                 f"the end, epoch {self.epochs}. Use more epochs, {smaller}or another schedule: "
                 "--schedule constant."
             )
         for milestone in self.milestones or ():
             if not warmup < milestone < self.epochs:
                 raise ValueError(
-                    f"recipe: milestone {milestone} lies outside of the run, whose epochs of full "
+                    f"recipe: milestone {milestone} lies outside of the run. Its epochs at full "
                     f"rate are {warmup} to {self.epochs}. Use more epochs, "
                     f"{'other --milestones, ' if most else ''}or another schedule: "
                     "--schedule constant."
                 )
 
     def check_model(self) -> None:
-        """Raise ValueError, with the known names, where there is no network of that name."""
+        """Raise ValueError, which lists the known names, if there is no such network."""
         if own.is_own(self.model):
             objects.split(self.model)
         else:
             find(self.model)
 
     def build_schedule(self, steps: int) -> optim.Schedule:
-        """Return the learning rate by the number of the step, for ``steps`` steps an epoch."""
+        """Return the schedule of the learning rate, for ``steps`` steps in each epoch."""
         warmup = (self.warmup_epochs or 0) * steps
         epochs = self.epochs - (self.warmup_epochs or 0)  # those after the warm-up
         gamma = 0.1 if self.gamma is None else self.gamma
@@ -163,9 +163,9 @@ class Recipe(Plan):
 
     drop_last: bool = False
     impl: Impl = "fast"
-    fuse: bool = True  # whether neighbours run as one operation, see minicnn.fused
-    size: int | None = None  # pixels along both sides that images of a folder are cut to
-    zip_encoding: str | None = None  # of names in a zip that does not tell
+    fuse: bool = True  # run neighbouring layers as one operation, see minicnn.fused
+    size: int | None = None  # images of a folder are cut to so many pixels along both sides
+    zip_encoding: str | None = None  # encoding of the names in a zip that does not say
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,7 +185,7 @@ class Recipe(Plan):
         return kind(params, self.lr, weight_decay=decay)
 
 
-# What a model needs, and what a data set needs: the small digits take more epochs.
+# Settings of a model, and of a data set: the small set digits needs more epochs.
 _RESNET: dict[str, Any] = {
     "epochs": 26, "batch_size": 128, "optimizer": "sgd", "lr": 0.2, "nesterov": True,
     "weight_decay": 5e-4, "shift": 4, "flip": True,
@@ -203,14 +203,14 @@ _BY_DATA: dict[str, dict[str, Any]] = {
 }
 
 
-_RATES = {"sgd": 0.05, "adam": Plan.lr, "adamw": Plan.lr}  # without a recipe of its own
+_RATES = {"sgd": 0.05, "adam": Plan.lr, "adamw": Plan.lr}  # for a model without its own recipe
 
 
 def recipe_for(model: str, data: str, **options: Any) -> Recipe:
     """Return the default recipe of a model on a data set, changed by ``options``.
 
-    Of another optimiser or schedule than the default one, what belongs to that is left out, and of
-    another optimiser its learning rate too.
+    If ``options`` choose another optimiser or schedule, the settings of the default one are left
+    out. For another optimiser this includes the learning rate.
     """
     check_options(options)
     defaults = _BY_MODEL.get(model, {}) | _BY_DATA.get(data, {})
@@ -218,7 +218,7 @@ def recipe_for(model: str, data: str, **options: Any) -> Recipe:
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Raise TypeError where a recipe has no such option; it names the one that is meant."""
+    """Raise TypeError if a recipe has no such option; it suggests a similar one."""
     known = [f.name for f in dataclasses.fields(Recipe) if f.name not in ("model", "data")]
     for name in options:
         if name not in known:
@@ -228,12 +228,12 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def changed(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Return ``defaults`` changed by ``options``, without what only their old choices had."""
+    """Return ``defaults`` changed by ``options``, without settings that only old choices used."""
     defaults = dict(defaults)
     before = {"optimizer": Plan.optimizer, "schedule": Plan.schedule} | defaults
     chosen = before | options
     rate = _RATES.get(chosen["optimizer"], Plan.lr)
-    if rate != _RATES[before["optimizer"]]:  # Adam's and AdamW's are of one kind
+    if rate != _RATES[before["optimizer"]]:  # Adam and AdamW need similar rates
         defaults["lr"] = rate
     for option, kind, choices in _BELONGS:
         if chosen[kind] not in choices:

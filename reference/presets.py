@@ -74,7 +74,7 @@ class Recipe(Plan):
                 )
         if self.aux_weight is not None and self.model not in AUXILIARY:
             raise ValueError(
-                f"recipe: aux_weight has a meaning with {', '.join(AUXILIARY)}, but the model is "
+                f"recipe: aux_weight is only used with {', '.join(AUXILIARY)}, but the model is "
                 f"{self.model}. Leave it out."
             )
 

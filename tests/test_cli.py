@@ -295,7 +295,7 @@ def test_an_unknown_data_set_lists_the_known(fails, tmp_path):
 
 
 def test_options_that_would_be_ignored_are_refused(fails, copy):
-    assert "momentum has a meaning with the optimizer sgd" in fails(
+    assert "momentum is only used with the optimizer sgd" in fails(
         "train", "lenet5", "--momentum", 0.5
     )
     assert "is a run of lenet5, not of cnn3" in fails("train", "cnn3", "--resume", copy)

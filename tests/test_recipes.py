@@ -71,41 +71,41 @@ def test_onecycle_spans_the_run():
     [
         (
             {"momentum": 0.5},
-            "recipe: momentum has a meaning with the optimizer sgd, but the optimizer is adam. "
+            "recipe: momentum is only used with the optimizer sgd, but the optimizer is adam. "
             "Leave it out, or choose another optimizer.",
         ),
-        ({"gamma": 0.5}, "gamma has a meaning with the schedule step or multistep"),
+        ({"gamma": 0.5}, "gamma is only used with the schedule step or multistep"),
         ({"warmup_epochs": 1}, "but the schedule is onecycle"),
         (
             {"optimizer": "sgd", "momentum": 0.5},
-            "momentum has a meaning with the schedule constant or step or multistep or cosine, but "
+            "momentum is only used with the schedule constant or step or multistep or cosine, but "
             "the schedule is onecycle",
         ),
         (
             {"schedule": "multistep", "milestones": (3, 10)},
             "milestone 10 lies outside of the "
-            "run, whose epochs of full rate are 0 to 10. Use more epochs, other "
+            "run. Its epochs at full rate are 0 to 10. Use more epochs, other "
             "--milestones, or another schedule: --schedule constant.",
         ),
         (
             {"schedule": "multistep", "milestones": (2,), "warmup_epochs": 2},
-            "milestone 2 lies outside of the run, whose epochs of full rate are 2 to 10",
+            "milestone 2 lies outside of the run. Its epochs at full rate are 2 to 10",
         ),
         (
             {"schedule": "step", "step_epochs": 10},
             "the first drop, after epoch 10, lies "
-            "behind the end, epoch 10. Use more epochs, --step-epochs of at most 9, or another "
+            "after the end, epoch 10. Use more epochs, --step-epochs of at most 9, or another "
             "schedule: --schedule constant.",
         ),
         (
             {"schedule": "step", "step_epochs": 5, "epochs": 3, "warmup_epochs": 2},
-            "epoch 7, lies behind the end, epoch 3. Use more epochs, or another schedule: --sch",
+            "epoch 7, lies after the end, epoch 3. Use more epochs, or another schedule: --sch",
         ),
         (
             {"schedule": "multistep", "milestones": (1,), "epochs": 1},
-            "epochs of full rate are 0 to 1. Use more epochs, or another schedule: --schedule con",
+            "epochs at full rate are 0 to 1. Use more epochs, or another schedule: --schedule con",
         ),
-        ({"schedule": "step", "milestones": (1,)}, "milestones has a meaning with the schedule m"),
+        ({"schedule": "step", "milestones": (1,)}, "milestones is only used with the schedule m"),
         ({"optimizer": "lion"}, "optimizer must be one of sgd, adam, adamw, got 'lion'"),
         ({"schedule": "zigzag"}, "schedule must be one of"),
         ({"init": "zeros"}, "init must be one of default, kaiming_uniform"),
@@ -116,8 +116,8 @@ def test_onecycle_spans_the_run():
         ({"label_smoothing": 2.0}, "label_smoothing must be from 0 to 1"),
         (
             {"schedule": "cosine", "epochs": 2, "warmup_epochs": 2},
-            "2 epochs of warm-up leave nothing of 2. Use more epochs, or fewer --warmup-epochs; 0 "
-            "is none.",
+            "2 epochs of warm-up leave none of the 2. Use more epochs, or fewer --warmup-epochs; 0 "
+            "means no warm-up.",
         ),
         ({"warmup_epochs": -1, "schedule": "cosine"}, "warmup_epochs must be at least 0, got -1"),
     ],
@@ -157,7 +157,7 @@ def test_of_another_optimizer_the_defaults_of_the_first_are_left_out(optimizer):
     assert recipe_for("resnet20", "cifar10", optimizer="sgd").lr == 0.2
     assert recipe_for("lenet5", "mnist", optimizer="sgd").lr == 0.05
     assert recipe_for("lenet5", "mnist", optimizer="adamw").lr == 4e-3
-    with pytest.raises(ValueError, match="nesterov has a meaning with the optimizer sgd"):
+    with pytest.raises(ValueError, match="nesterov is only used with the optimizer sgd"):
         recipe_for("resnet20", "cifar10", optimizer=optimizer, nesterov=True)
     with pytest.raises(ValueError, match="optimizer must be one of sgd, adam, adamw, got 'lion'"):
         recipe_for("resnet20", "cifar10", optimizer="lion")

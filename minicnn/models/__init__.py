@@ -1,8 +1,8 @@
 """Networks by name.
 
-Every constructor also takes ``weights``, a safetensors file whose names are torchvision's:
-``models.resnet18(weights="resnet18.safetensors")``. ``load_weights`` says what it refuses. A name
-may also be that of a network of the reader's own, ``FILE.py:OBJECT``; own.py says which.
+Every constructor also takes ``weights``, a safetensors file with torchvision's names:
+``models.resnet18(weights="resnet18.safetensors")``. ``load_weights`` says which files it accepts.
+A name may also be ``FILE.py:OBJECT``, a network of the user's own; see own.py.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ __all__ = [
 
 
 class Model(NamedTuple):
-    """How to build a network, and the image (channels, height, width) it is made for."""
+    """How to build a network, and the (channels, height, width) of its images."""
 
     build: Callable[..., Module]
     image: tuple[int, int, int]
@@ -128,7 +128,7 @@ MODELS: dict[str, Model] = {
 
 
 def find(name: str) -> Model:
-    """Return how to build the network of that name; an unknown name lists the known ones."""
+    """Return the entry of a name. Raises ValueError for an unknown one; it lists the known."""
     if name not in MODELS:
         near = did_you_mean(name, MODELS)
         if name.endswith(".py"):
@@ -147,11 +147,12 @@ def create(
     weights: str | os.PathLike[str] | None = None,
     rng: np.random.Generator | None = None,
 ) -> Module:
-    """Return a new network by its name; an unknown name lists the known ones.
+    """Return a new network by its name.
 
-    Without ``num_classes`` it has those of the data it is known for: 1000 of ImageNet, else 10.
-    ``rng`` draws the first weights, or ``weights`` is a file of them, for ``load_weights``. A name
-    of the form ``FILE.py:OBJECT`` is that of a network of the reader's own.
+    Without ``num_classes`` there are 1000 classes for ImageNet's networks, and 10 for all others.
+    ``rng`` draws the first weights, or ``weights`` is a file for ``load_weights``. A name of the
+    form ``FILE.py:OBJECT`` is a network of the user's own. Raises ValueError for an unknown name;
+    it lists the known ones.
     """
     if own.is_own(name):
         return own.build(name, num_classes, weights=weights, rng=rng)

@@ -1,8 +1,8 @@
 """AlexNet, with torchvision's attribute names.
 
 Source
-    Krizhevsky (2014), One weird trick for parallelizing convolutional neural networks: the network
-    of 2012 for one device, without its local response normalisation.
+    Krizhevsky (2014), One weird trick for parallelizing convolutional neural networks. This is the
+    network of 2012 for one device, without local response normalisation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""DenseNet: every layer sees what all layers of its block have made, with torchvision's names.
+"""DenseNet: every layer sees the outputs of all earlier layers of its block. torchvision's names.
 
 Source
     Huang, Liu, van der Maaten & Weinberger (2017), Densely connected convolutional networks.
@@ -19,10 +19,10 @@ _conv = partial(nn.Conv2d, bias=False, init=partial(nn.init.kaiming_normal, nonl
 
 
 class DenseLayer(nn.Concat):
-    """Hands x on, with ``growth`` channels made of it behind: a 1x1 and a 3x3 convolution.
+    """Returns x with ``growth`` new channels behind it, made by a 1x1 and a 3x3 convolution.
 
-    So a block is a chain of these, and the gradient of what a layer made is the sum of what all
-    later layers send back.
+    A block is a chain of such layers. The gradient of a layer's new channels is the sum of the
+    gradients from all later layers.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class DenseLayer(nn.Concat):
 
 
 def _transition(in_channels: int, channels: int, rng: np.random.Generator) -> nn.Sequential:
-    """Return what stands between two blocks: fewer channels, and half of each side."""
+    """Return the layers between two blocks: they reduce the channels and halve each side."""
     return nn.Sequential(
         norm=nn.BatchNorm2d(in_channels),
         relu=nn.ReLU(),
@@ -63,8 +63,8 @@ def densenet(
 ) -> nn.Sequential:
     """Return DenseNet-BC for images (n, in_channels, 224, 224); gives logits.
 
-    ``blocks`` is the number of layers in each block; each layer adds ``growth_rate`` channels by
-    way of ``bn_size`` times as many.
+    ``blocks`` is the number of layers in each block; each layer adds ``growth_rate`` channels.
+    Its 1x1 convolution has ``bn_size`` times as many.
     """
     rng = rng or np.random.default_rng()
     channels = num_init_features

@@ -1,8 +1,8 @@
 """GoogLeNet, the first Inception network, with torchvision's attribute names.
 
 Source
-    Szegedy et al. (2015), Going deeper with convolutions. Torchvision's form came by way of
-    TensorFlow: with batch norm, and 3x3 convolutions where the paper has 5x5.
+    Szegedy et al. (2015), Going deeper with convolutions. Torchvision's form comes from
+    TensorFlow: it has batch norm, and 3x3 convolutions where the paper has 5x5.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Parts:
         self.paper, self.rng, self.init = variant == "2014", rng, _INITS[variant]
 
     def conv(self, in_channels: int, channels: int, side: int, stride: int = 1) -> nn.Sequential:
-        """Return a convolution that keeps the size, but for the stride, and what follows it."""
+        """Return a convolution and what follows it. It keeps the size, except for the stride."""
         conv = nn.Conv2d(
             in_channels, channels, side, stride, padding=side // 2, bias=self.paper,
             init=self.init, rng=self.rng,
@@ -51,9 +51,9 @@ class _Parts:
 
 
 class Inception(nn.Concat):
-    """Four views of x side by side: its pixels, two sizes of neighbourhood, and their maximum.
+    """Four branches: the pixels of x, two sizes of neighbourhood, and the maximum around a pixel.
 
-    1x1 convolutions before the larger ones and after the pool keep the channels few.
+    1x1 convolutions before the larger ones and after the pool keep the number of channels small.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ def _auxiliary(parts: _Parts, in_channels: int, num_classes: int, dropout: float
 
 
 class GoogLeNet(nn.AuxiliaryHeads):
-    """The chain of nine Inception blocks, and the two heads where they leave it."""
+    """The chain of nine Inception blocks, and the two heads at their places."""
 
     def __init__(
         self, parts: _Parts, num_classes: int, aux_logits: bool, dropout: float, dropout_aux: float
@@ -152,14 +152,15 @@ def googlenet(
     """Return GoogLeNet for images (n, 3, 224, 224); gives logits.
 
     With ``aux_logits`` a training forward returns (logits, logits of the later head, logits of the
-    earlier), and backward takes the three gradients: the paper adds 0.3 of each head's loss.
-    Inference gives the logits alone.
+    earlier), and backward takes the three gradients. The paper adds 0.3 times the loss of each
+    head. Inference gives only the logits.
 
-    "torchvision" has batch norm, and 3x3 convolutions in the branch of the 5x5; its published
-    weights have the heads, and were trained on images normalised by mean and std of 0.5. "2014" is
-    the paper's: 5x5, local response normalisation, no batch norm; its heads need 224x224 pixels.
+    "torchvision" has batch norm, and 3x3 convolutions in the branch of the 5x5. Its published
+    weights include the heads; they were trained on images normalised by mean and std of 0.5. "2014"
+    is the network of the paper: 5x5 convolutions, local response normalisation, no batch norm. Its
+    heads need 224x224 pixels.
 
-    ``dropout`` is that before the last layer: torchvision's 0.2, the paper's 0.4.
+    ``dropout`` is applied before the last layer: 0.2 in torchvision, 0.4 in the paper.
     """
     check_choice("googlenet", "variant", variant, tuple(_INITS))
     if dropout is None:
@@ -172,7 +173,7 @@ def googlenet(
 
 
 class InceptionA(nn.Concat):
-    """The block of the courses: 16 and three times 24 channels, with nothing between its layers."""
+    """The block of many courses: 16 and three times 24 channels, and no ReLU between layers."""
 
     def __init__(self, in_channels: int, *, rng: np.random.Generator) -> None:
         self.branch1x1 = nn.Conv2d(in_channels, 16, 1, rng=rng)
@@ -199,8 +200,8 @@ def inception_mnist(
 ) -> nn.Sequential:
     """Return the network with two Inception blocks for (n, 1, 28, 28); gives logits.
 
-    It is the one that PyTorch courses teach. ``rng`` draws the first weights; None draws them anew
-    each time.
+    PyTorch courses teach this network. ``rng`` draws the first weights; with None they differ each
+    time.
     """
     rng = rng or np.random.default_rng()
     return nn.Sequential(

@@ -31,12 +31,12 @@ def lenet5(
 ) -> Sequential:
     """Return LeNet-5 for images (n, 1, 28, 28), with logits (n, num_classes).
 
-    "tutorial" is the form that PyTorch's tutorials teach: max pooling, ReLU, no padding. "1998" is
-    that of the paper: padding 2 makes of 28x28 the 32x32 it worked on; average pooling and tanh.
-    Of the paper's three oddities it leaves out the pools' own coefficients, the incomplete
-    connections of the second convolution, and the radial basis functions at the end.
+    "tutorial" is the form of PyTorch's tutorials: max pooling, ReLU, no padding. "1998" follows the
+    paper: padding 2 turns 28x28 into the paper's 32x32; average pooling and tanh. It leaves out
+    three details of the paper: the coefficients of the pools, the incomplete connections of the
+    second convolution, and the radial basis functions at the end.
 
-    ``rng`` draws the first weights; None draws them anew each time.
+    ``rng`` draws the first weights; with None they differ each time.
 
     Source: LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to document
     recognition.
@@ -46,7 +46,7 @@ def lenet5(
     paper = variant == "1998"
     activation: type[Module] = Tanh if paper else ReLU
     pool: type[AvgPool2d] | type[MaxPool2d] = AvgPool2d if paper else MaxPool2d
-    side = 5 if paper else 4  # of the image that is left after both pools
+    side = 5 if paper else 4  # the image after both pools
     return Sequential(
         conv1=Conv2d(1, 6, 5, padding=2 if paper else 0, rng=rng),
         act1=activation(),
@@ -67,7 +67,7 @@ def lenet5(
 def cnn3(num_classes: int = 10, *, rng: np.random.Generator | None = None) -> Sequential:
     """Return three convolutions and two linear layers, for (n, 1, 28, 28); gives logits.
 
-    ``rng`` draws the first weights; None draws them anew each time.
+    ``rng`` draws the first weights; with None they differ each time.
     """
     rng = rng or np.random.default_rng()
     return Sequential(
@@ -90,9 +90,9 @@ def cnn3(num_classes: int = 10, *, rng: np.random.Generator | None = None) -> Se
 def convnet(num_classes: int = 10, *, rng: np.random.Generator | None = None) -> Sequential:
     """Return two convolutions and one linear layer, for (n, 1, 28, 28); gives log-probabilities.
 
-    They go into ``nll_loss``; ``cross_entropy`` gives the same, since the log-softmax of
-    log-probabilities is themselves. ``rng`` draws the first weights; None draws them anew each
-    time.
+    Use them with ``nll_loss``. ``cross_entropy`` gives the same loss, because the log-softmax of
+    log-probabilities leaves them unchanged. ``rng`` draws the first weights; with None they differ
+    each time.
     """
     rng = rng or np.random.default_rng()
     return Sequential(

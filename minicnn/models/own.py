@@ -1,11 +1,11 @@
-"""Networks of the reader's own, named as ``FILE.py:OBJECT``.
+"""Networks of the user's own, named as ``FILE.py:OBJECT``.
 
-OBJECT is a class or a function that makes a network, with options where it takes any:
-``net.py:Net`` or ``net.py:Net(width=8)``. Of ``rng`` (a ``numpy.random.Generator``), ``classes``
-and ``num_classes`` it is given those that it takes and that are not given already.
+OBJECT is a class or a function that makes a network, with options if it has any: ``net.py:Net`` or
+``net.py:Net(width=8)``. It is given ``rng`` (a ``numpy.random.Generator``), ``classes`` and
+``num_classes``, if it takes them and they are not given as options.
 
 A run keeps the name, and a digest of the file. It makes the network again only from a plain name
-and plain options: so that to open the run of somebody else evaluates no expression out of it.
+and plain options. So opening somebody else's run never evaluates an expression from it.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ GIVEN = ("rng", "classes", "num_classes")
 
 
 class NetworkChanged(UserWarning):
-    """The file of a run's own network is not what it was when the run began."""
+    """The file of a run's own network has changed since the run began."""
 
 
 class Own(NamedTuple):
-    """What a run keeps of a network of the reader's own."""
+    """What a run keeps of a network of the user's own."""
 
-    file: str | None  # its absolute path; None: it was written in no file
+    file: str | None  # its absolute path; None: it was not written in a file
     object: str
     options: dict[str, Any] | None  # None: they are not known, or part of ``object``
     digest: str | None  # of the file
 
     @property
     def name(self) -> str:
-        """The name as a recipe has it."""
+        """The name in the form that a recipe uses."""
         options = "(...)" if self.options is None and self.object.isidentifier() else ""
         if self.options:
             options = f"({', '.join(f'{k}={v!r}' for k, v in self.options.items())})"
@@ -54,7 +54,7 @@ class Own(NamedTuple):
 
 
 def is_own(name: str) -> bool:
-    """Whether a model's name is that of a reader's own network."""
+    """True if a model's name is of the form FILE.py:OBJECT."""
     return ":" in name
 
 
@@ -67,9 +67,9 @@ def short(name: str) -> str:
 
 
 def describe(name: str) -> Own:
-    """Return what is to be kept of ``FILE.py:OBJECT``; its file is loaded.
+    """Load the file of ``FILE.py:OBJECT``, and return what a run keeps of it.
 
-    Raises ValueError where file or object are missing or of another form.
+    Raises ValueError if the file or the object is missing, or the name has another form.
     """
     where, expression = _split(name)
     path = expanded(where).absolute()
@@ -81,17 +81,17 @@ def describe(name: str) -> Own:
     if positional:
         build = objects.evaluate(f"{path}:{made}", module)
         named = _named(build, len(positional))
-        if named is None:  # such as those of *widths: they have no names to be kept by
+        if named is None:  # such as those of *widths: they have no names
             return Own(str(path), expression, None, objects.digest(path))
         options = dict(zip(named, positional, strict=True)) | options
     return Own(str(path), made, options, objects.digest(path))
 
 
 def describe_object(thing: Any) -> Own:
-    """Return what is to be kept of a class, a function or a network that Python has already.
+    """Return what a run keeps of a class, a function or a network object.
 
-    What is defined at the top of a file can be made again from there, but not a network whose
-    options were not kept.
+    A class or function at the top of a file can be used again from there. A network object cannot
+    be made again, because its options are not known.
     """
     options: dict[str, Any] | None = {}
     build = thing
@@ -104,10 +104,10 @@ def describe_object(thing: Any) -> Own:
     name = getattr(build, "__qualname__", type(build).__name__)
     try:
         file = inspect.getsourcefile(build)
-    except (TypeError, OSError):  # of what was typed into Python or a notebook
+    except (TypeError, OSError):  # for code typed into Python or a notebook
         file = None
     if isinstance(thing, Module) and build.__module__.startswith("minicnn."):
-        file = None  # a Sequential says nothing of what is in it
+        file = None  # a Sequential does not say what is in it
     path = Path(file).absolute() if file and Path(file).is_file() else None
     if path is None or not name.isidentifier() or name == "<lambda>":
         name = name.rpartition(".")[2]
@@ -148,15 +148,15 @@ def make(
     rng: np.random.Generator | None = None,
     **options: Any,
 ) -> Module:
-    """Return the network that a class or function makes; of one that is made already, a copy.
+    """Return the network that a class or function makes, or a copy of a network object.
 
-    Raises ValueError, with ``name``, where none is made.
+    Raises ValueError, with ``name``, if there is no network.
     """
     if isinstance(thing, Module) and not (positional or options):
         return copy.deepcopy(thing).astype(np.float32)
     if not callable(thing) or isinstance(thing, Module):
         raise ValueError(
-            f"{name}: is of type {type(thing).__name__}. A class or a function is needed that "
+            f"{name}: is of type {type(thing).__name__}. It must be a class or a function that "
             "makes a network, a minicnn.nn.Module."
         )
     try:
@@ -172,15 +172,15 @@ def make(
         raise ValueError(f"{name}: {objects.said(error, line=True)}.") from error
     if not isinstance(model, Module):
         raise ValueError(
-            f"{name}: made a {type(model).__name__}, which is no network. Let it be a "
+            f"{name}: made a {type(model).__name__}, which is not a network. Make it a "
             "minicnn.nn.Module, with forward(x, *, training) and backward(dy, cache, *, "
             "input_grad=True)."
         )
-    return model.astype(np.float32)  # as images are; NumPy's own numbers are wider
+    return model.astype(np.float32)  # as images are; NumPy makes float64 by default
 
 
 def check_again(own: Own, run: str) -> None:
-    """Raise ValueError where a run cannot make its network again; warn where its file changed."""
+    """Raise ValueError if a run cannot make its network again; warn if its file has changed."""
     now = own._replace(file="FILE.py").name.removesuffix("(...)")
     now = now if now == f"FILE.py:{own.object}" and "(" not in now else f'"{now}"'
     other = (
@@ -195,7 +195,7 @@ def check_again(own: Own, run: str) -> None:
         )
     path = Path(own.file)
     if not own.file.endswith(".py") or not own.object.isidentifier():
-        raise ValueError(f"{run}: {own.name} is no name of an own network, FILE.py:OBJECT.")
+        raise ValueError(f"{run}: {own.name} is not of the form FILE.py:OBJECT.")
     if not path.is_file():
         raise ValueError(
             f"{run}: its network is {own.object} of {own.file}, and there is no such file. Put "
@@ -203,20 +203,19 @@ def check_again(own: Own, run: str) -> None:
         )
     if objects.digest(path) != own.digest:
         warnings.warn(
-            f"{own.file} has changed since the run {run} began; {own.object} is taken as "
-            "it is there now.",
+            f"{own.file} has changed since the run {run} began; {own.object} is used as it is now.",
             NetworkChanged,
             stacklevel=3,
         )
     if not _uses_minicnn(path):
-        raise ValueError(f"{run}: {own.file} does not import minicnn, so it makes no network.")
+        raise ValueError(f"{run}: {own.file} does not import minicnn, so it cannot make a network.")
 
 
 def _uses_minicnn(path: Path) -> bool:
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
-        return True  # loading it says more
+        return True  # loading it gives a better message
     imported = [
         alias.name if isinstance(node, ast.Import) else node.module or ""
         for node in ast.walk(tree)
@@ -243,9 +242,9 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _plain(expression: str) -> tuple[str, tuple[Any, ...], dict[str, Any]] | None:
-    """Return (name, arguments, options) of ``Net`` or ``Net(3, width=8)``, None for another form.
+    """Return (name, arguments, options) of ``Net`` or ``Net(3, width=8)``, or None.
 
-    What ``make`` gives anyway, as ``rng=rng``, is left out.
+    Arguments that ``make`` gives anyway, such as ``rng=rng``, are left out.
     """
     try:
         node = ast.parse(expression.strip(), mode="eval").body
@@ -275,14 +274,14 @@ def _plain(expression: str) -> tuple[str, tuple[Any, ...], dict[str, Any]] | Non
 
 
 def _named(build: Any, count: int) -> list[str] | None:
-    """Return the names of so many arguments, None where some can only be given by their place."""
+    """Return the names of so many arguments; None if some can only be given by position."""
     parameters = list(inspect.signature(build).parameters.values())[:count]
     by_name = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
     return [p.name for p in parameters] if by_name and len(parameters) == count else None
 
 
 def _literal(options: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the options if they can be written down and read again, else None."""
+    """Return the options if they can be written to a file and read again, else None."""
     try:
         return options if ast.literal_eval(repr(options)) == options else None
     except (ValueError, SyntaxError):

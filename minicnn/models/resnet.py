@@ -25,7 +25,7 @@ he_normal = partial(nn.init.kaiming_normal, mode="fan_out", nonlinearity="relu")
 def _conv(
     in_channels: int, channels: int, side: int, stride: int, rng: np.random.Generator
 ) -> nn.Conv2d:
-    """Return a convolution that keeps the size, but for the stride; batch norm brings the bias."""
+    """Return a convolution for use before batch norm: no bias, and the size kept at stride 1."""
     return nn.Conv2d(
         in_channels, channels, side, stride, padding=side // 2, bias=False, init=he_normal, rng=rng
     )
@@ -39,7 +39,7 @@ def _downsample(
     rng: np.random.Generator,
     norm: bool = True,
 ) -> nn.Module | None:
-    """Return what changes x as the block does: "A" cuts and pads it, "B" projects it."""
+    """Return a shortcut that changes the shape as the block does: "A" pads, "B" projects."""
     check_choice("resnet", "shortcut", shortcut, ("A", "B"))
     if stride == 1 and in_channels == channels:
         return None
@@ -53,13 +53,13 @@ def _downsample(
 
 
 class BasicBlock(nn.Residual):
-    """Two 3x3 convolutions with batch norm, around which x is added.
+    """Two 3x3 convolutions with batch norm; x is added to their output.
 
-    Where stride or channels change, ``downsample`` makes x fit the sum: by a 1x1 convolution, or
-    with ``shortcut="A"`` by zeros.
+    If the stride is not 1 or the channels change, ``downsample`` makes x fit the sum: by a 1x1
+    convolution, or with ``shortcut="A"`` by zeros.
     """
 
-    expansion = 1  # channels that come out, by ``channels``
+    expansion = 1  # output channels, as a multiple of ``channels``
 
     def __init__(
         self,
@@ -86,15 +86,15 @@ class BasicBlock(nn.Residual):
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
-        """The batch norm before the sum."""
+        """The last batch norm, before the sum."""
         return self.bn2
 
 
 class Bottleneck(nn.Residual):
     """1x1, 3x3 and 1x1 convolutions: the 3x3 works on a quarter of the channels.
 
-    The stride is that of the 3x3, as in torchvision; the paper has it in the first 1x1, which then
-    drops three of four pixels unseen.
+    The 3x3 has the stride, as in torchvision. In the paper the first 1x1 has it, and so ignores
+    three of four pixels.
     """
 
     expansion = 4
@@ -135,10 +135,10 @@ class Bottleneck(nn.Residual):
 
 
 class PreActBlock(nn.Residual):
-    """Two 3x3 convolutions, each after batch norm and ReLU; x is added, and nothing follows.
+    """Two 3x3 convolutions, each after batch norm and ReLU; x is added at the end.
 
-    So the identity leads from the first block to the last. Without ``activated``, x comes with the
-    first batch norm and ReLU already done, for both branches.
+    So the shortcuts lead from the first block to the last without any change. Without
+    ``activated``, x has passed the first batch norm and ReLU already, for both branches.
     """
 
     def __init__(
@@ -185,14 +185,14 @@ def cifar_resnet(
 
     A 3x3 convolution, three stages of n blocks with 16, 32 and 64 channels on images of 32, 16 and
     8 pixels, the mean over the pixels, and a linear layer: section 4.2 of the paper. Between the
-    stages the shortcuts are padded with zeros ("A", the paper's) or projections ("B").
+    stages the shortcuts are padded with zeros ("A", as in the paper) or projected ("B").
 
-    ``preactivation`` has the blocks of the second paper. Its first block begins after the batch
-    norm and ReLU of the first convolution, and another such pair follows the last one; projections
-    start from the activated x, and have no batch norm.
+    ``preactivation`` uses the blocks of the second paper. The first block comes after the batch
+    norm and ReLU of the first convolution. Another batch norm and ReLU follow the last block.
+    Projections start from the activated x, and have no batch norm.
 
     ``zero_init_residual`` sets the weight of each block's last batch norm to 0, so that every block
-    begins as the identity.
+    is the identity at first.
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(
@@ -268,7 +268,7 @@ def resnet(
     """Return torchvision's residual network for images (n, in_channels, 224, 224); gives logits.
 
     ``layers`` is the number of blocks in each of the four stages. ``zero_init_residual`` sets the
-    weight of each block's last batch norm to 0, so that every block begins as the identity.
+    weight of each block's last batch norm to 0, so that every block is the identity at first.
     """
     rng = rng or np.random.default_rng()
     stages: dict[str, nn.Module] = {}
@@ -350,7 +350,7 @@ def _preact_stage(
     downsample = _downsample(in_channels, channels, stride, shortcut, rng, norm=False)
     block = partial(PreActBlock, in_channels, channels, stride, downsample=downsample, rng=rng)
     first: nn.Module
-    if stride == 1:  # x comes activated from the first convolution
+    if stride == 1:  # x is activated already, after the first convolution
         first = block(activated=False)
     elif shortcut == "A":
         first = block()

@@ -1,8 +1,8 @@
 """SqueezeNet, with torchvision's attribute names.
 
 Source
-    Iandola et al. (2016), SqueezeNet: AlexNet-level accuracy with 50x fewer parameters; 1.1 is its
-    authors' later form, with less work.
+    Iandola et al. (2016), SqueezeNet: AlexNet-level accuracy with 50x fewer parameters; 1.1 is a
+    later version by the authors, with less work.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _conv = partial(nn.Conv2d, init=nn.init.kaiming_uniform)
 
 
 class Fire(nn.Concat):
-    """A 1x1 convolution to few channels; of these, 1x1 and 3x3 convolutions side by side."""
+    """A 1x1 convolution to few channels; then 1x1 and 3x3 convolutions of them side by side."""
 
     def __init__(
         self, in_channels: int, squeeze: int, expand: int, *, rng: np.random.Generator

@@ -1,7 +1,7 @@
 """A trial of a network: does it take such images, score the classes, and go backward?
 
-It runs on a copy, on few images, before a training begins. So what is missing in a network of the
-reader's own is said at once, and not after an epoch, or never.
+It runs on a copy, with few images, before a training begins. So a mistake in the user's own network
+is reported at once, not after an epoch or never.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minicnn.objects import said
 from minicnn.shapes import ShapeError
 
 Image = tuple[int, int, int]  # channels, height, width
-TRIED = 3  # images; of two, an array is taken for a pair
+TRIED = 3  # images; an array of two could be mistaken for a pair
 
 
 class NotLearnt(UserWarning):
@@ -26,9 +26,9 @@ class NotLearnt(UserWarning):
 
 
 def check_image(name: str, data: str, model: Module, image: Image, classes: int) -> None:
-    """Raise ShapeError where the images of ``data`` are not those that the network is made for.
+    """Raise ShapeError if the network is not made for the images of ``data``.
 
-    A network of the reader's own does not say which these are, and is tried.
+    A network of the user's own does not say which images it needs, so it is tried.
     """
     if own.is_own(name):
         check(own.short(name), model, image, classes)
@@ -46,14 +46,14 @@ def check_image(name: str, data: str, model: Module, image: Image, classes: int)
 
 
 def check(name: str, model: Module, image: Image, classes: int) -> None:
-    """Raise ShapeError or TypeError where ``model`` cannot learn so many classes of such images."""
+    """Raise ShapeError or TypeError if ``model`` cannot learn these classes of such images."""
     _check_found(name, model)
     if not model.parameters():
         raise TypeError(
             f"{name}: it has no parameters, so there is nothing to learn. A parameter is an "
             "attribute made by nn.Param, and a layer an attribute too."
         )
-    trial = copy.deepcopy(model)  # as it will run: neighbours fused
+    trial = copy.deepcopy(model)  # fused, as it will run
     x = _images(image)
     with np.errstate(all="ignore"):
         for network in (trial, fuse(trial, inference=True)):
@@ -66,7 +66,7 @@ def check(name: str, model: Module, image: Image, classes: int) -> None:
 
 
 def check_forward(name: str, model: Module, image: Image) -> None:
-    """Raise ShapeError or TypeError where the layers of ``model`` are not found or do not run."""
+    """Raise ShapeError or TypeError if layers of ``model`` are not found or do not run."""
     _check_found(name, model)
     with np.errstate(all="ignore"):
         _forward(name, copy.deepcopy(model), _images(image), training=False)
@@ -77,7 +77,7 @@ def _check_found(name: str, model: Module) -> None:
     if hidden:
         raise TypeError(
             f"{name}: {', '.join(hidden)} keeps layers or parameters where they are not found, so "
-            "they would not learn. Make each an attribute of its own, or use nn.Sequential."
+            "they would not learn. Make each of them an attribute, or use nn.Sequential."
         )
 
 
@@ -106,7 +106,7 @@ def _forward(name: str, model: Module, x: np.ndarray, *, training: bool):
 def _gives(name: str, mode: str, y: object, classes: int) -> None:
     if not isinstance(y, np.ndarray) or y.shape != (TRIED, classes):
         raise ShapeError(
-            f"{name}: of {TRIED} images it gives {_kind(y)} in {mode}, and {(TRIED, classes)} is "
+            f"{name}: for {TRIED} images it gives {_kind(y)} in {mode}, and {(TRIED, classes)} is "
             f"needed: a score for each of {classes} classes. Let it take the number of classes as "
             "an argument, classes, and end with as many."
         )
@@ -132,7 +132,7 @@ def _backward(name: str, model: Module, y: np.ndarray, cache: object) -> None:
     add = "A backward adds it by param.add_grad(gradient), and minicnn gradcheck checks it."
     if len(left) == len(learning):
         raise TypeError(
-            f"{name}: after its backward no parameter has a gradient, so nothing would be learnt. "
+            f"{name}: after its backward no parameter has a gradient, so it would learn nothing. "
             + add
         )
     shown = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
@@ -164,7 +164,7 @@ def _hidden(model: Module):
 
 
 def _any_new(inside, module: Module) -> bool:
-    """Whether a list has what is no attribute too."""
+    """True if a list holds modules or parameters that are not attributes as well."""
     known = {id(m) for _, m in module.named_modules()} | {id(p) for p in module.parameters()}
     return any(isinstance(v, (Module, Param)) and id(v) not in known for v in inside)
 

@@ -1,4 +1,4 @@
-"""VGG: nothing but 3x3 convolutions and pools, with torchvision's attribute names.
+"""VGG: only 3x3 convolutions and pools before the linear layers. torchvision's attribute names.
 
 Source
     Simonyan & Zisserman (2015), Very deep convolutional networks for large-scale image recognition.
@@ -47,8 +47,8 @@ def vgg(
     """Return a network for images (n, in_channels, 224, 224), or others; gives logits.
 
     ``configuration`` lists the channels of 3x3 convolutions, and "M" for pools that halve the
-    image. What is left is brought to 7x7, and three linear layers follow, of which two have
-    ``hidden`` features.
+    image. The result is pooled to 7x7. Three linear layers follow; two of them have ``hidden``
+    features.
     """
     rng = rng or np.random.default_rng()
     features: list[nn.Module] = []

@@ -21,7 +21,7 @@ _HEADS = ("aux1.", "aux2.")  # torchvision's names
 
 
 def with_weights(build: Callable[..., Network]) -> Callable[..., Network]:
-    """Let a constructor take ``weights`` too, a file for ``load_weights``; none are drawn then."""
+    """Let a constructor also take ``weights``, a file for ``load_weights``; none are drawn then."""
 
     @functools.wraps(build)
     def build_and_load(
@@ -32,7 +32,7 @@ def with_weights(build: Callable[..., Network]) -> Callable[..., Network]:
     ) -> Network:
         if weights is None:
             return build(*args, rng=rng, **options)
-        # Layers with chance of their own, as dropout, share the state of ``rng`` all the same.
+        # Layers with random numbers, such as dropout, still share the state of ``rng``.
         undrawn = Undrawn((rng or np.random.default_rng()).bit_generator)
         model = build(*args, rng=undrawn, **options)
         load_weights(model, weights)
@@ -48,13 +48,13 @@ def with_weights(build: Callable[..., Network]) -> Callable[..., Network]:
 def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
     """Copy the arrays of a safetensors file into ``model``; the names are torchvision's.
 
-    ``python -m reference.exchange`` makes such files of PyTorch's. Counts of batches may be
-    missing, as they are in PyTorch's old files, and start from 0 then: nothing depends on them as
-    long as batch norm has a momentum. The auxiliary heads of a file are passed over where the model
-    was made without: GoogLeNet is published with them.
+    ``python -m reference.exchange`` makes such files from PyTorch's. Counts of batches may be
+    missing, as in old files of PyTorch. They then start from 0, which changes nothing while batch
+    norm has a momentum. Auxiliary heads in the file are ignored if the model has none: GoogLeNet's
+    published weights include them.
 
-    Raises CheckpointError where the file cannot be read, and StateDictError, before anything is
-    changed, that names each key that is missing, unexpected, mis-shaped or of another type.
+    Raises CheckpointError if the file cannot be read. Raises StateDictError before anything is
+    changed; it names each key that is missing, unexpected, mis-shaped or of another type.
     """
     path = Path(path)
     if path.suffix in (".pth", ".pt"):

@@ -1,16 +1,16 @@
-"""Auxiliary heads: classifiers that leave a chain on its way, in training only.
+"""Auxiliary heads: classifiers on inner points of a chain, used in training only.
 
     h1 = stage1(x),    h2 = stage2(h1),    y = stage3(h2)
     a1 = head1(h1),    a2 = head2(h2)
 
-There are three losses then, each with a gradient of its own. On the way back, every head adds its
-gradient to that of the chain where it left it:
+There are then three losses, each with its own gradient. In backward, each head adds its gradient to
+the gradient of the chain at the point where the head is attached:
 
     dh2 = d stage3(dy) + d head2(da2),    dh1 = d stage2(dh2) + d head1(da1)
 
 Source
-    Szegedy et al. (2015), Going deeper with convolutions, whose loss is that of the chain plus 0.3
-    of that of each head; Lee et al. (2015), Deeply-supervised nets.
+    Szegedy et al. (2015), Going deeper with convolutions: their loss is the chain's loss plus 0.3
+    times the loss of each head. Lee et al. (2015), Deeply-supervised nets.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from minicnn.nn.sequential import (
 
 
 class Branches(NamedTuple):
-    """Chains one after the other, and the heads: the first takes what the first chain gives."""
+    """Chains one after the other, and the heads: head i takes the output of chain i."""
 
     stages: Sequence[Sequence[Module]]
-    heads: Sequence[Module]  # at most one for each stage but the last
+    heads: Sequence[Module]  # at most one for each stage except the last
 
 
 class Cache(NamedTuple):
@@ -43,22 +43,22 @@ class Cache(NamedTuple):
 
 
 class AuxiliaryHeads(Module):
-    """A chain of stages. In training, each head is applied to what its stage gives.
+    """A chain of stages. In training, each head is applied to the output of its stage.
 
-    With heads, training returns a tuple: the chain's output, then the heads' from the last to the
-    first; and backward takes a tuple of gradients in that order. Inference returns the chain's
-    output alone. What a summary counts is inference.
+    With heads, a training forward returns a tuple: the output of the chain, then the outputs of the
+    heads from the last to the first. Backward takes a tuple of gradients in the same order.
+    Inference returns only the output of the chain. A summary counts inference.
 
-    Networks whose layers have names of their own override ``branches``.
+    Networks that name their layers themselves override ``branches``.
     """
 
-    _fused: Branches | None = None  # what ``minicnn.fuse`` made of the branches; runs instead
+    _fused: Branches | None = None  # the fused branches, made by ``minicnn.fuse``; they run instead
 
     def __init__(self, stages: Sequence[Module], heads: Sequence[Module]) -> None:
         if len(heads) >= len(stages):
             raise ValueError(
                 f"AuxiliaryHeads: {len(heads)} heads on {len(stages)} stages. The last stage has "
-                "none, so there has to be one stage more than heads."
+                "no head, so there must be one stage more than heads."
             )
         for i, stage in enumerate(stages, start=1):
             setattr(self, f"stage{i}", stage)
@@ -95,8 +95,8 @@ class AuxiliaryHeads(Module):
                 f"backward needs a gradient for each, got {1 + len(dheads)}. With heads in "
                 "training, give a tuple in the order of the outputs."
             )
-        dheads = dheads[::-1]  # as the heads stand
-        asked = [input_grad]  # whether anybody asks for the gradient where stage i begins
+        dheads = dheads[::-1]  # in the order of the heads
+        asked = [input_grad]  # whether the gradient at the start of stage i is needed
         for stage in stages:
             asked.append(asked[-1] or any(module.learns for module in stage))
         for i in reversed(range(len(stages))):

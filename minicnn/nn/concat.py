@@ -1,9 +1,9 @@
-"""Branches side by side: each takes x, and what they make of it is joined along the channels.
+"""Branches side by side: each takes x, and their outputs are joined along the channels.
 
     y = [f1(x), f2(x), ...]
 
-Backward cuts dy where forward joined: each branch receives the gradient of its own channels. x fed
-all branches, so their gradients add:
+Backward splits dy where forward joined: each branch receives the gradient of its own channels. All
+branches used x, so their gradients add:
 
     dx = d f1(dy1) + d f2(dy2) + ...
 
@@ -38,13 +38,13 @@ class Cache(NamedTuple):
 
 
 class Concat(Module):
-    """Applies its modules to the same x, and joins what they give along the channels.
+    """Applies its modules to the same x, and joins their outputs along the channels.
 
-    Names are given as to ``Sequential``. An empty ``Sequential()`` hands x itself on. Blocks whose
-    layers have names of their own override ``branches``.
+    Modules are named as in ``Sequential``. An empty ``Sequential()`` passes x on unchanged. Blocks
+    that name their layers themselves override ``branches``.
     """
 
-    _fused: Sequence[Sequence[Module]] | None = None  # what ``minicnn.fuse`` made of the branches
+    _fused: Sequence[Sequence[Module]] | None = None  # the fused branches, made by ``minicnn.fuse``
 
     def __init__(self, *modules: Module, **named: Module) -> None:
         name_children(self, modules, named)
@@ -52,7 +52,7 @@ class Concat(Module):
             raise ValueError("Concat: at least one branch is needed.")
 
     def branches(self) -> Sequence[Sequence[Module]]:
-        """Return the chains side by side. That of nothing is the identity."""
+        """Return the chains side by side. An empty chain is the identity."""
         return [[module] for _, module in self.named_children()]
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, Any]:
@@ -92,17 +92,17 @@ class Concat(Module):
         if len(others) > 1:
             raise ShapeError(
                 f"{type(self).__name__}: the branches give {', '.join(map(str, shapes))}; only "
-                "shapes that differ in nothing but the channels join. Pad within the branches, so "
-                "that each keeps the size of the image."
+                "shapes that differ only in the channels can be joined. Use padding within the "
+                "branches, so that each keeps the size of the image."
             )
 
 
 def sum_of(gradients: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Return the sum as a new array; of one gradient itself."""
+    """Return the sum as a new array; a single gradient is returned itself."""
     first, *others = gradients
     if not others:
         return first
     total = first + others[0]  # type: ignore[operator]
     for gradient in others[1:]:
-        total += gradient  # ``total`` is nobody else's
+        total += gradient  # nobody else holds ``total``
     return total

@@ -18,7 +18,7 @@ from minicnn.windows import conv_windows
 class Conv2d(Module):
     """2-D convolution of (n, in_channels, h, w) into (n, out_channels, oh, ow).
 
-    ``init`` is one of ``nn.init``'s functions and leaves the bias 0; None draws both as torch does.
+    ``init`` is a function of ``nn.init``; the bias is then 0. None draws both as torch does.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Conv2d(Module):
                 raise ShapeError(f"Conv2d: groups={groups} must divide {name}={value}.")
         kernel = pair("Conv2d", "kernel_size", kernel_size, 1)
         large = max(pair("Conv2d", "dilation", dilation, 1))
-        large *= max(kernel)  # an image that the kernel fits on: this checks the options alone
+        large *= max(kernel)  # the kernel fits this image, so only the options are checked
         conv_windows("Conv2d", (large, large), kernel, stride, padding, dilation)
         shape = (out_channels, in_channels // groups, *kernel)
         first, first_bias = weight_and_bias(shape, bias, init, rng, dtype)

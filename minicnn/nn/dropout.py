@@ -10,9 +10,9 @@ from minicnn.shapes import check_rng
 
 
 class Dropout(Elementwise):
-    """In training, sets numbers to 0 with probability ``p``; in inference, the identity.
+    """Sets numbers to 0 with probability ``p`` in training; does nothing in inference.
 
-    ``rng`` is the one thing that moves on between passes. Checkpoints keep its state.
+    Only the state of ``rng`` changes from pass to pass. Checkpoints save this state.
     """
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator) -> None:

@@ -14,7 +14,7 @@ class Flatten(Elementwise):
     """Join the axes from ``start_dim`` to ``end_dim``, both included, in the order of the indices.
 
     (n, c, h, w) becomes (n, c * h * w) by default. Axis 0 is the batch; negative numbers count from
-    the last axis. Raises ShapeError where the input has no such axes.
+    the last axis. Raises ShapeError if the input has no such axes.
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
@@ -23,7 +23,7 @@ class Flatten(Elementwise):
 
     @property
     def keeps_the_batch_only(self) -> bool:
-        """Whether all axes but the batch are joined, however many there are."""
+        """True if all axes except the batch are joined, for any number of axes."""
         return (self.start_dim, self.end_dim) == (1, -1)
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -41,7 +41,7 @@ class Flatten(Elementwise):
         if first == 0 < last:
             raise ShapeError(
                 f"Flatten: start_dim={self.start_dim} joins the batch with the axes of {shape}, so "
-                "no shape of a single image is left. Use start_dim=1."
+                "a single image has no shape of its own. Use start_dim=1."
             )
         return self._joined((1, *shape))[1:]
 
@@ -51,7 +51,7 @@ class Flatten(Elementwise):
         last = axis_index("Flatten", self.end_dim, axes)
         if first > last:
             raise ShapeError(
-                f"Flatten: start_dim={self.start_dim} is axis {first} of {shape}, behind "
+                f"Flatten: start_dim={self.start_dim} is axis {first} of {shape}, after "
                 f"end_dim={self.end_dim}, axis {last}. Use a start_dim of at most {last}."
             )
         return *shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]

@@ -1,9 +1,9 @@
 """First values of weights, under their usual names; each returns a new array.
 
-A unit with ``fan_in`` inputs of variance 1 and weights of variance v has a sum of variance
-fan_in * v. Xavier keeps that variance near 1 on the way forward and back, v = 2 / (fan_in +
-fan_out). Kaiming reckons with the half that ReLU cuts away, v = gain^2 / fan with gain^2 = 2. A
-uniform distribution on -b..b has variance b^2 / 3.
+If the inputs of a unit have variance 1 and its weights variance v, its sum has variance fan_in * v.
+Xavier keeps this variance near 1 in forward and in backward: v = 2 / (fan_in + fan_out). ReLU sets
+half of the numbers to 0, and Kaiming makes up for it: v = gain^2 / fan with gain^2 = 2. A uniform
+distribution on -b..b has variance b^2 / 3.
 
 Source
     Glorot & Bengio (2010), Understanding the difficulty of training deep feedforward networks;
@@ -34,14 +34,14 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def gain(nonlinearity: str, a: float = 0.01) -> float:
-    """Return by how much the weights may grow before ``nonlinearity``; ``a``: leaky slope."""
+    """Return the factor of weights before ``nonlinearity``; ``a`` is the slope of leaky_relu."""
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + a * a))
     check_choice("init", "nonlinearity", nonlinearity, (*GAINS, "leaky_relu"))
     return GAINS[nonlinearity]
 
 
-PIECE = 2**15  # numbers drawn at a time: in float64 they take 256 KiB
+PIECE = 2**15  # numbers drawn at a time; in float64 these are 256 KiB
 
 
 def uniform(
@@ -64,9 +64,9 @@ def _drawn(
     dtype: Any,
     draw: Callable[[int], np.ndarray],
 ) -> np.ndarray:
-    """Return ``draw`` of so many numbers, rounded piece by piece.
+    """Draw an array of ``shape``, piece by piece.
 
-    The 124 million weights of VGG's classifier would take a gigabyte in float64 at once.
+    Drawn at once, the 124 million weights of VGG's classifier would need a gigabyte in float64.
     """
     if isinstance(rng, Undrawn):
         return np.zeros(shape, dtype)
@@ -79,9 +79,9 @@ def _drawn(
 
 
 class Undrawn(np.random.Generator):
-    """A generator for networks whose weights come from elsewhere: here they are zeros.
+    """A generator for networks whose weights are loaded afterwards: the weights stay zeros.
 
-    To draw the 138 million of VGG-16 takes seconds. Dropout draws from it as from any other.
+    Drawing the 138 million weights of VGG-16 would take seconds. Dropout uses it as usual.
     """
 
 
@@ -149,7 +149,7 @@ Init = Callable[..., np.ndarray]  # (shape, *, rng, dtype) -> weight
 def weight_and_bias(
     shape: Sequence[int], bias: bool, init: Init | None, rng: np.random.Generator, dtype: Any
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the first values of a layer: torch's defaults, or ``init``'s beside a bias of 0."""
+    """Return the first values of a layer: torch's defaults, or ``init``'s with a bias of 0."""
     check_rng("init", rng)
     weight = (init or default_weight)(shape, rng=rng, dtype=dtype)
     if not bias:

@@ -16,7 +16,7 @@ from minicnn.shapes import ShapeError, integer
 class Linear(Module):
     """y = x W^T + b, from (..., in_features) to (..., out_features).
 
-    ``init`` is one of ``nn.init``'s functions and leaves the bias 0; None draws both as torch does.
+    ``init`` is a function of ``nn.init``; the bias is then 0. None draws both as torch does.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Losses as objects that keep their options. They take two arrays, so they are no modules."""
+"""Losses as objects that keep their options. They take two arrays, so they are not modules."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What every layer and network is: parameters, a forward and a backward.
+"""The base of every layer and network: parameters, a forward and a backward.
 
-``forward`` returns ``(y, cache)``, and ``backward`` takes that cache: nothing of a pass hides on
-the module. So a module can be used twice in one pass, and two passes can interleave. Backward adds
-into ``Param.grad``, because a parameter that is used twice receives both gradients.
+``forward`` returns ``(y, cache)``, and ``backward`` takes that cache; the module itself stores
+nothing of a pass. So a module can be used twice in one pass, and two passes can interleave.
+Backward adds into ``Param.grad``, because a parameter that is used twice receives both gradients.
 
-A cache holds the arrays of its pass, not copies of them. Between forward and backward, write
-neither into the input nor into the output, and let the optimiser step after backward.
+A cache holds the arrays of its pass, not copies of them. Between forward and backward, do not
+change the input or the output, and do not let the optimiser step.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # kernel, str
 
 
 class StateDictError(ValueError):
-    """A state dict that does not belong to this module; the text names each key at fault."""
+    """The state dict does not fit this module; the text names each wrong key."""
 
 
 class Unknown(ValueError):
-    """What cannot be found by running a layer, and has to be said by it."""
+    """Something that cannot be found by running a layer; the layer must define it."""
 
 
 # What torch's modules have and ours lack: what to write instead.
@@ -57,7 +57,7 @@ class Param:
 
     def __init__(self, data: np.ndarray) -> None:
         self.data = data
-        self.grad = np.zeros(data.shape, data.dtype)  # takes no memory until it is used
+        self.grad = np.zeros(data.shape, data.dtype)  # uses no memory before the first gradient
         self.trainable = True
 
     def add_grad(self, grad: np.ndarray | None) -> None:
@@ -73,8 +73,9 @@ class Param:
 class Module:
     """Base of layers and networks.
 
-    Attributes are what they look like: a ``Param`` is a parameter, an array a buffer (kept in the
-    state dict, not learned), a ``Module`` a child, a ``numpy.random.Generator`` a source of chance.
+    The type of an attribute says what it is. A ``Param`` is a parameter, and a ``Module`` a child.
+    An array is a buffer: it is in the state dict and is not learned. A ``numpy.random.Generator``
+    is a source of random numbers.
     """
 
     impl: Impl = "fast"
@@ -82,8 +83,8 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Module) and getattr(self, "_fused", None):
             raise AttributeError(
-                f"{type(self).__name__}: what is fused runs the layers that it was made of. Set "
-                f"{name} in the network itself, then fuse that again."
+                f"{type(self).__name__}: a fused network runs the layers that it was made from. "
+                f"Set {name} in the original network, then fuse it again."
             )
         super().__setattr__(name, value)
 
@@ -109,38 +110,38 @@ class Module:
         """Return the output in inference: ``forward`` without training and without the cache."""
         return self.forward(x, training=False)[0]
 
-    # ---- for the summary: shapes without the batch axis. Found by running, unless a layer says.
+    # ---- for the summary: shapes without the batch axis, found by running or defined by the layer
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape that an input of ``shape`` gives, both without the batch."""
+        """Return the shape of the output for an input of ``shape``; both are without the batch."""
         from minicnn.nn import probe
 
         return probe.output_shape(self, shape)
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
-        """Return how many products one image of ``shape`` takes in convolutions and matrices.
+        """Return the number of multiply-adds in convolutions and matrix products, for one image.
 
-        Raises Unknown where that cannot be found by running.
+        Raises Unknown if it cannot be found by running.
         """
         from minicnn.nn import probe
 
         return probe.multiply_adds(self, shape)
 
     def window(self, shape: tuple[int, ...]) -> Window | None:
-        """Return the window of pixels of ``shape`` one output is made of; None: all of them.
+        """Return the window of input pixels that one output depends on; None means all pixels.
 
-        Raises Unknown where what it sees is no window.
+        Raises Unknown if these pixels are not a window.
         """
         from minicnn.nn import probe
 
         return probe.window(self, shape)
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Forget what a base says of itself where the subclass has another forward."""
+        """Drop the shape methods of a base class if the subclass has another forward."""
         super().__init_subclass__(**options)
         for name in ("output_shape", "multiply_adds", "window"):
             says = next(base for base in cls.__mro__ if name in vars(base))
-            # It speaks of its own forward, or of the first below it where it has none.
+            # They describe the forward of that base, or the first one below it.
             below = [base for base in reversed(cls.__mro__) if issubclass(base, says)]
             forwards = [getattr(base, "forward", None) for base in below]
             first = next((forward for forward in forwards if forward is not Module.forward), None)
@@ -168,7 +169,7 @@ class Module:
                 yield from value.below()
 
     def _named(self, kind: type | tuple[type, ...]) -> Iterator[tuple[str, Any]]:
-        """Yield the attributes of a kind, each object once, however often it is used."""
+        """Yield the attributes of a kind; each object only once, even if it is used twice."""
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, value in vars(module).items():
@@ -190,7 +191,7 @@ class Module:
 
     @property
     def learns(self) -> bool:
-        """Whether any parameter is trainable."""
+        """True if any parameter is trainable."""
         return any(
             (isinstance(value, Param) and value.trainable)
             or (isinstance(value, Module) and value.learns)
@@ -204,7 +205,7 @@ class Module:
             param.grad[...] = 0
 
     def freeze(self, frozen: bool = True) -> Self:
-        """Keep optimisers from changing the parameters; ``freeze(False)`` lets them again."""
+        """Keep optimisers from changing the parameters; ``freeze(False)`` allows it again."""
         for param in self.parameters():
             param.trainable = not frozen
         return self
@@ -242,10 +243,10 @@ class Module:
     def load_state_dict(self, state: Mapping[str, np.ndarray], strict: bool = True) -> None:
         """Copy ``state`` into the parameters and buffers.
 
-        Numbers may be of another precision, but what is learned takes floats only, and counts take
-        integers only, none too large for them. Raises StateDictError, before anything is changed,
-        that names each key that is missing, unexpected, mis-shaped or of another type. Without
-        ``strict``, missing and unexpected keys are passed over.
+        The precision may differ, but parameters take only floats, and counts only integers that are
+        not too large. Raises StateDictError before anything is changed; it names each key that is
+        missing, unexpected, mis-shaped or of another type. Without ``strict``, missing and
+        unexpected keys are ignored.
         """
         own, faults = self._arrays(), []
         if strict:
@@ -273,7 +274,7 @@ class Module:
     # ---- text
 
     def _options(self) -> str:
-        """Return what stands between the parentheses of ``repr``."""
+        """Return the text between the parentheses of ``repr``."""
         return ""
 
     def __repr__(self) -> str:
@@ -296,7 +297,7 @@ class NoProducts(Module):
 
 
 class Elementwise(NoProducts):
-    """Base of layers that make each pixel of the one in its place."""
+    """Base of layers whose output at a pixel depends only on the input at this pixel."""
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
@@ -306,7 +307,7 @@ class Elementwise(NoProducts):
 
 
 def _of_one_kind(one: np.dtype, other: np.dtype) -> bool:
-    """Whether both are floats, or both integers."""
+    """True if both are floats, or both integers."""
     return one == other or any(
         np.issubdtype(one, kind) and np.issubdtype(other, kind)
         for kind in (np.floating, np.integer)
@@ -314,7 +315,7 @@ def _of_one_kind(one: np.dtype, other: np.dtype) -> bool:
 
 
 def _holds(dtype: np.dtype, array: np.ndarray) -> bool:
-    """Whether no number of ``array`` is too large for ``dtype``."""
+    """True if no number of ``array`` is too large for ``dtype``."""
     if np.can_cast(array.dtype, dtype):
         return True
     finite = array[np.isfinite(array)]
@@ -323,9 +324,9 @@ def _holds(dtype: np.dtype, array: np.ndarray) -> bool:
 
 
 def rule_of(rule: Any, module: Module) -> Any:
-    """Return what ``rule``, a singledispatch function, has for the kind of ``module``.
+    """Return the function that ``rule``, a singledispatch function, has for the type of ``module``.
 
-    Not that of a base where a subclass has a forward that its rule does not know.
+    The function of a base class is not used if the subclass has another forward.
     """
     kind = next(base for base in type(module).__mro__ if base in rule.registry)
     known = kind is not object and type(module).forward is getattr(kind, "forward", None)
@@ -333,7 +334,7 @@ def rule_of(rule: Any, module: Module) -> Any:
 
 
 def needs_image(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return (c, h, w), or raise where ``shape`` is not that of an image."""
+    """Return (c, h, w), or raise if ``shape`` is not the shape of an image."""
     if len(shape) != 3:
         raise ShapeError(f"{name}: an image (channels, height, width) is needed, got {shape}.")
     return shape

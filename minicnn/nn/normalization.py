@@ -15,15 +15,15 @@ Result = TypeVar("Result")
 
 
 class _BatchNorm(Elementwise):
-    """Each channel with mean 0 and variance 1, then times ``weight`` plus ``bias``.
+    """Gives each channel mean 0 and variance 1, then multiplies by ``weight`` and adds ``bias``.
 
-    Training normalises by the batch, and lets ``running_mean`` and ``running_var`` follow it;
-    inference normalises by these. With ``momentum=None`` they are the plain averages over all
-    batches so far. Without ``track_running_stats`` there are none, and inference takes the batch
-    too. To freeze the parameters does not stop what runs.
+    Training uses the statistics of the batch, and updates ``running_mean`` and ``running_var``;
+    inference uses these running statistics. With ``momentum=None`` they are the plain averages over
+    all batches so far. Without ``track_running_stats`` there are none, and inference uses the batch
+    too. Freezing the parameters does not stop the running statistics.
     """
 
-    spatial: tuple[tuple[str, ...], ...]  # the axes after the channels, one way or another
+    spatial: tuple[tuple[str, ...], ...]  # the possible axes after the channels
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class _BatchNorm(Elementwise):
         training: bool,
         **options: Any,
     ) -> Result:
-        """Return what ``operation``, batch_norm or one that begins with it, makes of x."""
+        """Apply ``operation``: batch_norm, or a fused one that begins with it."""
         self._check(np.shape(x)[1:])
         count, momentum = self.num_batches_tracked, self.momentum
         if momentum is None:
@@ -94,7 +94,7 @@ class _BatchNorm(Elementwise):
         return shape
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        """Raise unless ``shape``, without the batch, is one that this layer takes."""
+        """Raise unless this layer takes inputs of ``shape``, without the batch."""
         c, name = self.num_features, type(self).__name__
         if not shape or shape[0] != c or len(shape) - 1 not in map(len, self.spatial):
             needed = " or ".join(_with_batch(c, *axes) for axes in self.spatial)
@@ -128,7 +128,7 @@ class BatchNorm2d(_BatchNorm):
 
 
 class LocalResponseNorm(Elementwise):
-    """Each number divided by (k + alpha * the mean square of ``size`` channels around it)^beta."""
+    """Divides each number by (k + alpha * mean square of ``size`` channels around it)^beta."""
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         self.size = integer("LocalResponseNorm", "size", size, 1)

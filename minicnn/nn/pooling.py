@@ -13,7 +13,7 @@ from minicnn.windows import pool_stride, pool_windows
 
 
 class MaxPool2d(NoProducts):
-    """The greatest pixel of each window."""
+    """The maximum of each window."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class AvgPool2d(NoProducts):
 
 
 class AdaptiveAvgPool2d(NoProducts):
-    """Means over a grid of regions of the size asked for; None keeps a side."""
+    """The mean of each region of a grid of ``output_size``; None keeps the size of a side."""
 
     def __init__(self, output_size: int | Sequence[int | None] | None) -> None:
         self.output_size = output_size

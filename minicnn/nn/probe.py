@@ -1,13 +1,13 @@
-"""What a layer does, found by running it: for layers of the reader's own, which do not say.
+"""What a layer does, found by running it: for the user's own layers, which do not define it.
 
-Which units a pixel moves shows when it is changed: row by row of the image, then column by column,
-each in an image of its own, all images in one batch beside the one that is left as it is. Three
-such batches, of other numbers each, so that what a ReLU or a maximum hides in one is seen in
-another; numbers are float64, so that rounding is far below what counts as a change. Parameters
-that begin at zero, as the factor of a branch that is let in by learning, are given numbers.
+To see which units depend on a pixel, the pixel is changed. One image has one changed row, the next
+one another row, then each column; all of them and the unchanged image are one batch. There are
+three such batches with different numbers, because a ReLU or a maximum may hide a change in one of
+them. The numbers are float64, so rounding is far below a real change. Parameters that are zero at
+first, such as the factor of a branch that is switched on by learning, are given other numbers.
 
-On a small image several windows show the same units and pixels: those of a 3x3 kernel in steps of 2
-on 3x3 pixels are those of a 2x2 kernel in steps of 1. Then a larger image is tried too.
+On a small image several windows can give the same picture: on 3x3 pixels, a 3x3 kernel with stride
+2 looks like a 2x2 kernel with stride 1. Then a larger image is tried too.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ Shape = tuple[int, ...]
 Seen = Window | Literal["unknown"] | None
 
 DRAWS = 3
-BATCH = 2**22  # numbers of images, about, that run at once
-SMALL = 64  # pixels: images up to this are tried larger, and seen in all draws
-LARGER = 24  # pixels more; a multiple of the usual strides, so that padding falls alike
+BATCH = 2**22  # about so many numbers of images run at once
+SMALL = 64  # pixels: images up to this size are tried larger, too
+LARGER = 24  # more pixels: a multiple of the usual strides, so that padding stays the same
 
 
 class Call(NamedTuple):
-    """One run of a module within another; the last one is that of the other itself."""
+    """One run of a module inside another module; the last one is the run of the outer module."""
 
-    name: str  # its path there, "" for the module that was run
+    name: str  # its path in the outer module; "" is the outer module
     module: Module
     input: Shape  # without the batch
     output: Shape
-    handed_on: bool  # whether the output is the very array that the call before gave
-    rows: np.ndarray | None  # (units, pixels) of bool; of vectors one row; None: not known
+    handed_on: bool  # True if the output is the same array as that of the call before
+    rows: np.ndarray | None  # (units, pixels) of bool; one row for vectors; None: not known
     columns: np.ndarray | None
 
 
 def run(module: Module, x: np.ndarray) -> np.ndarray:
-    """Return what ``module`` gives in inference; ShapeError says why it does not."""
+    """Return the output of ``module`` in inference. Raises ShapeError if it fails."""
     kind = type(module).__name__
     try:
         with np.errstate(all="ignore"):
@@ -58,40 +58,40 @@ def run(module: Module, x: np.ndarray) -> np.ndarray:
             f"({type(error).__name__}: {error})."
         ) from error
     if not isinstance(result, tuple) or len(result) != 2:
-        raise ShapeError(f"{kind}: its forward returns no pair (y, cache).")
+        raise ShapeError(f"{kind}: its forward does not return a pair (y, cache).")
     return result[0]
 
 
 def output_shape(module: Module, shape: Shape) -> Shape:
-    """Return the shape that an input of ``shape`` gives, both without the batch."""
+    """Return the shape of the output for an input of ``shape``; both are without the batch."""
     dtype = next((p.data.dtype for p in module.parameters()), np.dtype(np.float32))
-    y = run(module, np.ones((3, *shape), dtype))  # of two, an array could be taken for a pair
+    y = run(module, np.ones((3, *shape), dtype))  # an array of two could be mistaken for a pair
     return y.shape[1:]
 
 
 def multiply_adds(module: Module, shape: Shape) -> int:
-    """Return the products of the modules within; raise Unknown where there may be others."""
+    """Return the multiply-adds of the inner modules; raise Unknown if there may be others."""
     refuse_own_products(module)
     inside = calls(module, shape, reach=False)[:-1]
     return sum(call.module.multiply_adds(call.input) for call in inside)
 
 
 def refuse_own_products(module: Module) -> None:
-    """Raise Unknown where a module has a matrix or kernels of its own, not in a module within."""
+    """Raise Unknown if a module has a matrix or kernels itself, outside of its inner modules."""
     own = [value for value in vars(module).values() if isinstance(value, Param)]
     if any(param.data.ndim > 1 for param in own):
         raise Unknown(
-            f"{type(module).__name__}: it is not known how many products it takes. Add to it "
-            "multiply_adds(self, shape), which returns those of an image of ``shape``."
+            f"{type(module).__name__}: the number of its multiply-adds is not known. Add to it "
+            "multiply_adds(self, shape), which returns them for an image of ``shape``."
         )
 
 
 def window(module: Module, shape: Shape) -> Window | None:
-    """Return the window of one output, None for all; raise Unknown for what is no window."""
+    """Return the window of one output, None for all pixels; raise Unknown if it is not a window."""
     found = windows(module, shape)[-1][1]
     if found == "unknown":
         raise Unknown(
-            f"{type(module).__name__}: what it sees is no window, or several fit. Add to it "
+            f"{type(module).__name__}: what it sees is not a window, or several fit. Add to it "
             "window(self, shape), which returns (kernel, stride, dilation), a pair each; None for "
             "all of the image."
         )
@@ -101,9 +101,9 @@ def window(module: Module, shape: Shape) -> Window | None:
 
 
 def windows(module: Module, shape: Shape) -> list[tuple[Call, Seen]]:
-    """Return what runs within ``module``, as ``calls``, each with its window of the input.
+    """Return the runs inside ``module``, as ``calls`` does, each with its window of the input.
 
-    None for all of the input, "unknown" where it is no window, or where it cannot be told which.
+    The window is None for the whole input, and "unknown" if it is not a window or not certain.
     """
     small = calls(module, shape)
     large: list[Call] = []
@@ -119,13 +119,13 @@ def windows(module: Module, shape: Shape) -> list[tuple[Call, Seen]]:
 
 
 def _open(call: Call) -> bool:
-    """Whether a call may have one of several windows."""
+    """True if several windows are possible for a call."""
     reach = (call.rows, call.columns)
     return len(call.output) == 3 and any(r is not None and not determined(r) for r in reach)
 
 
 def _window(call: Call, large: Call | None) -> Seen:
-    """Return the window of a call, given the same call on a larger image where there is one."""
+    """Return the window of a call, with the help of the same call on a larger image, if any."""
     if len(call.output) != 3 or call.rows is None or call.columns is None:
         return None
     if view(call) is None and (large is None or view(large) is None):
@@ -139,7 +139,7 @@ def _window(call: Call, large: Call | None) -> Seen:
                 return "unknown"
             wide = window_of(more)
             if wide is not None and determined(more) and _shows(reach, *wide):
-                side = wide  # else it goes with its image, as an adaptive pool
+                side = wide  # otherwise it changes with the image, like an adaptive pool
         if side is None:
             return None if view(call) is None else "unknown"
         sides.append(side)
@@ -148,18 +148,18 @@ def _window(call: Call, large: Call | None) -> Seen:
 
 
 def view(call: Call) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return (rows, columns) that a run of a module sees of the image, None for all or none."""
+    """Return (rows, columns) of the image that a run of a module sees; None for all or none."""
     if call.rows is None or call.columns is None or (call.rows.all() and call.columns.all()):
         return None
     return call.rows, call.columns
 
 
 def calls(module: Module, shape: Shape, *, reach: bool = True, partly: bool = False) -> list[Call]:
-    """Return what runs within ``module``, in this order, and at the end itself.
+    """Return the runs inside ``module``, in their order; the last one is ``module`` itself.
 
-    Chains and modules of the reader's own are led through; what else is made of several counts as
-    one. With ``reach`` it is found which rows and columns of the input each of them sees. With
-    ``partly`` a run that fails is left out, with what would follow.
+    Chains and the user's own modules are opened; other modules made of several layers count as one.
+    With ``reach``, the rows and columns of the input that each run sees are found. With ``partly``,
+    a run that fails is left out, and so are all after it.
     """
     double = _double(module)
     paths = {id(m): path for path, m in double.named_modules()}
@@ -179,7 +179,7 @@ def calls(module: Module, shape: Shape, *, reach: bool = True, partly: bool = Fa
 
 
 def keeps_places(module: Module, shape: Shape) -> bool:
-    """Whether each number of the output is made of the one in its place, in the order of both."""
+    """True if each number of the output depends only on the input number at its place."""
     double = _double(module)
     for draw in range(DRAWS):
         x = _draw(shape, draw)
@@ -192,16 +192,16 @@ def keeps_places(module: Module, shape: Shape) -> bool:
 
 
 def window_of(reach: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Return (kernel, stride, dilation, padding before) of the window that sees as ``reach`` says.
+    """Return (kernel, stride, dilation, padding before) of the window that fits ``reach``.
 
-    None where no window does, as for units that all see everything.
+    None if no window fits, for example because every unit sees everything.
     """
     units, pixels = reach.shape
     counts = reach.sum(axis=1)
     k = int(counts.max(initial=0))
     if not k or (units > 1 and pixels > 1 and reach.all()):
         return None
-    whole = int(counts.argmax())  # a unit whose window lies inside, if any does
+    whole = int(counts.argmax())  # a unit whose window lies inside the image, if there is one
     taps = np.flatnonzero(reach[whole])
     gaps = set(np.diff(taps).tolist())
     if len(gaps) > 1:
@@ -215,23 +215,23 @@ def window_of(reach: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 def _shows(reach: np.ndarray, k: int, s: int, d: int, before: int) -> bool:
-    """Whether a window sees as ``reach`` says."""
+    """True if a window fits ``reach``."""
     units, pixels = reach.shape
     at = np.arange(units)[:, None] * s - before + np.arange(k) * d
     return bool((np.any(at[:, :, None] == np.arange(pixels), axis=1) == reach).all())
 
 
 def padding_of(reach: np.ndarray, k: int, s: int, d: int) -> int | None:
-    """Return the padding with which a window sees as ``reach`` says, None where none does."""
+    """Return the padding with which a window fits ``reach``, or None."""
     before = range((k - 1) * d + 1)
     return next((pad for pad in before if _shows(reach, k, s, d, pad)), None)
 
 
 def determined(reach: np.ndarray) -> bool:
-    """Whether at most one window sees as ``reach`` says.
+    """True if at most one window fits ``reach``.
 
-    The kernel shows in a unit whose window ends within the image on both sides, the stride in two
-    units whose windows begin, or end, there.
+    A unit whose window lies inside the image on both sides tells the kernel. Two units whose
+    windows begin, or end, inside the image tell the stride.
     """
     pixels = reach.shape[1]
     taps = [np.flatnonzero(row) for row in reach]
@@ -246,7 +246,7 @@ def determined(reach: np.ndarray) -> bool:
 
 
 def _double(module: Module) -> Module:
-    """Return a copy in float64, without zeros among its parameters, which hide what is behind."""
+    """Return a copy in float64 whose parameters have no zeros, because zeros hide changes."""
     double = copy.deepcopy(module).astype(np.float64)
     rng = np.random.default_rng(7)
     for param in double.parameters():
@@ -263,7 +263,7 @@ def _draw(shape: Shape, seed: int) -> np.ndarray:
 def _record(
     module: Module, x: np.ndarray, partly: bool = False
 ) -> list[tuple[Module, np.ndarray, np.ndarray, bool]]:
-    """Return (module, input, output, whether that was handed on) of each run."""
+    """Return (module, input, output, whether the output was passed on) of each run."""
     seen: list[tuple[Module, np.ndarray, np.ndarray, bool]] = []
     with _listening(module, seen):
         try:
@@ -280,7 +280,7 @@ def _record(
 def _listening(
     module: Module, seen: list[tuple[Module, np.ndarray, np.ndarray, bool]]
 ) -> Iterator[None]:
-    """Write down the runs of what counts as one, as long as the ``with`` lasts."""
+    """Record the runs of modules that count as one, inside the ``with``."""
     inside = 0
 
     def listener(child: Module) -> Any:
@@ -310,7 +310,7 @@ def _listening(
 
 
 def leads_through(module: Module) -> bool:
-    """Whether what is inside is what counts: of chains, and of modules that do not say."""
+    """True for modules that are opened: chains, and modules that do not define their shapes."""
     from minicnn.nn.sequential import Sequential
 
     says = type(module).output_shape is not Module.output_shape
@@ -321,7 +321,7 @@ def leads_through(module: Module) -> bool:
 def _reach(
     module: Module, shape: Shape, axis: int, count: int, partly: bool
 ) -> list[np.ndarray | None]:
-    """Return of each call (units, pixels) of bool along an axis of the image, or None."""
+    """Return (units, pixels) of bool for each call, along an axis of the image, or None."""
     pixels = shape[axis]
     at_once = max(BATCH // max(math.prod(shape), 1), 1)
     found: list[np.ndarray | None] = [None] * count
@@ -348,7 +348,7 @@ def _reach(
 
 
 def _differ(y: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return where the outputs of all images but the first differ from that of the first."""
+    """Return where the outputs differ from the output of the first image."""
     with np.errstate(all="ignore"):
         least = (1e-10 if dtype == np.float64 else 1e-5) * np.abs(y[:1]).max(initial=1e-30)
         return np.abs(y[1:] - y[:1]) > least

@@ -1,9 +1,9 @@
-"""A residual block: what comes in is added to what the main branch makes of it.
+"""A residual block: the input is added to the output of the main branch.
 
     y = activation(main(x) + shortcut(x))
 
-Backward is forward read from its end. The sum hands the same gradient to each branch; x fed both
-branches, so their gradients add:
+Backward is forward, read from its end. The sum passes the same gradient to each branch. Both
+branches used x, so their gradients add:
 
     dsum = d activation(dy),    dx = d main(dsum) + d shortcut(dsum)
 
@@ -32,7 +32,7 @@ from minicnn.shapes import ShapeError, integer
 
 
 class Branches(NamedTuple):
-    """The chains of a residual block. That of nothing is the identity."""
+    """The chains of a residual block. An empty chain is the identity."""
 
     main: Sequence[Module]
     shortcut: Sequence[Module]
@@ -48,10 +48,10 @@ class Cache(NamedTuple):
 class Residual(Module):
     """``activation(main(x) + shortcut(x))``; without a shortcut x itself is added.
 
-    Blocks whose layers have names of their own override ``branches``.
+    Blocks that name their layers themselves override ``branches``.
     """
 
-    _fused: Branches | None = None  # what ``minicnn.fuse`` made of the branches; runs instead
+    _fused: Branches | None = None  # the fused branches, made by ``minicnn.fuse``; they run instead
 
     def __init__(
         self, main: Module, shortcut: Module | None = None, activation: Module | None = None
@@ -60,7 +60,7 @@ class Residual(Module):
         for name, module in parts.items():
             if not isinstance(module, Module) and (module is not None or name == "main"):
                 raise TypeError(
-                    f"Residual: {name} must be a Module, got {module!r}. Layers in a row are one: "
+                    f"Residual: {name} must be a Module, got {module!r}. A chain of layers is one: "
                     "Sequential(...)."
                 )
         self.main, self.shortcut, self.activation = main, shortcut, activation
@@ -111,15 +111,16 @@ class Residual(Module):
         if main != shortcut:
             raise ShapeError(
                 f"{type(self).__name__}: the main branch gives {main}, the shortcut {shortcut}; "
-                "only equal shapes add. Give a shortcut that changes the shape likewise."
+                "only equal shapes add. Give a shortcut that changes the shape in the same "
+                "way."
             )
 
 
 class ZeroPadShortcut(NoProducts):
     """The shortcut without parameters: every ``stride``-th pixel, and channels of zeros at the end.
 
-    y[n,c,i,j] = x[n, c, i*stride, j*stride] for the channels that x has, else 0. So dx is dy where
-    a pixel was taken, and 0 elsewhere. It is option A of He et al. (2016).
+    y[n,c,i,j] = x[n, c, i*stride, j*stride] for the channels of x, and 0 for the added ones. So dx
+    is dy at the pixels that were taken, and 0 elsewhere. It is option A of He et al. (2016).
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
@@ -129,7 +130,7 @@ class ZeroPadShortcut(NoProducts):
         if out_channels < in_channels:
             raise ShapeError(
                 f"ZeroPadShortcut: out_channels={out_channels} are fewer than in_channels="
-                f"{in_channels}, and it only adds channels. Project by a 1x1 convolution instead."
+                f"{in_channels}, and it only adds channels. Use a 1x1 convolution instead."
             )
 
     def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -167,5 +168,5 @@ class ZeroPadShortcut(NoProducts):
 
 
 def _zeros(n: int, c: int, h: int, w: int, *, dtype: np.dtype) -> np.ndarray:
-    """Return zeros (n, c, h, w), channels last in memory as what they are added to."""
+    """Return zeros (n, c, h, w), channels last in memory like the array that they are added to."""
     return nchw(np.zeros((n, h, w, c), dtype))

@@ -1,6 +1,6 @@
 """One module after the other: the simplest graph, and the chain rule itself.
 
-The functions are for containers whose branches are chains. A chain of nothing is the identity.
+The functions are for containers whose branches are chains. An empty chain is the identity.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from minicnn.nn.module import Module, Window
 def forward_chain(
     modules: Sequence[Module], x: np.ndarray, training: bool
 ) -> tuple[np.ndarray, list[Any]]:
-    """Return what comes out of the last module, and the caches of all."""
+    """Return the output of the last module, and the caches of all modules."""
     caches = []
-    with single_threaded_blas():  # once, where each product would do it by itself
+    with single_threaded_blas():  # once here, instead of once in each product
         for module in modules:
             x, cache = module.forward(x, training=training)
             caches.append(cache)
@@ -31,7 +31,7 @@ def backward_chain(
     modules: Sequence[Module], dy: np.ndarray, caches: list[Any], input_grad: bool
 ) -> np.ndarray | None:
     """Return the gradient of the first module's input, or None without ``input_grad``."""
-    first = 0  # the module down to which the gradient is asked for
+    first = 0  # the gradient is needed down to this module
     if not input_grad:
         learning = (i for i, module in enumerate(modules) if module.learns)
         first = next(learning, len(modules))
@@ -49,14 +49,14 @@ def backward_chain(
 
 
 def chain_shape(modules: Sequence[Module], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape that comes out for an input of ``shape``, both without the batch."""
+    """Return the shape of the output for an input of ``shape``; both are without the batch."""
     for module in modules:
         shape = module.output_shape(shape)
     return shape
 
 
 def chain_multiply_adds(modules: Sequence[Module], shape: tuple[int, ...]) -> int:
-    """Return the products of all modules together, for an input of ``shape``."""
+    """Return the multiply-adds of all modules together, for an input of ``shape``."""
     total = 0
     for module in modules:
         total += module.multiply_adds(shape)
@@ -65,10 +65,10 @@ def chain_multiply_adds(modules: Sequence[Module], shape: tuple[int, ...]) -> in
 
 
 def chain_window(modules: Sequence[Module], shape: tuple[int, ...]) -> Window | None:
-    """Return the one window that does what the windows of all modules do in turn.
+    """Return the single window that is equal to the windows of all modules in turn.
 
-    On top of what sees f pixels in steps of s, a kernel k of dilation d sees (k - 1) * d * s more,
-    and its stride multiplies the step.
+    If the units below see f pixels and lie s pixels apart, a kernel k with dilation d sees
+    (k - 1) * d * s pixels more, and its stride multiplies the distance s.
     """
     field, step = (1, 1), (1, 1)
     for module in modules:
@@ -83,9 +83,9 @@ def chain_window(modules: Sequence[Module], shape: tuple[int, ...]) -> Window | 
 
 
 def widest(windows: Sequence[Window | None]) -> Window | None:
-    """Return the window of branches side by side: the largest, for they have one centre.
+    """Return the window of branches side by side: the largest one, because all have one centre.
 
-    None where a branch sees all, or where branches move in different steps.
+    None if a branch sees everything, or if the branches have different strides.
     """
     known = [window for window in windows if window is not None]
     if len(known) < len(windows) or len({stride for _, stride, _ in known}) != 1:
@@ -115,11 +115,11 @@ class Sequential(Module):
     """Applies its modules in order.
 
     ``Sequential(Conv2d(...), ReLU())`` names them "0", "1", ...; ``Sequential(conv1=Conv2d(...),
-    relu1=ReLU())`` as written. The names are those in the state dict.
+    relu1=ReLU())`` as written. The state dict uses these names.
     """
 
-    _fused: list[Module] | None = None  # what ``minicnn.fuse`` made of the chain; runs instead
-    _layers: tuple[Module, ...] = ()  # of what, all of the tree
+    _fused: list[Module] | None = None  # the fused chain, made by ``minicnn.fuse``; it runs instead
+    _layers: tuple[Module, ...] = ()  # the tree that it was made from
 
     def __init__(self, *modules: Module, **named: Module) -> None:
         name_children(self, modules, named)
@@ -139,12 +139,12 @@ class Sequential(Module):
         return forward_chain(self._fused or list(self), x, training)
 
     def _check_layers(self) -> None:
-        """Raise where a layer somewhere in the tree is not the one that was fused."""
+        """Raise if a layer in the tree is not the one that was fused."""
         now = tuple(self.below())
         if len(now) != len(self._layers) or any(map(operator.is_not, now, self._layers)):
             raise RuntimeError(
-                f"{type(self).__name__}: a layer was replaced after fusing, and what is fused "
-                "runs the layers that it was made of. Fuse the network again."
+                f"{type(self).__name__}: a layer was replaced after fusing, and a fused network "
+                "runs the layers that it was made from. Fuse the network again."
             )
 
     def backward(

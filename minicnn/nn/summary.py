@@ -1,8 +1,8 @@
 """A table of a network: each layer's output, parameters, multiply-adds and receptive field.
 
-The receptive field of a unit is the square of input pixels that can move it. A layer with kernel k,
-dilation d and stride s, on top of layers whose field is f and whose neighbouring units lie ``jump``
-input pixels apart, sees
+The receptive field of a unit is the square of input pixels that it depends on. Below a layer with
+kernel k, dilation d and stride s, let the field be f, and let neighbouring units lie ``jump`` input
+pixels apart. Then the layer has
 
     f' = f + (k - 1) * d * jump        jump' = jump * s
 """
@@ -19,7 +19,7 @@ from minicnn.nn.module import Module, Param, Unknown, Window
 from minicnn.nn.sequential import Sequential
 
 Field = tuple[int, int]
-UNKNOWN = (0, 0)  # the field of units that see no window
+UNKNOWN = (0, 0)  # the field of units whose pixels are not a window
 PIXEL: Window = (1, 1), (1, 1), (1, 1)
 
 
@@ -30,17 +30,17 @@ class Row(NamedTuple):
     kind: str
     output: tuple[int, ...]
     parameters: int
-    multiply_adds: int | None  # None: a layer of the reader's own does not say
+    multiply_adds: int | None  # None: the user's own layer does not define it
     field: Field | None  # (height, width) in pixels of the input; None: all of it; or UNKNOWN
 
 
 def summarize(model: Module, image: tuple[int, ...]) -> list[Row]:
     """Return a row for each layer, in the order of forward, for images of shape ``image``.
 
-    An auxiliary head is one row where it leaves the chain; inference has none of its products. A
-    module of the reader's own is run: it has a row for each layer that runs within, in this order,
-    and one for what it does beside these; shapes and fields are those that were seen.
-    Raises ShapeError where a layer does not fit what comes before it.
+    An auxiliary head is one row at the point where it is attached; its multiply-adds are not
+    counted, since inference leaves it out. A module of the user's own is run. It has a row for each
+    layer that runs inside it, in their order, and one row for its other work, with the shapes and
+    fields that were seen. Raises ShapeError if a layer does not fit the one before it.
     """
     table = _Table(image)
     for name, layer, aside in _layers(model):
@@ -58,20 +58,20 @@ def summarize(model: Module, image: tuple[int, ...]) -> list[Row]:
 
 
 class _Table:
-    """The rows so far, and what the units of the last layer see."""
+    """The rows so far, and the field of the units of the last layer."""
 
     def __init__(self, image: tuple[int, ...]) -> None:
         self.rows: list[Row] = []
         self.shape = image
         self.field: Field | None = (1, 1)
         self._jump = (1, 1)
-        self._counted: set[int] = set()  # a layer that is used twice has its parameters once
+        self._counted: set[int] = set()  # the parameters of a layer that is used twice count once
 
     def add(
         self, name: str, layer: Module, output: tuple[int, ...], products: int | None,
         field: Field | None, own: bool = False,
     ) -> None:  # fmt: skip
-        """Add a row; ``own``: with the parameters that are not of a module within alone."""
+        """Add a row; with ``own``, only with parameters that belong to no inner module."""
         params = [p for p in vars(layer).values() if isinstance(p, Param)]
         params = params if own else layer.parameters()
         new = {id(p): p.data.size for p in params if id(p) not in self._counted}
@@ -80,11 +80,11 @@ class _Table:
         self.rows.append(Row(name, kind, output, sum(new.values()), products, field))
 
     def look(self, window: Window | Literal["unknown"] | None) -> None:
-        """Let the units look through a window at those before them."""
+        """Update the field for a layer whose units see a window of the units before."""
         self.field, self._jump = self.through(window)
 
     def through(self, window: Window | Literal["unknown"] | None) -> tuple[Field | None, Field]:
-        """Return (field, jump) of units that look through a window at those here."""
+        """Return (field, jump) of units that see a window of the units here."""
         if self.field is None or window is None:
             return None, self._jump
         if self.field == UNKNOWN or window == "unknown":
@@ -95,11 +95,11 @@ class _Table:
 
 
 def _run_through(table: _Table, name: str, layer: Module) -> None:
-    """Add a row for each layer that runs within one of the reader's own, and for what it adds."""
+    """Add rows for the layers inside a module of the user's own, and for its other work."""
     *inside, (whole, last) = probe.windows(layer, table.shape)
     field = table.field
     for call, window in inside:
-        # Of vectors, what is made of one number each sees what those before it see.
+        # For vectors, a unit that depends on one number has the field of this number.
         if len(call.output) == 3 or _window(call.module, call.input) != PIXEL:
             field, _ = table.through(window)
         path = call.name if name == "model" else f"{name}.{call.name}"
@@ -119,7 +119,7 @@ def _window(layer: Module, shape: tuple[int, ...]) -> Window | Literal["unknown"
 
 
 def _products(layer: Module, shape: tuple[int, ...], own: bool = False) -> int | None:
-    """Return the products of a layer, ``own`` those that it adds to its modules'; None: unknown."""
+    """Return the multiply-adds of a layer; with ``own`` without its modules'. None: unknown."""
     try:
         if own:
             probe.refuse_own_products(layer)
@@ -173,27 +173,27 @@ def _in_words(field: Field | None) -> str:
 
 
 def _notes(rows: list[Row]) -> list[str]:
-    """Return what is not known, and what to add to a layer that it be known."""
+    """Return lines that say what is not known, and what to add to a layer."""
     silent = dict.fromkeys(row.kind for row in rows if row.multiply_adds is None)
     odd = next((row.kind for row in rows if row.field == UNKNOWN), None)
     notes = []
     if silent:
         notes.append(
-            f"? multiply-adds: not known of {', '.join(silent)}; the total is without. Add "
+            f"? multiply-adds: not known of {', '.join(silent)}; the total leaves them out. Add "
             f"multiply_adds(self, shape) to your own layer{'s' if len(silent) > 1 else ''}."
         )
     if odd:
         notes.append(
-            f"? receptive field: what {odd} sees is no window, or several fit; "
+            f"? receptive field: what {odd} sees is not a window, or several fit; "
             "insight.receptive_field shows it."
         )
     return ["", *notes] if notes else []
 
 
 def _layers(model: Module, prefix: str = "") -> Iterator[tuple[str, Module, bool]]:
-    """Yield what a chain consists of, by name; any other module is one layer.
+    """Yield the modules of a chain by name; any other module is one layer.
 
-    True marks a head: it stands aside, and the chain goes on from where it was.
+    True marks a head: it is beside the chain, which continues from the same point.
     """
     if isinstance(model, Sequential):
         chain = [(name, child, False) for name, child in model.named_children()]
@@ -213,7 +213,7 @@ def _layers(model: Module, prefix: str = "") -> Iterator[tuple[str, Module, bool
 def _with_heads(model: AuxiliaryHeads) -> list[tuple[str, Module, bool]]:
     names: dict[int, str] = {}
     for name, module in model.named_modules():
-        names.setdefault(id(module), name)  # of a module that is used twice the first
+        names.setdefault(id(module), name)  # the first, if a module is used twice
     stages, heads = model.branches()
     chain = []
     for i, stage in enumerate(stages):

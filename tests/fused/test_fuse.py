@@ -180,8 +180,8 @@ def test_a_layer_of_a_fused_network_is_not_replaced_in_silence() -> None:
     with pytest.raises(
         AttributeError,
         match=re.escape(
-            "Sequential: what is fused runs the layers that it was made of. Set fc in the network "
-            "itself, then fuse that again."
+            "Sequential: a fused network runs the layers that it was made from. Set fc in the "
+            "original network, then fuse it again."
         ),
     ):
         fused.fc = head

@@ -208,7 +208,7 @@ def test_the_last_stage_has_no_head() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011, the text is compared below
         nn.AuxiliaryHeads([conv(2, 3)], [head(3)])
     assert str(error.value) == (
-        "AuxiliaryHeads: 1 heads on 1 stages. The last stage has none, so there has to be one "
+        "AuxiliaryHeads: 1 heads on 1 stages. The last stage has no head, so there must be one "
         "stage more than heads."
     )
 

@@ -134,8 +134,8 @@ def test_without_input_grad_a_branch_goes_back_no_further_than_to_its_first_para
 def test_branches_that_do_not_join_are_rejected() -> None:
     block = nn.Concat(conv(3, 2), nn.MaxPool2d(2))
     message = (
-        "Concat: the branches give {}; only shapes that differ in nothing but the channels join. "
-        "Pad within the branches, so that each keeps the size of the image."
+        "Concat: the branches give {}; only shapes that differ only in the channels can be "
+        "joined. Use padding within the branches, so that each keeps the size of the image."
     )
     with pytest.raises(ShapeError) as error:
         block.forward(X, training=True)

@@ -92,8 +92,8 @@ def test_a_module_of_ones_own_has_a_row_for_each_layer_in_it():
         ("1", "ReLU", (2, 8, 8), 0, 0, (5, 5)),
     ]
     text = as_text(rows, (1, 8, 8))
-    assert "? multiply-adds: not known of Both; the total is without. Add multiply_adds" in text
-    with pytest.raises(Unknown, match=r"Both: it is not known how many products.*multiply_adds"):
+    assert "? multiply-adds: not known of Both; the total leaves them out. Add multiply" in text
+    with pytest.raises(Unknown, match=r"Both: the number of its multiply-adds.*multiply_adds"):
         Both().multiply_adds((1, 8, 8))
 
 
@@ -115,7 +115,7 @@ def test_the_readers_depthwise_has_its_true_size_and_field():
 def test_what_is_no_window_is_said():
     rows = summarize(nn.Sequential(Flip(), nn.ReLU()), (1, 6, 6))
     assert [row.field for row in rows] == [UNKNOWN, UNKNOWN]
-    assert "what Flip sees is no window, or several fit" in as_text(rows, (1, 6, 6))
+    assert "what Flip sees is not a window, or several fit" in as_text(rows, (1, 6, 6))
     field = insight.receptive_field(Flip(), (1, 6, 6))[""]
     np.testing.assert_array_equal(field.rows.reach, np.eye(6)[::-1])
 
@@ -144,7 +144,7 @@ def test_a_forward_that_fails_is_said():
         def forward(self, x, *, training):
             return x
 
-    with pytest.raises(ShapeError, match="Bare: its forward returns no pair"):
+    with pytest.raises(ShapeError, match="Bare: its forward does not return a pair"):
         Bare().output_shape((1, 4, 4))
     with pytest.raises(NotImplementedError, match="Module has no forward"):
         nn.Module().output_shape((1, 4, 4))
@@ -200,7 +200,7 @@ def test_where_several_windows_fit_none_is_chosen():
                 raise ValueError("only 3x3")
             return x[:, :, :2, :2] + x[:, :, 1:, 1:], None
 
-    with pytest.raises(Unknown, match="Fixed: what it sees is no window, or several fit"):
+    with pytest.raises(Unknown, match="Fixed: what it sees is not a window, or several fit"):
         Fixed().window((1, 3, 3))
     assert [row.field for row in summarize(Fixed(), (1, 3, 3))] == [UNKNOWN]
 

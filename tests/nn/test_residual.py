@@ -95,7 +95,7 @@ def test_branches_that_do_not_add_are_rejected() -> None:
     block = nn.Residual(conv(3, 4))
     message = (
         "Residual: the main branch gives {}, the shortcut {}; only equal shapes add. Give a "
-        "shortcut that changes the shape likewise."
+        "shortcut that changes the shape in the same way."
     )
     with pytest.raises(ShapeError) as error:
         block.forward(X, training=True)
@@ -190,12 +190,12 @@ def test_its_errors() -> None:
         nn.ZeroPadShortcut(4, 2)
     assert str(error.value) == (
         "ZeroPadShortcut: out_channels=2 are fewer than in_channels=4, and it only adds channels. "
-        "Project by a 1x1 convolution instead."
+        "Use a 1x1 convolution instead."
     )
 
 
 def test_a_list_of_layers_is_refused():
-    with pytest.raises(TypeError, match=r"main must be a Module, got .*\. Layers in a row are one"):
+    with pytest.raises(TypeError, match=r"main must be a Module, got .*\. A chain of layers is o"):
         nn.Residual([nn.ReLU()])
     with pytest.raises(TypeError, match="Residual: activation must be a Module, got 'relu'"):
         nn.Residual(nn.ReLU(), activation="relu")

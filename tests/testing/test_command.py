@@ -97,7 +97,7 @@ def test_gradients_that_are_wrong(args, text: str, capsys: pytest.CaptureFixture
 
 
 BAD = [
-    (("some_layers.py",), "is no MODULE:OBJECT"),
+    (("some_layers.py",), "is not MODULE:OBJECT"),
     (("some_layers.py:Nothing", "--input", "3"), "has no Nothing. Did you mean"),
     (("some_layers.py:Scale", "--input", "3"), "Scale is a class; give an instance"),
     (("minicnn.ops:relu", "--input="), "give a shape"),
