@@ -1,4 +1,4 @@
-"""How ONNX writes what is made of several modules: a graph says it as it is."""
+"""Rules for modules made of several modules: their graph becomes the graph of the file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def concat(block: nn.Concat, value: Value, graph: Graph) -> Value:
 
 @rule.register
 def fire(block: Fire, value: Value, graph: Graph) -> Value:
-    """Its stem, then Concat."""
+    """The stem, then Concat."""
     return concat(block, graph.run(block.stem(), value), graph)
 
 

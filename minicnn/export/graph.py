@@ -1,4 +1,4 @@
-"""An ONNX graph in the making: values with their shapes, nodes, and weights by name."""
+"""An ONNX graph while it is built: values with their shapes, nodes, and weights by name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from minicnn.nn.module import Module, rule_of
 
 
 class ExportError(ValueError):
-    """A network that cannot be written as ONNX; the message says which layer, and what to do."""
+    """The network cannot be written as ONNX; the message names the layer and the remedy."""
 
 
 class Value(NamedTuple):
-    """What passes between two nodes: its name, and its shape without the batch."""
+    """A value between two nodes: its name, and its shape without the batch."""
 
     name: str
     shape: tuple[int, ...]
@@ -29,7 +29,7 @@ class Graph:
         self.nodes: list[Any] = []
         self.weights: dict[str, np.ndarray] = {}
         self._paths: dict[int, str] = {}
-        self._unnamed: list[Module] = []  # kept, so that no other module gets the id of one
+        self._unnamed: list[Module] = []  # kept alive, so that no id is used twice
         for path, module in model.named_modules():
             self._paths.setdefault(id(module), path)
         self._names: set[str] = set()
@@ -37,7 +37,7 @@ class Graph:
     def path(self, module: Module) -> str:
         """Return the name of a module in the network, "" for the network itself.
 
-        A module that is no attribute there, as one in a list, has a name of its own too.
+        A module that is not an attribute, for example in a list, gets a name too.
         """
         if id(module) not in self._paths:
             first = name = type(module).__name__
@@ -50,21 +50,21 @@ class Graph:
         return self._paths[id(module)]
 
     def run(self, modules: Iterable[Module], value: Value) -> Value:
-        """Return what comes out of modules in a row; of none, what came in."""
+        """Add a chain of modules, and return its output; for no modules, the input."""
         for module in modules:
             value = _rule_of(module)(module, value, self)
         return value
 
     def weight(self, module: Module, name: str, array: np.ndarray) -> str:
-        """Keep an array of ``module`` as float32, or as int64; return the name it has.
+        """Store an array of ``module`` as float32 or int64, and return its name.
 
-        A module that is used again has its arrays once.
+        The arrays of a module that is used twice are stored once.
         """
         path = self.path(module)
         return self._keep(f"{path}.{name}" if path else name, array)
 
     def constant(self, module: Module, name: str, array: Any) -> str:
-        """Keep an array that belongs to one node alone; return the name it has."""
+        """Store an array that belongs to a single node, and return its name."""
         return self._keep(self._fresh(f"{self.path(module) or 'model'}.{name}"), np.asarray(array))
 
     def add(
@@ -90,7 +90,7 @@ class Graph:
         first, times = name, 1
         while name in self.weights and not _same(self.weights[name], array):
             times += 1
-            name = f"{first}#{times}"  # never another array in the place of one that is used
+            name = f"{first}#{times}"  # never replace an array that is in use
         self.weights[name] = array
         return name
 
@@ -111,10 +111,10 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 
 @singledispatch
 def rule(module: Module, value: Value, graph: Graph) -> Value:
-    """Add to ``graph`` what ``module`` makes of ``value``, and return that.
+    """Add ``module`` with the input ``value`` to ``graph``, and return its output.
 
-    Register one for a layer of your own. ``graph.add`` adds an operator of ONNX, ``graph.weight``
-    keeps an array, and ``graph.run(modules, value)`` adds the modules that it is made of:
+    Register a rule for your own layer. ``graph.add`` adds an operator of ONNX, ``graph.weight``
+    stores an array, and ``graph.run(modules, value)`` adds inner modules:
 
         @minicnn.export.rule.register(Scale)
         def _(layer, value, graph):
@@ -125,9 +125,9 @@ def rule(module: Module, value: Value, graph: Graph) -> Value:
     kind = type(module).__name__
     raise ExportError(
         f"export: {f'layer {path}, ' if path else ''}a {kind}, has a forward of its own, and it is "
-        "not known which operators of ONNX compute that. Register a rule by "
-        "minicnn.export.rule.register, whose docstring shows how, in the file of the layer; or "
-        "make the layer of layers of minicnn.nn, in a Sequential, Residual or Concat."
+        "not known which operators of ONNX compute it. Register a rule in the file of the layer "
+        "(see the docstring of minicnn.export.rule), or build the layer from layers of minicnn.nn, "
+        "in a Sequential, Residual or Concat."
     )
 
 

@@ -1,7 +1,7 @@
 """Which operators of ONNX compute what a layer does in inference.
 
-Sizes are known here, so pads are written as what they come to: ceil_mode needs no attribute then,
-which runtimes have understood in more than one way.
+Sizes are known here, so the padding is written as plain numbers. Then the attribute ceil_mode,
+which runtimes interpret differently, is not needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minicnn.windows import Windows, conv_windows, pool_windows
 
 @rule.register
 def convolution(layer: nn.Conv2d, value: Value, graph: Graph) -> Value:
-    """Conv, with the pads of "same" spelled out."""
+    """Conv; "same" becomes explicit padding."""
     kernel = layer.weight.data.shape[2:]
     shape = layer.output_shape(value.shape)
     g = conv_windows(
@@ -51,7 +51,7 @@ def linear(layer: nn.Linear, value: Value, graph: Graph) -> Value:
 
 @rule.register
 def max_pool(layer: nn.MaxPool2d, value: Value, graph: Graph) -> Value:
-    """MaxPool, whose pads never win either."""
+    """MaxPool; its padding is never the maximum either."""
     shape = layer.output_shape(value.shape)
     g = pool_windows(
         "MaxPool2d", _sides(value), layer.kernel_size, layer.stride, layer.padding, layer.dilation,
@@ -59,7 +59,7 @@ def max_pool(layer: nn.MaxPool2d, value: Value, graph: Graph) -> Value:
     )  # fmt: skip
     pads = _pads(g)
     if any(pad >= kernel for pad, kernel in zip(pads, (g.kh, g.kw) * 2, strict=True)):
-        # Past the end of a dilated window: more than runtimes pad within the pool.
+        # A dilated window past the end needs more padding than runtimes allow in a pool.
         value = _padded(layer, value, graph, pads, -np.inf)
         pads = 0, 0, 0, 0
     return graph.add(
@@ -70,7 +70,7 @@ def max_pool(layer: nn.MaxPool2d, value: Value, graph: Graph) -> Value:
 
 @rule.register
 def average_pool(layer: nn.AvgPool2d, value: Value, graph: Graph) -> Value:
-    """AveragePool, which divides by the size of the kernel, and what corrects the divisor."""
+    """AveragePool, which divides by the kernel's size, and a correction of the divisor."""
     shape = layer.output_shape(value.shape)
     h, w = _sides(value)
     _, cache = avg_pool2d.forward(
@@ -92,7 +92,7 @@ def average_pool(layer: nn.AvgPool2d, value: Value, graph: Graph) -> Value:
 
 @rule.register
 def adaptive_average_pool(layer: nn.AdaptiveAvgPool2d, value: Value, graph: Graph) -> Value:
-    """GlobalAveragePool, AveragePool where regions are alike, else a matrix for each side."""
+    """GlobalAveragePool; AveragePool if all regions have one size; else a matrix for each side."""
     shape = layer.output_shape(value.shape)
     (h, w), (oh, ow) = _sides(value), shape[1:]
     if (oh, ow) == (h, w):
@@ -118,7 +118,7 @@ def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, value: Value, graph: Grap
     if layer.running_mean is None or layer.running_var is None:
         raise ExportError(
             f"export: layer {graph.path(layer)}, a {type(layer).__name__}, keeps no running "
-            "statistics, so that an image's answer depends on the batch that it comes in. Train "
+            "statistics, so the output for an image depends on its whole batch. Train "
             "with track_running_stats=True."
         )
     c = layer.num_features
@@ -134,10 +134,10 @@ def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, value: Value, graph: Grap
 
 @rule.register
 def local_response_norm(layer: nn.LocalResponseNorm, value: Value, graph: Graph) -> Value:
-    """LRN. A window of even size lies otherwise there, and is spelled out.
+    """LRN. For windows of even size, where ONNX's window differs, the formula is written out.
 
-    So are images of other than two sides: d = k + alpha/size * W x^2 with a banded matrix W, as a
-    convolution of 1x1, and y = x * d^-beta.
+    The same for inputs that are not images: d = k + alpha/size * W x^2 with a banded matrix W, as a
+    1x1 convolution, and y = x * d^-beta.
     """
     shape = layer.output_shape(value.shape)
     if layer.size % 2 and len(shape) == 3:
@@ -196,13 +196,13 @@ def softmax(layer: nn.Softmax | nn.LogSoftmax, value: Value, graph: Graph) -> Va
 
 @rule.register
 def dropout(layer: nn.Dropout, value: Value, graph: Graph) -> Value:
-    """Nothing: it is the identity in inference."""
+    """No node: it is the identity in inference."""
     return value
 
 
 @rule.register
 def flatten(layer: nn.Flatten, value: Value, graph: Graph) -> Value:
-    """Flatten behind the batch; Reshape where only some axes are joined."""
+    """Flatten; Reshape if only some axes are joined."""
     shape = layer.output_shape(value.shape)
     if layer.keeps_the_batch_only:
         return graph.add("Flatten", layer, [value], shape, axis=1)
@@ -236,7 +236,7 @@ def _sides(value: Value) -> tuple[int, int]:
 
 
 def _pads(g: Windows) -> tuple[int, int, int, int]:
-    """Return pads with which as many windows fit as ``g`` has, without ceil_mode."""
+    """Return the padding that gives as many windows as ``g`` has, without ceil_mode."""
     high = (g.oh - 1) * g.sh + (g.kh - 1) * g.dh + 1
     wide = (g.ow - 1) * g.sw + (g.kw - 1) * g.dw + 1
     return g.top, g.left, max(high - g.top - g.h, 0), max(wide - g.left - g.w, 0)
@@ -255,7 +255,7 @@ def _padded(
 
 
 def _regions(size: int, out: int) -> np.ndarray:
-    """Return (out, size): the weights by which each region averages a side."""
+    """Return (out, size): the weights of each region's mean along a side."""
     eye = np.eye(size)[None, None]  # a row for each pixel
     means, _ = adaptive_avg_pool2d.forward(eye, (None, out), impl="textbook")
     return means[0, 0].T

@@ -1,4 +1,4 @@
-"""The whole file: what comes in, the graph, what comes out, and what is known about it."""
+"""The whole file: input, graph, output and metadata."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from minicnn.nn import Module
 from minicnn.version import __version__
 
 OPSET = 17
-IR = 8  # the form of the file that came with it, which older runtimes read too
-LIMIT = 2**31 - 1  # bytes of a message of protobuf
+IR = 8  # the file format of that version; older runtimes can read it
+LIMIT = 2**31 - 1  # bytes; the limit of protobuf
 
 
 def to_onnx(
@@ -29,9 +29,9 @@ def to_onnx(
 ) -> Any:
     """Return an ``onnx.ModelProto`` of ``model`` for images (n, *image), any n.
 
-    With ``normalization`` it takes pixels from 0 to 255 as float32, else images that are normalised
-    already. ``classes`` go into its metadata. Raises ExportError for a layer that has no rule, or
-    where onnx is not installed.
+    With ``normalization`` it takes pixels from 0 to 255 as float32, otherwise normalised images.
+    ``classes`` go into its metadata. Raises ExportError for a layer without a rule, and if onnx is
+    not installed.
     """
     refuse_fused("export", model)
     try:
@@ -53,7 +53,7 @@ def to_onnx(
     if sum(array.nbytes for array in graph.weights.values()) > LIMIT:
         raise ExportError("export: the weights take more than 2 GB, the limit of an ONNX file.")
     last = "scores"
-    for node in graph.nodes:  # the one that gives it, and those that read it too
+    for node in graph.nodes:  # the node that produces it, and the nodes that use it
         for names in (node.input, node.output):
             names[:] = [last if name == value.name else name for name in names]
     say = "pixels from 0 to 255" if normalization else "normalised images"
@@ -79,7 +79,7 @@ def to_onnx(
 
 
 def write(proto: Any, path: Path) -> None:
-    """Write the file whole, or raise OSError and leave what was there."""
+    """Write the file, whole. If it raises OSError, the old file remains."""
     files.write_whole(path, proto.SerializeToString())
 
 

@@ -1,13 +1,13 @@
-"""Looking into a network: what its layers see, what passes between them, what moved a decision.
+"""Looking into a network: what its layers see, what passes between them, what caused a decision.
 
     watching            outputs and gradients of inner layers, and gradients added there
-    receptive_field     which pixels each layer sees, from the tree of modules alone
-    effective_field     how much each of them matters, by the gradient of one unit
-    saliency, grad_cam, occlusion, maximize     what moved a decision, and what a filter looks for
-    gradient_norms      how large the gradients are, by depth
+    receptive_field     which pixels each layer sees, computed from the tree of modules
+    effective_field     how much each of these pixels matters, by the gradient of one unit
+    saliency, grad_cam, occlusion, maximize     what caused a decision, what a filter looks for
+    gradient_norms      how large the gradients are, layer by layer
 
-Nothing here changes a network: layers keep nothing of a pass, and parameters' gradients stay as
-they are.
+Nothing here changes a network. Layers store nothing of a pass, and the gradients of parameters stay
+unchanged.
 """
 
 from minicnn.insight.attribution import (

@@ -1,14 +1,14 @@
-"""What moved a decision: gradients and experiments with respect to the image.
+"""What caused a decision: gradients and experiments with respect to the image.
 
-    saliency     how much each pixel would change the score, if it changed a little
-    grad_cam     which places of a layer speak for the class
-    occlusion    how much the score falls when a patch is covered: an experiment, no gradient
-    maximize     the image that a filter answers to most, by ascent along the gradient
+    saliency     how much the score changes if a pixel changes a little
+    grad_cam     which positions of a layer support the class
+    occlusion    how much the score falls when a patch is covered: an experiment without gradient
+    maximize     the image to which a filter responds most, by gradient ascent
 
-The score is the output itself, the logit: probabilities saturate, so that their gradient vanishes
-where the network is certain. Where a network ends in log-softmax, the score is that.
+The score is the output of the network: the logit, or the log-probability if the network ends in
+log-softmax. Probabilities would not do: where the network is certain, their gradient vanishes.
 
-All run in inference, and leave the network and its parameters' gradients as they are.
+All functions run in inference. They change neither the network nor the gradients of parameters.
 
 Source
     Simonyan, Vedaldi & Zisserman (2014), Deep inside convolutional networks: visualising image
@@ -32,10 +32,10 @@ Target = int | Sequence[int] | np.ndarray | None
 
 
 def saliency(model: Module, x: np.ndarray, target: Target = None) -> np.ndarray:
-    """Return (n, h, w): the largest size, over the channels, of the gradient of the score.
+    """Return (n, h, w): the largest absolute gradient of the score over the channels of a pixel.
 
-    ``target`` is a class, or one for each of the images ``x`` (n, c, h, w); by default the class
-    that the network decides for.
+    ``x`` is (n, c, h, w). ``target`` is a class, or one class for each image. By default it is the
+    class that the network predicts.
     """
     check_image("saliency", "x", x)
     refuse_fused("saliency", model)
@@ -47,12 +47,12 @@ def saliency(model: Module, x: np.ndarray, target: Target = None) -> np.ndarray:
 
 
 def grad_cam(model: Module, x: np.ndarray, layer: str, target: Target = None) -> np.ndarray:
-    """Return (n, h', w'), at the size of the layer's output: which places speak for the class.
+    """Return (n, h', w'), the size of the layer's output: which positions support the class.
 
-    Each channel of the layer counts by the mean gradient of the score with respect to it; what the
-    sum over the channels has below 0 speaks for other classes and is cut off. ``resize`` brings it
-    to the size of the image. The last layer before the global pool is the usual choice. ``target``
-    is as for ``saliency``.
+    It is a weighted sum of the channels. The weight of a channel is the mean gradient of the score
+    with respect to it. Negative sums support other classes, and are set to 0. ``resize`` enlarges
+    the map to the size of the image. The usual choice is the last layer before the global pool.
+    ``target`` is as for ``saliency``.
     """
     check_image("grad_cam", "x", x)
     with watching(model, layer) as seen, frozen(model):
@@ -73,12 +73,12 @@ def occlusion(
     fill: float = 0.0,
     batch: int = 256,
 ) -> np.ndarray:
-    """Return (n, h, w): how much the score falls, in the mean over the patches that hold a pixel.
+    """Return (n, h, w): the fall of the score, averaged over all patches that cover the pixel.
 
-    A square of ``size`` pixels is set to ``fill`` at every ``stride``-th place, and at the last one
-    of each row and column, so that every pixel is covered (``stride`` at most ``size``). 0 is the
-    mean of normalised images. The score is the output for ``target``, as for ``saliency``;
-    at most ``batch`` images run at a time.
+    A square of ``size`` pixels is set to ``fill`` at every ``stride``-th position, and at the last
+    position of each row and column. So every pixel is covered (``stride`` is at most ``size``). A
+    ``fill`` of 0 is the mean of normalised images. The score is the output for ``target``, as for
+    ``saliency``. At most ``batch`` images run at a time.
     """
     check_image("occlusion", "x", x)
     n, _, h, w = x.shape
@@ -126,15 +126,15 @@ def maximize(
 ) -> np.ndarray:
     """Return images (len(channels), *image), each of which maximises one channel of the layer.
 
-    What rises is the channel's mean over its places, by gradient ascent from noise: ``steps`` of
-    the size ``lr``, the root mean square of a step in units of the input. Unchecked it finds noise
-    that no image has. So each step also
+    Gradient ascent from noise maximises the mean of the channel. It takes ``steps`` steps; ``lr``
+    is the root mean square of a step, in units of the input. Ascent alone finds noise that no real
+    image has. So each step also
 
-        moves the image by up to ``jitter`` pixels and back     what depends on exact places dies
-        blurs it by a Gaussian of ``blur`` pixels               fine noise dies, 0 for none
-        shrinks it by the factor 1 - ``decay``                  what the filter does not need dies
+        moves the image by up to ``jitter`` pixels and back     removes what needs exact positions
+        blurs it by a Gaussian of ``blur`` pixels               removes fine noise; 0 is no blur
+        shrinks it by the factor 1 - ``decay``                  removes what the filter ignores
 
-    Layers of features, not of pixels, have units for channels: of the last layer, the classes.
+    In a layer without pixels, each unit is a channel; in the last layer these are the classes.
     """
     channels = [integer("maximize", "channels", c, 0) for c in channels]
     if not channels:
@@ -159,8 +159,8 @@ def maximize(
 def gradient_norms(model: Module) -> dict[str, float]:
     """Return the root mean square of each weight's gradient, in the order of the layers.
 
-    Call it after backward. By the mean, layers of different sizes can be compared. Parameters of
-    two or more axes count: the weights of convolutions and linear layers.
+    Call it after backward. It is a mean, so layers of different sizes can be compared. Only
+    parameters with two or more axes count: the weights of convolutions and linear layers.
     """
     return {
         name: float(np.sqrt(np.mean(np.square(param.grad, dtype=np.float64))))
@@ -172,7 +172,7 @@ def gradient_norms(model: Module) -> dict[str, float]:
 def resize(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return maps (n, h, w) at another size, interpolated between the nearest four numbers.
 
-    Pixels are squares whose values lie in their middles, as in torch with align_corners=False.
+    A pixel is a square with its value in the middle, as in torch with align_corners=False.
     """
     if maps.ndim != 3 or not maps.size:
         raise ShapeError(f"resize: maps must be (n, h, w), not empty, got shape {maps.shape}.")
@@ -229,7 +229,7 @@ def _ascent(model: Module, layer: str, channels: list[int], x: np.ndarray) -> np
 
 
 def _blurred(x: np.ndarray, std: float) -> np.ndarray:
-    """Return (n, c, h, w) smoothed by a Gaussian; at the rim its weights are those inside."""
+    """Return (n, c, h, w) smoothed by a Gaussian. At the border only pixels inside count."""
     for axis in (2, 3):
         p = np.arange(x.shape[axis])
         weight = np.exp(-((p[:, None] - p) ** 2) / (2 * std**2))
@@ -239,7 +239,7 @@ def _blurred(x: np.ndarray, std: float) -> np.ndarray:
 
 
 def _weights(size: int, out: int, dtype: np.dtype) -> np.ndarray:
-    """Return (out, size): how much of each number goes into each one between them."""
+    """Return (out, size): the weights of linear interpolation."""
     middle = np.clip((np.arange(out) + 0.5) * size / out - 0.5, 0, size - 1)
     distance = np.abs(middle[:, None] - np.arange(size))
     return np.maximum(1 - distance, 0).astype(dtype)

@@ -1,10 +1,10 @@
-"""How much each pixel of its receptive field matters to a unit: the effective receptive field.
+"""The effective receptive field: how much each pixel of its field matters to a unit.
 
-The gradient of a unit with respect to the image says how strongly each pixel acts. Pixels in the
-middle of the field reach the unit on many more paths than those at its edge. With random weights
-each layer smears the gradient out by its kernel, and many such smearings in a row make, by the
-central limit theorem, a Gaussian: its width grows with the square root of the depth, that of the
-whole field with the depth.
+The gradient of a unit with respect to the image tells how strongly each pixel acts on the unit. A
+pixel in the middle of the field reaches the unit on many more paths than a pixel at the edge. With
+random weights, each layer spreads the gradient by its kernel. By the central limit theorem, many
+layers together give a Gaussian. Its width grows with the square root of the depth, while the width
+of the receptive field grows linearly with the depth.
 
 Source
     Luo, Li, Urtasun & Zemel (2016), Understanding the effective receptive field in deep
@@ -31,10 +31,11 @@ def effective_field(
     unit: tuple[int, int] | None = None,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return (h, w): the mean size of the gradient of a unit over images ``x`` (n, c, h, w).
+    """Return (h, w): the mean absolute gradient of a unit, over images ``x`` (n, c, h, w).
 
-    The unit is the middle one of the layer's output (n, channels, oh, ow), unless given. For each
-    image, ``rng`` draws how the unit's channels are mixed. Runs in inference; changes nothing.
+    Without ``unit`` it is the middle one of the layer's output (n, channels, oh, ow). For each
+    image, ``rng`` draws a random mixture of the unit's channels. Runs in inference; changes
+    nothing.
     """
     check_image("effective_field", "x", x)
     with watching(model, layer) as seen, frozen(model):
@@ -56,11 +57,11 @@ class Gaussian(NamedTuple):
 
     height: float
     centre: tuple[float, float]  # row, column
-    std: tuple[float, float]  # in pixels; infinite where there is no peak
-    r2: float  # the part of the variance that it explains, 1 at best
+    std: tuple[float, float]  # in pixels; infinite if there is no peak
+    r2: float  # the share of the variance that it explains; 1 is a perfect fit
 
     def __call__(self, h: int, w: int) -> np.ndarray:
-        """Return it over the pixels of an image (h, w)."""
+        """Return its values at the pixels of an image (h, w)."""
         p, q = np.arange(h)[:, None], np.arange(w)
         return self.height * np.exp(
             -((p - self.centre[0]) ** 2) / (2 * self.std[0] ** 2)
@@ -69,11 +70,11 @@ class Gaussian(NamedTuple):
 
 
 def fit_gaussian(values: np.ndarray, *, rounds: int = 20) -> Gaussian:
-    """Return the Gaussian with axes along rows and columns that fits ``values`` (h, w), not < 0.
+    """Fit a Gaussian with axes along rows and columns to ``values`` (h, w), which are not negative.
 
-    The logarithm of a Gaussian is a parabola, so that a linear system finds it. An error of the
-    value z is one of z times less in the logarithm, hence the weights z; from the second round on
-    they are those of the fit, which has no noise.
+    The logarithm of a Gaussian is a quadratic function, so a linear system finds it. An error e of
+    a value z is an error e/z of its logarithm; therefore the weights are z. From the second round
+    on, z is taken from the fit, which has no noise.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or (values < 0).any() or (values > 0).sum() < 5:

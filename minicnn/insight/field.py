@@ -1,23 +1,23 @@
-"""What the units of one layer see of the image, and what windows over these units see.
+"""Which pixels the units of one layer see, and which pixels windows over these units see.
 
-Along one axis, let the units of a layer see ``size`` pixels, let neighbours lie ``jump`` pixels
-apart, and let the first begin at pixel ``start``, negative where it hangs over the edge. A window
-of k taps, s apart from the next, d between its taps and p pixels of padding before, sees of these
+Along one axis, let each unit of a layer see ``size`` pixels. Neighbouring units lie ``jump`` pixels
+apart, and the field of the first unit begins at pixel ``start``, which is negative if it reaches
+over the edge. Take windows over these units with kernel k, stride s, dilation d and padding p. Then
 
     size' = size + (k - 1) * d * jump        jump' = s * jump        start' = start - p * jump
 
-which is the textbook's table. It does not know where the image ends, that a dilated window has
-holes, or that the last pixels may be left over. What knows is a matrix: reach[o, p] says whether
-unit o sees pixel p. A window is such a matrix too, of its own input, and
+as in textbooks. These formulas ignore where the image ends, the holes of a dilated window, and last
+pixels that no window reaches. A matrix includes all of this: reach[o, p] is true if unit o sees
+pixel p. A window is such a matrix over its own input, and
 
     through a layer     the boolean product     reach' = window @ reach
     side by side        the union               reach' = reach1 | reach2
-    all of it           one row                 reach' = any unit sees p
+    everything          one row                 reach' = any unit sees p
 
-Rows and columns of the image are apart: what a unit sees is held as some rows times some columns.
-Branches of different shape (1x5 beside 5x1) see a cross, and this is a rectangle that holds it; the
-smallest where no branch sees padding alone. One that does, along the rows, say, sees nothing, and
-yet its columns are joined to those of the others.
+Rows and columns are separate: the field of a unit is a set of rows times a set of columns. Branches
+of different shapes (1x5 beside 5x1) see a cross; here it becomes a rectangle that contains the
+cross. It is the smallest one, unless a branch sees only padding along the rows, say. Such a branch
+sees nothing, but its columns are joined with the others.
 
 Source
     Araujo, Norris & Sim (2019), Computing receptive fields of convolutional neural networks, for
@@ -37,15 +37,15 @@ from minicnn.windows import Windows
 
 
 class Axis(NamedTuple):
-    """What the units of a layer see along the height, or along the width."""
+    """The pixels that the units of a layer see, along the height or along the width."""
 
     reach: np.ndarray  # (units, pixels) of bool
-    size: int | None = 1  # None: no one number, as for all of the image
+    size: int | None = 1  # None: not a single number, for example the whole image
     jump: int = 1
     start: int = 0
 
     def window(self, kernel: int, stride: int, dilation: int, before: int, units: int) -> Axis:
-        """Return what windows over these units see; ``before`` is the padding."""
+        """Return the field of windows over these units; ``before`` is the padding."""
         first = np.arange(units)[:, None] * stride - before
         taps = first + np.arange(kernel) * dilation
         window = np.any(taps[:, :, None] == np.arange(len(self.reach)), axis=1)
@@ -60,13 +60,13 @@ class Axis(NamedTuple):
         )
 
     def all(self) -> Axis:
-        """Return what one unit sees that is made of all of these."""
+        """Return the field of one unit that depends on all of these."""
         if len(self.reach) == 1:
             return self
         return Axis(np.any(self.reach, axis=0, keepdims=True), None)
 
     def adaptive(self, units: int) -> Axis:
-        """Return what so many regions see that divide the units as evenly as they can."""
+        """Return the field of so many regions, which divide the units as evenly as possible."""
         inner = len(self.reach)
         if units == 1:
             return self.all()
@@ -77,7 +77,7 @@ class Axis(NamedTuple):
         return Axis((regions[0, 0] > 0) @ self.reach, None)
 
     def seen(self, reach: np.ndarray, window: tuple[int, int, int] | None) -> Axis:
-        """Return what units see that see these as ``reach`` (units, inner) of bool says.
+        """Return the field of units that see these units as ``reach`` (units, inner) of bool says.
 
         ``window`` is (kernel, stride, dilation) if that is known.
         """
@@ -101,7 +101,7 @@ class Axis(NamedTuple):
 
 
 class Field(NamedTuple):
-    """What the units of a layer see of the image."""
+    """The pixels of the image that the units of a layer see."""
 
     shape: tuple[int, ...]  # of the layer's output, without the batch
     rows: Axis
@@ -109,12 +109,12 @@ class Field(NamedTuple):
 
     @property
     def size(self) -> tuple[int | None, int | None]:
-        """(height, width) in pixels, padding included; None where there is no one number."""
+        """(height, width) in pixels, with padding; None if it is not a single number."""
         return self.rows.size, self.columns.size
 
     @property
     def jump(self) -> tuple[int, int]:
-        """How many pixels neighbouring units lie apart."""
+        """The distance between neighbouring units, in pixels."""
         return self.rows.jump, self.columns.jump
 
     @property
@@ -123,14 +123,14 @@ class Field(NamedTuple):
         return self.rows.start, self.columns.start
 
     def pixels(self, i: int | None = None, j: int | None = None) -> np.ndarray:
-        """Return (h, w) of bool: the pixels that unit (i, j) sees, by default the middle one."""
+        """Return (h, w) of bool: the pixels that unit (i, j) sees; by default the middle unit."""
         i, j = self._unit(i, j)
         return np.outer(self.rows.reach[i], self.columns.reach[j])
 
     def box(self, i: int | None = None, j: int | None = None) -> tuple[int, int, int, int]:
-        """Return (top, left, bottom, right) of what unit (i, j) sees, the last ones within.
+        """Return (top, left, bottom, right) of the field of unit (i, j), both ends included.
 
-        Where the size is known, padding is included, and the box may hang over the edge.
+        If the size is known, the box includes padding and may reach over the edge.
         """
         i, j = self._unit(i, j)
         sides = []
@@ -147,14 +147,14 @@ class Field(NamedTuple):
         return top, left, bottom, right
 
     def window(self, g: Windows) -> Field:
-        """Return what windows over these units see, as ``minicnn.windows`` describes them."""
+        """Return the field of windows over these units; ``minicnn.windows`` describes windows."""
         return self._replace(
             rows=self.rows.window(g.kh, g.sh, g.dh, g.top, g.oh),
             columns=self.columns.window(g.kw, g.sw, g.dw, g.left, g.ow),
         )
 
     def all(self) -> Field:
-        """Return what a unit sees that is made of all of these."""
+        """Return the field of one unit that depends on all of these."""
         return self._replace(rows=self.rows.all(), columns=self.columns.all())
 
     def union(self, other: Field) -> Field:

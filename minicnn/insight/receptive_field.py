@@ -1,7 +1,7 @@
 """Which pixels a unit can see: the receptive field of every layer, computed from the tree.
 
-``minicnn.insight.field`` has the arithmetic of one layer. Here it is led through a network, by a
-rule for each kind of module. What a network does in inference counts: batch norm then looks at one
+``minicnn.insight.field`` has the arithmetic of one layer. Here it is carried through a network,
+with a rule for each kind of module. The fields are those of inference, where batch norm sees one
 pixel.
 """
 
@@ -25,15 +25,15 @@ from minicnn.windows import conv_windows, pool_windows
 class Fields(dict[str, Field]):
     """The field of every module by name, in the order of forward; ``print`` shows a table.
 
-    A module that is used again stands there again, as ``name#2``. The table leaves out chains,
-    whose last layer says it, and layers that look at their own pixel only.
+    A module that is used again appears again, as ``name#2``. The table leaves out chains, because
+    their last layer has the same field, and layers that see only their own pixel.
     """
 
     def __init__(self, image: tuple[int, ...]) -> None:
         super().__init__()
         self.image = image
         self.kinds: dict[str, str] = {}
-        self.hidden: set[str] = set()  # what the table leaves out
+        self.hidden: set[str] = set()  # names that the table leaves out
 
     def __str__(self) -> str:
         head = ("layer", "kind", "output", "sees", "jump", "start")
@@ -61,13 +61,12 @@ class Fields(dict[str, Field]):
 
 
 def receptive_field(model: Module, image: tuple[int, int, int]) -> Fields:
-    """Return what the units of every module see of an image of shape (c, h, w).
+    """Return the receptive fields of every module, for an image of shape (c, h, w).
 
-    A module that has no rule, as those of the reader's own, is run instead, some hundred images
-    long, and so are found the fields of what runs within it.
+    A module without a rule, such as one of the user's own, is run on some hundred images instead.
+    So the fields of the layers inside it are found.
 
-    Raises ShapeError where a layer does not fit what comes before it, ValueError for a network that
-    is fused.
+    Raises ShapeError if a layer does not fit the one before it, and ValueError for a fused network.
     """
     refuse_fused("receptive_field", model)
     if len(image) != 3:
@@ -79,7 +78,7 @@ def receptive_field(model: Module, image: tuple[int, int, int]) -> Fields:
 
 
 class Through:
-    """Leads a field through modules in a row, and keeps what each of them sees."""
+    """Carries a field through a chain of modules, and keeps the field of each."""
 
     def __init__(self, model: Module, image: tuple[int, ...]) -> None:
         self.fields = Fields(image)
@@ -88,7 +87,7 @@ class Through:
             self._names.setdefault(id(module), name)
 
     def __call__(self, modules: Iterable[Module], field: Field) -> Field:
-        """Return what the units of the last module see; of none, what came in."""
+        """Return the field of the last module, or the input's field for no modules."""
         for module in modules:
             shape = module.output_shape(field.shape)
             field = _rule_of(module)(module, field, self)._replace(shape=shape)
@@ -96,7 +95,7 @@ class Through:
         return field
 
     def keep(self, module: Module, field: Field) -> None:
-        """Write down what the units of a module see."""
+        """Keep the field of a module."""
         first = name = self._names.get(id(module), type(module).__name__)
         times = 1
         while name in self.fields:
@@ -113,11 +112,12 @@ class Through:
 
 @singledispatch
 def rule(module: Module, field: Field, through: Through) -> Field:
-    """Return what the units of ``module`` see, where those of its input see ``field``.
+    """Return the field of ``module``; ``field`` is the field of its input.
 
-    One that has no rule is run, and what it sees is seen. A rule is faster, and knows what lies
-    past the edge of the image. Register one for a module of your own; ``field`` has ``window``,
-    ``all`` and ``union``, and ``through(modules, field)`` leads through modules that it is made of:
+    A module without a rule is run to find its field. A rule is faster, and it also knows what lies
+    beyond the edge of the image. You can register one for your own module. ``field`` has the
+    methods ``window``, ``all`` and ``union``; ``through(modules, field)`` goes through inner
+    modules:
 
         @insight.rule.register
         def _(block: MyBlock, field, through):
@@ -132,7 +132,7 @@ def rule(module: Module, field: Field, through: Through) -> Field:
 
 
 def _as_seen(call: probe.Call, window: probe.Seen, field: Field) -> Field:
-    """Return what the units of a module see that was run on units that see ``field``."""
+    """Return the field of a module that was run on units with the field ``field``."""
     if call.rows is None or call.columns is None:
         return field.all()
     high, wide = zip(*window, strict=True) if isinstance(window, tuple) else (None, None)
@@ -228,12 +228,12 @@ def _with_heads(module: nn.AuxiliaryHeads, field: Field, through: Through) -> Fi
     stages, heads = module.branches()
     for i, stage in enumerate(stages):
         field = through(stage, field)
-        through(heads[i : i + 1], field)  # what a head sees is kept, and the chain goes on
+        through(heads[i : i + 1], field)  # the field of a head is kept, and the chain goes on
     return field
 
 
 def side_by_side(branches: Sequence[Iterable[Module]], field: Field, through: Through) -> Field:
-    """Return what is seen by branches whose channels are joined."""
+    """Return the field of branches whose channels are joined."""
     first, *others = [through(branch, field) for branch in branches]
     for other in others:
         first = first.union(other)

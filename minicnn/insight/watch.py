@@ -3,15 +3,16 @@
     with watching(model, "layer3", "layer1.0.conv1") as seen:
         y, cache = model.forward(x, training=False)
         model.backward(dy, cache)
-    seen["layer3"].y       # what layer3 gave
-    seen["layer3"].dy      # the gradient with respect to that
+    seen["layer3"].y       # the output of layer3
+    seen["layer3"].dy      # the gradient with respect to this output
 
-Layers keep nothing of a pass, so somebody has to listen. For as long as the ``with`` lasts, the
-named modules run a forward and a backward that call their own and write down what goes by; then
-they are as before, also after an error. What is written down are the arrays of the pass, no copies.
+Layers store nothing of a pass, so the arrays must be recorded while they pass. Within the ``with``,
+forward and backward of the named modules are replaced by functions that call the originals and
+record their arrays. Afterwards the modules are as before, even after an error. The recorded arrays
+are those of the pass, not copies.
 
-A gradient can be added where it passes. With none from above, the gradient of an inner unit with
-respect to the input is the same backward as ever:
+A gradient can be added at an inner layer. With zeros from above, an ordinary backward then gives
+the gradient of an inner unit with respect to the input:
 
     y, cache = model.forward(x, training=False)
     seen["layer3"].inject(one_hot)
@@ -33,31 +34,31 @@ from minicnn.shapes import ShapeError, did_you_mean
 
 
 class NotSeen(RuntimeError):
-    """Nothing, or more than one thing, was seen of a layer; the message says why."""
+    """A layer has not run, or has run more than once; the message says which."""
 
 
 class Use:
-    """One run of a layer: its output and, after backward, the gradient with respect to that."""
+    """One run of a layer: its output and, after backward, the gradient of this output."""
 
     def __init__(self, name: str, y: np.ndarray, order: int) -> None:
         self.y = y
-        self.order = order  # 0 for the first run that ended since the with began, of any layer
+        self.order = order  # of the runs of all layers, in the order of their ends
         self._name = name
         self._dy: np.ndarray | None = None
         self._more: np.ndarray | None = None
 
     @property
     def dy(self) -> np.ndarray:
-        """The gradient that came in from above, with what was injected."""
+        """The gradient that came from above, plus what was injected."""
         if self._dy is None:
             raise NotSeen(
                 f"watching: no gradient has come to {self._name}. Run the network's backward "
-                "within the with; what lies below frozen layers needs input_grad=True."
+                "within the with; layers below frozen ones need input_grad=True."
             )
         return self._dy
 
     def inject(self, dy: np.ndarray) -> None:
-        """Add ``dy``, of the shape of ``y``, to the gradient that the next backward brings here."""
+        """Add ``dy``, of the shape of ``y``, to the gradient of the next backward."""
         if np.shape(dy) != self.y.shape:
             raise ShapeError(
                 f"watching: what is injected into {self._name} must have the shape of its output, "
@@ -72,7 +73,7 @@ class Use:
 
 
 class Watched:
-    """What was seen of a layer. ``y``, ``dy`` and ``inject`` are those of its only use."""
+    """The record of a layer. ``y``, ``dy`` and ``inject`` belong to its only use."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -105,10 +106,10 @@ class Watched:
 
 @contextmanager
 def watching(model: Module, *names: str) -> Iterator[dict[str, Watched]]:
-    """Listen to the modules of these names, as ``model.named_modules()`` lists them.
+    """Record the modules with these names, as ``model.named_modules()`` lists them.
 
-    Yields what is seen, by name. A layer that is used twice is heard twice, in ``uses``. Raises
-    ValueError for an unknown name, or a network that ``minicnn.fuse`` has made.
+    Yields the records by name. A layer that is used twice has two entries in ``uses``. Raises
+    ValueError for an unknown name, and for a network that ``minicnn.fuse`` has made.
     """
     refuse_fused("watching", model)
     modules = {name: find(model, name) for name in names}
@@ -129,7 +130,7 @@ def watching(model: Module, *names: str) -> Iterator[dict[str, Watched]]:
 
 
 def find(model: Module, name: str) -> Module:
-    """Return the module of that name; the error for an unknown one names similar ones."""
+    """Return the module of that name. The error for an unknown name suggests similar ones."""
     modules = dict(model.named_modules())
     if name not in modules:
         known = ", ".join(n for n, _ in model.named_children())
@@ -141,18 +142,18 @@ def find(model: Module, name: str) -> Module:
 
 
 def maps_of(op: str, name: str, watched: Watched) -> np.ndarray:
-    """Return the output of a layer (n, c, h, w); raise where it is not of that form."""
+    """Return the output of a layer (n, c, h, w); raise if it has another form."""
     if watched.y.ndim != 4:
         raise ShapeError(
-            f"{op}: the output of {name or 'the network'} has shape {watched.y.shape} and no "
-            "places. Name a layer before the image is flattened."
+            f"{op}: the output of {name or 'the network'} has shape {watched.y.shape}, "
+            "without rows and columns. Name a layer before the image is flattened."
         )
     return watched.y
 
 
 @contextmanager
 def frozen(model: Module) -> Iterator[None]:
-    """Keep backward from adding into the parameters' gradients, as long as the with lasts."""
+    """Within the with, backward does not add into the gradients of parameters."""
     before = [(param, param.trainable) for param in model.parameters()]
     try:
         model.freeze()
@@ -163,14 +164,14 @@ def frozen(model: Module) -> Iterator[None]:
 
 
 def refuse_fused(what: str, model: Module) -> None:
-    """Raise where layers are merged: what lies between them is not computed."""
+    """Raise if the network is fused: the values between merged layers are not computed."""
     merged = (Fused, Inference)
     if isinstance(model, merged) or any(
         isinstance(module, merged) or getattr(module, "_fused", None)
         for _, module in model.named_modules()
     ):
         raise ValueError(
-            f"{what}: this network is fused, and what lies between its layers is not computed. "
+            f"{what}: this network is fused, so the values between its layers are not computed. "
             "Look at the network that was given to minicnn.fuse: its parameters are the same."
         )
 

@@ -1,4 +1,4 @@
-"""Optimisers, and schedules of their learning rate. Both mean exactly what torch.optim means.
+"""Optimisers, and schedules of their learning rate. Both compute what torch.optim computes.
 
 optimizer = SGD(model, lr=0.1, momentum=0.9)
 schedule = Warmup(CosineLR(0.1, T_max=900), total_iters=100)

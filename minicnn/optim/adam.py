@@ -13,22 +13,23 @@ Rule
         p[t+1] = p[t] - lr * mh / (sqrt(vh) + eps)
 
 Why the divisions by 1 - beta^t
-    m and v start at 0 and are drawn towards it. Under a constant gradient g,
+    m and v start at 0, so they are too small at first. Under a constant gradient g,
     m[t] = g * (1 - beta1) * sum_{s<t} beta1^s = g * (1 - beta1^t), so mh = g, and likewise
     vh = g*g, from the first step on. Without them the first step would be
-    lr * (1-beta1) / sqrt(1-beta2) = 3.2 lr at the default betas, where it is meant to be lr.
+    lr * (1-beta1) / sqrt(1-beta2) = 3.2 lr at the default betas; it should be lr.
 Why AdamW
-    Adam divides the decay within g by sqrt(vh) as well, so where gradients are large the weights
-    decay less. AdamW takes the decay out of g: then all decay at the same rate.
+    In Adam the decay is a part of g and is divided by sqrt(vh) too. So weights with large gradients
+    decay less. AdamW takes the decay out of g; then all weights decay at the same rate.
 As it is computed
     With r = sqrt(1 - beta2^t), numerator and denominator times r give the same with one division
     and one pass less (Kingma & Ba, end of section 2):
 
         p[t+1] = p[t] - lr * r / (1 - beta1^t) * m[t] / (sqrt(v[t]) + eps * r)
 Conventions
-    eps is added outside the root. t counts the updates of each parameter by itself: one that was
-    frozen begins at t = 1 when it is released. An m below the smallest normal number becomes 0, and
-    then such a v too, since processors are slow with smaller ones (see sgd.py).
+    eps is added outside the root. t counts the updates of each parameter separately: a parameter
+    that was frozen begins at t = 1 when it is released. An m below the smallest normal number
+    becomes 0, and then a v as small too, because processors are slow with such numbers (see
+    sgd.py).
 Source
     Kingma & Ba (2015), Adam: a method for stochastic optimization;
     Loshchilov & Hutter (2019), Decoupled weight decay regularization.
@@ -48,7 +49,7 @@ from minicnn.optim.optimizer import Optimizer, Parameters
 
 @kernel
 def _descend(data, grad, m, v, rate, beta1, beta2, eps, penalty, shrink):
-    """data = shrink*data - rate * m / (sqrt(v) + eps), after m and v took in the gradient."""
+    """data = shrink*data - rate * m / (sqrt(v) + eps), after m and v are updated."""
     real = data.dtype.type  # float32 stays float32: the options come as Python's float64
     new1, new2 = real(1 - beta1), real(1 - beta2)
     beta1, beta2, rate, eps = real(beta1), real(beta2), real(rate), real(eps)
@@ -84,7 +85,7 @@ class Adam(Optimizer):
 
     @property
     def betas(self) -> tuple[float, float]:
-        """The shares of the past in the mean of the gradient and in that of its square."""
+        """How much of the past stays in the mean of the gradient, and in the mean of its square."""
         return self._betas
 
     @betas.setter
@@ -107,7 +108,7 @@ class Adam(Optimizer):
         self.betas = (momentum, self._betas[1])
 
     def _decay(self) -> tuple[float, float]:
-        """Return what is added to the gradient per weight, and the factor of the weight itself."""
+        """Return the decay added to the gradient, per weight, and the factor of the weight."""
         return self.weight_decay, 1.0
 
     def _update(self, index: int, data: np.ndarray, grad: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The check of a number that somebody chose: a learning rate, a momentum, a fraction."""
+"""The check of an option that is a number: a learning rate, a momentum, a fraction."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def number(
 ) -> float:
     """Return ``value`` as a float; raise unless it is finite and within every bound.
 
-    ``least`` and ``most`` are themselves allowed, ``below`` and ``above`` are not. ``hint`` is the
-    remedy, which ends the message.
+    ``least`` and ``most`` are allowed values themselves; ``below`` and ``above`` are not. ``hint``,
+    the remedy, ends the message.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{where}: {name} must be a number, got {value!r}. {hint}")

@@ -1,9 +1,9 @@
-"""What every optimiser shares: the list of parameters, one step over it, the state that resumes.
+"""The base of every optimiser: the list of parameters, one step over it, the state to resume.
 
-An optimiser gives an update rule for one parameter, as a loop over its numbers. They are
-independent of each other, so every array is a vector to it, whatever its shape. Such a loop is
-compiled (Numba) because a rule has four to ten operations: NumPy needs a pass over memory and a
-call for each, the loop one pass and one call.
+An optimiser has an update rule for one parameter: a loop over its numbers. The numbers are
+independent of each other, so the rule sees every array as a vector. The loop is compiled (Numba),
+because a rule has four to ten operations. NumPy would need a pass over memory for each operation;
+the loop needs one pass for all.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Parameter(Protocol):
 
 
 class HasParameters(Protocol):
-    """What gives its parameters itself: a layer, a network."""
+    """A layer or a network, which has parameters."""
 
     def parameters(self) -> Iterable[Parameter]:
         """The parameters, each once."""
@@ -48,7 +48,7 @@ Parameters = Iterable[Parameter] | HasParameters
 class Optimizer(ABC):
     """Updates ``params`` in place, step by step, from their gradients.
 
-    ``params`` are parameters, or a network, whose parameters they then are.
+    ``params`` are parameters, or a network whose parameters are taken.
 
     Attributes
         params  the parameters, in the order given
@@ -71,8 +71,8 @@ class Optimizer(ABC):
         self._begun = False  # whether a step was taken
         self._check_params()
         self.lr = lr
-        # How often each parameter's memory was updated. At 0 it has none yet, so a parameter that
-        # stays frozen costs nothing.
+        # How often each parameter was updated. Memory for it is made at its first update, so a
+        # parameter that stays frozen needs none.
         self._steps = [0] * len(self.params)
         self._memory: list[tuple[np.ndarray, ...]] = [()] * len(self.params)
 
@@ -93,7 +93,7 @@ class Optimizer(ABC):
     @property
     @abstractmethod
     def momentum(self) -> float:
-        """The share of the past in the direction of a step; a schedule may set it."""
+        """How much of the past direction a step keeps; a schedule may set it."""
 
     @momentum.setter
     @abstractmethod
@@ -117,7 +117,7 @@ class Optimizer(ABC):
                     f"{self.name}: the gradient of parameter {index} is {grad.dtype} {grad.shape}, "
                     f"the parameter {data.dtype} {data.shape}. They must be equal."
                 )
-            vector = data.ravel()  # contiguous: a view where data is, else a copy
+            vector = data.ravel()  # a view if data are contiguous, else a copy
             self._update(index, vector, grad.ravel())
             if not data.flags.c_contiguous:
                 data[...] = vector.reshape(data.shape)
@@ -131,17 +131,16 @@ class Optimizer(ABC):
             param.grad.fill(0)
 
     def _recall(self, index: int, data: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return what the rule remembers of parameter ``index``: zeros before its first update."""
+        """Return the memory of parameter ``index``: zeros before its first update."""
         if not self._memory[index]:
             self._memory[index] = tuple(np.zeros_like(data) for _ in self.remembers)
         return self._memory[index]
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return copies of all that a resumed run needs beside the parameters and the options.
+        """Return copies of everything a resumed run needs besides the parameters and the options.
 
-        ``"step"`` holds the number of updates of each parameter, and under the name of the array
-        and the number of the parameter (``"momentum.0"``) stands what was remembered, for the
-        parameters that were updated.
+        ``"step"`` holds the number of updates of each parameter. The memory of each updated
+        parameter has the name of the array and the parameter's number: ``"momentum.0"``.
         """
         state = {"step": np.array(self._steps, dtype=np.int64)}
         for index, (param, vectors) in enumerate(zip(self.params, self._memory, strict=True)):
@@ -245,6 +244,6 @@ def _described(thing: object) -> str:
 
 
 def _some(words: list[str]) -> str:
-    """Return the words in a row, the first few where there are many."""
+    """Return the words as one text; if there are many, only the first few."""
     more = f" and {len(words) - 4} more" if len(words) > 4 else ""
     return ", ".join(words[:4]) + more

@@ -1,9 +1,9 @@
 """Schedules: the learning rate as a function of the step.
 
-A schedule has no state. It is asked for the rate at a step, whatever was asked before, so a
-resumed run needs the number of the step and nothing else. A step is whatever the caller counts,
-batches or epochs; the first is 0. The rate is worked out from the formula, where torch multiplies
-its way from step to step; the two differ by rounding.
+A schedule has no state: the rate depends only on the number of the step. So a resumed run needs
+only this number. A step may be a batch or an epoch, as the caller decides; the first step is 0. The
+rate comes directly from the formula. torch multiplies from step to step, so the two differ by
+rounding.
 
     Constant     lr
     StepLR       lr * gamma^floor(step / step_size)
@@ -57,7 +57,7 @@ class Schedule(ABC):
     def _rate(self, step: int) -> float: ...
 
     def momentum(self, step: int) -> float | None:
-        """Return the momentum of the step; None where the schedule leaves it alone."""
+        """Return the momentum of the step; None if the schedule does not change it."""
         return None
 
     def apply(self, optimizer: Optimizer, step: int) -> None:
@@ -83,7 +83,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class StepLR(Schedule):
-    """Times gamma after every ``step_size`` steps. Equals torch's StepLR."""
+    """Multiplies by gamma after every ``step_size`` steps. Equals torch's StepLR."""
 
     lr: float
     step_size: int
@@ -100,7 +100,7 @@ class StepLR(Schedule):
 
 @dataclass(frozen=True)
 class MultiStepLR(Schedule):
-    """Times gamma at each milestone; one listed twice counts twice. Equals torch's MultiStepLR."""
+    """Multiplies by gamma at each milestone; listed twice, it counts twice. torch's MultiStepLR."""
 
     lr: float
     milestones: Sequence[int]
@@ -135,7 +135,7 @@ class CosineLR(Schedule):
     def __post_init__(self) -> None:
         number("CosineLR", "lr", self.lr, _RATE)
         integer("CosineLR", "T_max", self.T_max, 1)
-        number("CosineLR", "eta_min", self.eta_min, "0 goes all the way down.", most=self.lr)
+        number("CosineLR", "eta_min", self.eta_min, "Use 0 to go all the way down.", most=self.lr)
 
     def _rate(self, step: int) -> float:
         return _cosine(self.lr, self.eta_min, step / self.T_max)
@@ -143,16 +143,16 @@ class CosineLR(Schedule):
 
 @dataclass(frozen=True)
 class OneCycleLR(Schedule):
-    """One rise and one long fall, with the momentum the other way round. Equals torch's OneCycleLR.
+    """One rise and one long fall; the momentum does the opposite. Equals torch's OneCycleLR.
 
     With start = max_lr / div_factor, the rate goes
 
         start -> max_lr -> start / final_div_factor                      or, with three_phase,
         start -> max_lr -> start -> start / final_div_factor
 
-    by half cosines, or lines with anneal_strategy="linear". The rise takes a share pct_start of
-    the steps, in three phases the way back as many. Meanwhile the momentum (Adam's beta1) goes
-    from max_momentum to base_momentum and back, unless cycle_momentum is False.
+    along half cosines, or along lines with anneal_strategy="linear". The rise takes the share
+    pct_start of the steps; with three phases the way back takes as many. Meanwhile the momentum
+    (Adam's beta1) goes from max_momentum to base_momentum and back, unless cycle_momentum is False.
     """
 
     max_lr: float
@@ -169,7 +169,7 @@ class OneCycleLR(Schedule):
     def __post_init__(self) -> None:
         number("OneCycleLR", "max_lr", self.max_lr, _RATE)
         integer("OneCycleLR", "total_steps", self.total_steps, 1)
-        most = 0.5 if self.three_phase else 1.0  # the rise and the way back take it twice
+        most = 0.5 if self.three_phase else 1.0  # the rise and the way back take pct_start each
         hint = f"Use for example 0.3 (three_phase is {self.three_phase})."
         number("OneCycleLR", "pct_start", self.pct_start, hint, most=most)
         check_choice("OneCycleLR", "anneal_strategy", self.anneal_strategy, ("cos", "linear"))
@@ -191,7 +191,7 @@ class OneCycleLR(Schedule):
         return self._along((high, low, high, high) if self.three_phase else (high, low, high), step)
 
     def _along(self, way: Sequence[float], step: int) -> float:
-        """Return where a value that passes the stations of ``way`` stands at ``step``."""
+        """Return the value at ``step`` on the way through the values of ``way``."""
         if step >= self.total_steps:
             raise ValueError(
                 f"OneCycleLR: step {step} is past the last, {self.total_steps - 1}. "
@@ -203,7 +203,7 @@ class OneCycleLR(Schedule):
         while step > times[phase + 1] and phase < len(times) - 2:
             phase += 1
         length = times[phase + 1] - times[phase]
-        share = (step - times[phase]) / length if length else 1.0  # of no length: over at once
+        share = (step - times[phase]) / length if length else 1.0  # a phase of no length is skipped
         between = _cosine if self.anneal_strategy == "cos" else _line
         return between(way[phase], way[phase + 1], share)
 
@@ -212,8 +212,8 @@ class OneCycleLR(Schedule):
 class Warmup(Schedule):
     """A line up to ``schedule(0)`` over ``total_iters`` steps, then ``schedule`` from its step 0.
 
-    It begins at start_factor * schedule(0), and the first of the full rate is step total_iters.
-    The whole takes total_iters steps more than ``schedule`` alone. Equals torch's
+    It begins at start_factor * schedule(0). Step total_iters is the first with the full rate. So it
+    takes total_iters steps more than ``schedule`` alone. Equals torch's
     SequentialLR([LinearLR(start_factor, total_iters=total_iters), schedule], [total_iters]).
     """
 

@@ -13,17 +13,17 @@ Rule
     Without momentum, d[t] = g[t].
 Meaning
     v is a velocity. Under a constant gradient it grows to g / (1 - momentum): with momentum 0.9,
-    ten times the step. Nesterov's takes the gradient's share once more, as if it stood where the
-    velocity is about to carry it.
-    weight_decay is the gradient of the penalty weight_decay/2 * sum p*p.
+    ten times the step. Nesterov's rule adds the gradient once more, as if the parameter were
+    already at the place where the velocity will carry it. weight_decay is the gradient of the
+    penalty weight_decay/2 * sum p*p.
 Conventions
-    As in torch the velocity holds gradients and lr multiplies it afterwards, so that a change of
-    lr acts at once; in Sutskever et al. lr stands within the velocity. The first velocity is not
-    dampened. t counts the updates with momentum, for each parameter by itself: one that was frozen
-    begins at t = 0 when it is released.
-    A velocity below the smallest normal number becomes 0. Where no gradient arrives (dead units)
-    it would shrink to a subnormal number and, rounded to itself, stay one for ever; processors
-    take many times as long for those.
+    As in torch, the velocity is a sum of gradients, and lr multiplies it afterwards. So a change of
+    lr acts at once. In Sutskever et al. lr is a factor inside the velocity. The first velocity is
+    not dampened. t counts the updates with momentum, for each parameter separately: a parameter
+    that was frozen begins at t = 0 when it is released.
+    A velocity below the smallest normal number becomes 0. If no gradient arrives (dead units), it
+    would shrink to a subnormal number, which rounding then never changes. Processors are many times
+    slower with such numbers.
 Source
     Polyak (1964), Some methods of speeding up the convergence of iteration methods;
     Nesterov (1983), A method for solving the convex programming problem with convergence rate
@@ -65,7 +65,7 @@ def _descend_with_momentum(data, grad, v, lr, momentum, gain, weight_decay, nest
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum; the module's docstring has the rule.
 
-    The options after ``momentum`` go by name, since torch has them in another order.
+    Give the options after ``momentum`` by name, because torch has them in another order.
     """
 
     remembers: ClassVar[tuple[str, ...]] = ("momentum",)
@@ -86,7 +86,7 @@ class SGD(Optimizer):
             self.name, "weight_decay", weight_decay, "Use for example weight_decay=5e-4."
         )
         self.dampening = number(
-            self.name, "dampening", dampening, "0 leaves the gradient whole.", most=1.0
+            self.name, "dampening", dampening, "With 0 the whole gradient counts.", most=1.0
         )
         self.nesterov = nesterov
         if nesterov and (self.momentum == 0 or self.dampening != 0):
@@ -102,7 +102,7 @@ class SGD(Optimizer):
 
     @property
     def momentum(self) -> float:
-        """The share of the velocity that a step keeps; a schedule may set it."""
+        """How much of the velocity a step keeps; a schedule may set it."""
         return self._momentum
 
     @momentum.setter
@@ -116,7 +116,7 @@ class SGD(Optimizer):
             _descend(data, grad, self._lr, self.weight_decay)
             return
         (velocity,) = self._recall(index, data)
-        # Before the first update the velocity is 0, so this gain makes it g[0].
+        # Before the first update the velocity is 0; with a gain of 1 it becomes g[0].
         gain = 1 - self.dampening if self._steps[index] else 1.0
         _descend_with_momentum(
             data,

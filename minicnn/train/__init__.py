@@ -1,5 +1,5 @@
-"""Training: the run and the folder it leaves (run.py), its beginning and its resuming (begin.py),
-all of it from one call (fit.py), and what is printed meanwhile (progress.py).
+"""Training: the run and its folder (run.py), starting and resuming (begin.py), everything in one
+call (fit.py), and the printed lines (progress.py).
 
 minicnn.train.fit(model, data="mnist", epochs=3)            all at once
 run = minicnn.train.start(recipe, folder); run.fit()        step by step

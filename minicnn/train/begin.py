@@ -1,4 +1,4 @@
-"""How a run begins in a new folder, and how it is taken up where it stopped."""
+"""Starting a run in a new folder, and resuming one where it stopped."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def start(
 ) -> Run:
     """Return a new run in ``folder``; with ``numbered``, in folder-2, folder-3, ... if it exists.
 
-    ``model``, a network or what makes one, stands in the place of the recipe's, and ``splits`` in
-    that of its data. Raises TrainError where the folder holds a checkpoint already.
+    ``model``, a network or something that makes one, replaces the recipe's model; ``splits``
+    replace its data. Raises TrainError if the folder holds a checkpoint already.
     """
     if not numbered and (folder / "last.safetensors").exists():
         raise TrainError(_there_is_a_run(folder))
@@ -41,7 +41,7 @@ def start(
     run = Run(recipe, folder, data_dir, model=model, splits=splits, own=network)
     run.folder = run_folder.make(folder, numbered)
     run.take()
-    if (run.folder / "last.safetensors").exists():  # another process was faster
+    if (run.folder / "last.safetensors").exists():  # another process was first
         raise TrainError(_there_is_a_run(folder))
     checkpoint.write_json(run.folder / "config.json", run.config())
     return run
@@ -61,11 +61,11 @@ def resume(
     model: Any = None,
     splits: data.Splits | None = None,
 ) -> Run:
-    """Return the run of ``folder`` where it stopped.
+    """Return the run in ``folder``, at the point where it stopped.
 
-    A run whose network or data only Python has needs ``model`` or ``splits`` again. Raises
-    TrainError where another process writes the run, or where the data are others; CheckpointError
-    where a file is missing or damaged.
+    If the run was given a network or arrays from Python, give ``model`` or ``splits`` again. Raises
+    TrainError if another process writes the run, or if the data differ; CheckpointError if a file
+    is missing or damaged.
     """
     config = read_config(folder)
     if model is None and config.network is not None:
@@ -75,7 +75,7 @@ def resume(
             config.recipe, folder, data_dir or config.data_dir,
             model=model, splits=splits, own=config.network,
         )  # fmt: skip
-    except ValueError as error:  # an option that only its user finds out of range
+    except ValueError as error:  # an option whose range only the optimiser or schedule checks
         raise CheckpointError(
             f"{folder / 'config.json'}: recipe: {error} {schemas.PUT_BACK}"
         ) from error

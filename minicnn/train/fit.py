@@ -1,4 +1,4 @@
-"""The command ``minicnn train`` as a function, for networks and images that Python has already."""
+"""The command ``minicnn train`` as a function; it also takes network objects and arrays."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ def fit(
     """Train ``model`` on ``data`` as ``minicnn train`` does, and return the run.
 
     ``model`` is a name (``"lenet5"``, ``"net.py:Net"``), a class or function that makes a network
-    of ``rng`` and ``classes``, or a network, which is trained itself. ``data`` is a name ("digits",
-    the default, "mnist", ...), a pair (images, labels) as ``data.from_arrays`` takes them, a
-    ``Dataset`` of which validation and test are set apart, or ``Splits``. ``options`` are those of
+    from ``rng`` and ``classes``, or a network object, which is then trained itself. ``data`` is a
+    name ("digits", the default, "mnist", ...), a pair (images, labels) as for ``data.from_arrays``,
+    ``Splits``, or a ``Dataset``, which is divided into three parts. ``options`` are those of
     ``recipes.Recipe``: epochs, batch_size, lr, ...
 
-    The folder is ``out``, which must hold no run yet; else a new one under runs/. ``resume`` is the
-    folder of a run that was interrupted, and goes on; it has its own recipe. What only Python has,
-    a network or arrays, has to be given again. With ``progress`` it prints what the command prints.
+    The run's folder is ``out``, which must not hold a run yet; without ``out`` it is a new folder
+    under runs/. ``resume`` continues the interrupted run in that folder, with its own recipe. A
+    network object or arrays must be given again. With ``progress`` it prints the command's lines.
 
-    The network of the run, ``run.model``, has the weights that were best on the validation images,
-    and ``run.scores`` says what they reach on the test images.
+    ``run.model`` has the weights that were best on the validation images. ``run.scores`` are their
+    scores on the test images.
 
-    Raises TrainError or DataError as the command does, Interrupted after Ctrl-C.
+    Raises TrainError or DataError as the command does, and Interrupted after Ctrl-C.
     """
     loading = objects.loading()
     if loading is not None:
         raise TrainError(
-            f"{loading} trains while it is read for its network. Put the training under "
+            f"{loading} starts a training while its network is loaded. Put the training under "
             'if __name__ == "__main__": in that file.'
         )
     if resume is not None:
@@ -113,7 +113,7 @@ def _resumed(
 
 
 def _data(data: Any, validation: float | None) -> tuple[str, images_of.Splits | None]:
-    """Return the name of the data and, if they are no name, their three parts."""
+    """Return the name of the data; also their three parts if they were not given by name."""
     if data is None or isinstance(data, (str, Path)):
         return ("digits" if data is None else images_of.whole_name(str(data))), None
     if isinstance(data, images_of.Splits):

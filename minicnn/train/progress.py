@@ -1,4 +1,4 @@
-"""A run, told on the way: what begins, a line for each epoch, the result."""
+"""The printed lines of a run: its start, one line for each epoch, the result."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from minicnn.train.run import Progress, Run
 def follow(run: Run, *, bar: bool = True, tell: bool = True) -> Scores:
     """Train ``run`` to its end and print what happens; return the scores on the test images.
 
-    ``bar`` shows a progress bar as well, where there is a screen. Without ``tell`` nothing of it is
-    printed; what the network itself prints is.
+    ``bar`` also shows a progress bar, if the output is a terminal. Without ``tell`` these lines are
+    not printed; what the network itself prints still appears.
     """
     from tqdm import tqdm
 
@@ -36,7 +36,7 @@ def follow(run: Run, *, bar: bool = True, tell: bool = True) -> Scores:
         say("all epochs are done; here is the result again")
     elif run.epoch or run.batch:
         say(f"going on in epoch {min(run.epoch + 1, recipe.epochs)} after batch {run.batch}")
-    # The bar counts images over the whole run, so its rate is images a second and its estimate
+    # The bar counts images over the whole run, so its rate is images per second and its estimate
     # the time left until the end.
     shown = tqdm(
         total=train_n * recipe.epochs,
@@ -80,7 +80,7 @@ def follow(run: Run, *, bar: bool = True, tell: bool = True) -> Scores:
 
 
 def epoch_line(row: dict[str, float], epochs: int) -> str:
-    """Return what is printed of an epoch."""
+    """Return the printed line of an epoch."""
     return (
         f"epoch {int(row['epoch']):>3}/{epochs}  loss {row['train_loss']:.4f}  accuracy "
         f"{row['train_accuracy']:7.2%}  validation loss {row['validation_loss']:.4f}  accuracy "

@@ -3,13 +3,13 @@
     config.json        the recipe, the data, their mean and std
     metrics.csv        one line an epoch
     model.safetensors  the weights that were best on the validation split
-    last.safetensors   all that resuming needs
-    result.json        what the best weights reach on the test split, read once at the end
+    last.safetensors   everything that resuming needs
+    result.json        scores of the best weights on the test split, read once at the end
     curves.png, confusion.png, filters.png
 
-Everything that happens is a function of the recipe: weights are drawn from the seed, the order and
-the augmentation of a batch from (seed, epoch, batch). So a run that was interrupted and resumed
-ends with the same weights, bit for bit, as one that was not.
+Everything depends on the recipe only. Weights are drawn from the seed, and the order and the
+augmentation of a batch from (seed, epoch, batch). So an interrupted and resumed run ends with the
+same weights, bit for bit, as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from minicnn.shapes import ShapeError
 from minicnn.train import standing
 from minicnn.version import __version__
 
-DIVERGED = 100  # times its first value, and a run ends
+DIVERGED = 100  # a run ends if its loss is so many times the first one
 
 
 class Progress(NamedTuple):
-    """Told after every batch."""
+    """The progress after a batch."""
 
     epoch: int
     loss: float  # mean over the epoch so far
@@ -57,7 +57,7 @@ class Progress(NamedTuple):
 
 
 class Run:
-    """A training run: the model, where it stands, and the folder it is kept in."""
+    """A training run: the model, how far it is, and its folder."""
 
     def __init__(
         self,
@@ -80,8 +80,8 @@ class Run:
         train = self.splits.train
         if len(train.classes) < 2:
             raise TrainError(
-                f"{recipe.data}: there is one class, {train.classes[0]}. At least two are needed "
-                "to tell apart."
+                f"{recipe.data}: there is only one class, {train.classes[0]}. At least two are "
+                "needed."
             )
         self.normalization = data.normalization(train)
         n, h, w, c = train.images.shape
@@ -95,7 +95,7 @@ class Run:
         if recipe.init != "default":
             init.initialize(self.model, recipe.init, rng=rng)
         self.model.set_impl(recipe.impl)
-        self.network = fuse(self.model) if recipe.fuse else self.model  # runs; the same parameters
+        self.network = fuse(self.model) if recipe.fuse else self.model  # the same parameters
         if recipe.batch_size > n:
             raise TrainError(
                 f"{recipe.data}: a batch of {recipe.batch_size} is larger than the {n} training "
@@ -122,7 +122,7 @@ class Run:
         self.history: list[dict[str, float]] = []
         self.pace, self.pace_of_evaluation = Pace(), Pace()
         self._lock: RunLock | None = None
-        self.scores: Scores | None = None  # on the test images, once the run is finished
+        self.scores: Scores | None = None  # on the test images, when the run is finished
 
     # ---- where the run stands
 
@@ -138,23 +138,23 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are over, or the patience."""
+        """True if all epochs are done, or the patience is over."""
         if self.epoch >= self.recipe.epochs:
             return True
         patience = self.recipe.patience
         return bool(patience and self.history and self.epoch - int(self.best["epoch"]) >= patience)
 
     def save_last(self) -> None:
-        """Write ``last.safetensors``: whole, or not at all, and never what is not finite."""
+        """Write ``last.safetensors``, whole or not at all, and only with finite numbers."""
         self._may_write()
         self._check_weights()
         checkpoint.save(self.folder / "last.safetensors", *standing.of(self))
 
     def load_last(self) -> None:
-        """Put the run where its checkpoint stands. Raises CheckpointError where that is damaged."""
+        """Put the run into the state of its checkpoint. Raises CheckpointError if it is damaged."""
         standing.put(self, self.folder / "last.safetensors")
         if self.history:
-            self._write_epoch()  # a kill may have come before it
+            self._write_epoch()  # the run may have been killed before this was written
 
     def _check_weights(self) -> None:
         wrong = checkpoint.first_nonfinite(self.model.state_dict().items())
@@ -184,12 +184,12 @@ class Run:
     # ---- who writes
 
     def take(self) -> None:
-        """Take the right to write the folder. Raises TrainError where another process has it."""
+        """Take the lock of the folder. Raises TrainError if another process has it."""
         if self._lock is None or not self._lock.held:
             self._lock = RunLock(self.folder)
 
     def release(self) -> None:
-        """Give it back. The end of ``fit`` by an error, and of ``finish``, do so too."""
+        """Release the lock. ``finish``, and an error in ``fit``, do this too."""
         if self._lock is not None:
             self._lock.release()
 
@@ -199,7 +199,7 @@ class Run:
 
     @contextmanager
     def _writing(self, *, last: bool = False) -> Iterator[None]:
-        """Hold the right in the block; give it back after an error, and after the ``last`` one."""
+        """Hold the lock in the block; release it after an error, and after the ``last`` block."""
         self.take()
         try:
             yield
@@ -216,10 +216,10 @@ class Run:
         on_batch: Callable[[Progress], None] = lambda progress: None,
         on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
     ) -> None:
-        """Train from where the run stands to its end.
+        """Train from the current state to the end.
 
-        Raises Interrupted after Ctrl-C, with all that resuming needs in the folder; TrainError
-        where the loss is not finite, or has grown to ``DIVERGED`` times what it was.
+        Raises Interrupted after Ctrl-C; the folder then has everything that resuming needs. Raises
+        TrainError if the loss is not finite, or has grown to ``DIVERGED`` times its first value.
         """
         with self._writing(), stop_signals() as stopped, single_threaded_blas():
             while not self.done:
@@ -246,7 +246,7 @@ class Run:
         impl = self.recipe.impl
         self.schedule.apply(self.optimizer, self._step_number)
         self.optimizer.zero_grad()
-        with np.errstate(all="ignore"):  # what is not finite is found and named below
+        with np.errstate(all="ignore"):  # numbers that are not finite are named below
             logits, cache = self.network.forward(x, training=True)
             loss, loss_cache = cross_entropy.forward(
                 logits, target, label_smoothing=self.recipe.label_smoothing, impl=impl
@@ -264,10 +264,11 @@ class Run:
         )
 
     def _check_loss(self, x: np.ndarray, loss: float, classes: int) -> None:
-        """Raise TrainError where the loss says that the run has diverged.
+        """Raise TrainError if the loss shows that the run has diverged.
 
-        A network that knows nothing has the loss log(classes). Where the first batch had less, as
-        with weights that are trained already, a hard one may well have a hundred times that.
+        An untrained network has the loss log(classes). With trained weights the first batch may
+        have a much smaller loss, and a difficult batch a hundred times as much. So it is compared
+        with log(classes) at least.
         """
         if self.first_loss is None:
             self.first_loss = loss
@@ -284,7 +285,7 @@ class Run:
         )
 
     def _too_large(self) -> str:
-        """Return what numbers that are not finite mean, and what is left."""
+        """Return the likely reason for numbers that are not finite, and what is kept."""
         kept = "No epoch was finished, so there is no checkpoint."
         if (self.folder / "last.safetensors").exists():
             kept = f"The last checkpoint is kept in {self.folder}."
@@ -294,7 +295,7 @@ class Run:
         )
 
     def _for_inference(self) -> Module:
-        """Return what infers by the weights as they are: to make it takes a batch's time."""
+        """Return a network for inference with the current weights; it takes as long as a batch."""
         fused = self.recipe.fuse and self.recipe.impl == "fast"
         return fuse(self.model, inference=True) if fused else self.network
 
@@ -318,9 +319,9 @@ class Run:
         self._write_epoch()
 
     def _write_epoch(self) -> None:
-        """Write what follows from ``last.safetensors`` at the end of an epoch.
+        """Write the files that follow from ``last.safetensors`` at the end of an epoch.
 
-        Taking the run up there writes it again, should the run have been killed in between.
+        If the run is killed before this is done, resuming writes them again.
         """
         if self.best is self.history[-1] and self.batch == 0:
             note = {"epoch": self.epoch}
@@ -330,9 +331,9 @@ class Run:
     # ---- the end
 
     def finish(self) -> Scores:
-        """Take the best weights, read the test split, and leave the result and the pictures.
+        """Take the best weights, read the test split, and write the result and the pictures.
 
-        Raises CheckpointError where the weights in the folder are not those of the best epoch.
+        Raises CheckpointError if the weights in the folder are not those of the best epoch.
         """
         with self._writing(last=True):
             self._may_write()
@@ -355,7 +356,7 @@ class Run:
 
 
 def _network(model: Any, classes: int, rng: np.random.Generator) -> Module:
-    """Return the network: by its name, made by a class or function, or given as it is."""
+    """Return the network: by its name, made by a class or function, or the object itself."""
     if isinstance(model, Module):
         return model.astype(np.float32)
     if isinstance(model, str):

@@ -1,4 +1,4 @@
-"""Where a run stands: what ``last.safetensors`` holds, and putting a run there again.
+"""The state of a run: the content of ``last.safetensors``, and restoring it.
 
 model.NAME, optimizer.NAME     weights and buffers, and what the optimiser keeps
 the note                       epoch, batch and sums so far, metrics, states of random numbers
@@ -32,7 +32,7 @@ def of(run: Run) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def put(run: Run, path: Path) -> None:
-    """Put a run where the checkpoint says. Raises CheckpointError that names what does not fit."""
+    """Restore a run from its checkpoint. Raises CheckpointError, which names what does not fit."""
     tensors, note = checkpoint.load(path, finite=True)
     stands = schemas.check(path, note, schemas.OwnStanding)
     if stands.epoch > run.recipe.epochs or stands.batch > len(run.loader):
