@@ -41,9 +41,6 @@ def kernel(
     parallel   Iterations of ``prange`` share the cores.
     shares     It calls ``share`` of threads.py, which does so for large tasks.
     reorder    ``False`` keeps the order of additions, where rounding depends on it.
-
-    Numba's cache notices an edit of the kernel's own file only: after one of a helper in another
-    file, or of these options, delete the ``__pycache__`` beside the kernel.
     """
     if function is None:
         return functools.partial(kernel, parallel=parallel, shares=shares, reorder=reorder)

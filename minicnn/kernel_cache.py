@@ -1,4 +1,9 @@
-"""Where compiled kernels are kept: beside their source, else where this user may write.
+"""Where compiled kernels are kept, and when they are compiled anew.
+
+Numba takes a kernel from its cache until the file that defines the kernel changes. What the kernel
+calls may stand in another file: after an edit there, Numba would go on with the old code. So here
+every kernel carries a digest of all sources that have kernels, and an edit of any of them compiles
+all anew. The digest is of the content: a new checkout of the same files keeps what is compiled.
 
 Numba looks for a folder beside the source and then in the user's home. Where neither may be
 written, as in a container under another user, it gives up. Then they go to a folder of this user
@@ -9,6 +14,7 @@ What lies there is loaded as code, so a folder that anybody else may write is no
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import stat
 import sys
@@ -17,6 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numba
+
+PACKAGE = Path(__file__).parent
+ROOMS = ("*.py", "data/*.py", "fused/*.py", "ops/**/*.py", "optim/*.py")  # in which kernels stand
+COMPILES = (b"numba", b"llvmlite", b"minicnn.backend")  # a file with a kernel imports one of them
 
 
 def enable(compiled: Any) -> Any:
@@ -34,7 +44,23 @@ def enable(compiled: Any) -> Any:
                 compiled.enable_caching()
             finally:
                 numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
+    file = getattr(compiled._cache, "_cache_file", None)  # none where nothing is cached
+    if file is not None:
+        ours = compiled.__module__.partition(".")[0] == PACKAGE.name
+        file._source_stamp = sources() if ours else (file._source_stamp, sources())
     return compiled
+
+
+@functools.cache
+def sources() -> str:
+    """Return a digest of all files of minicnn in which a kernel, or a part of one, may stand."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for room in ROOMS for path in PACKAGE.glob(room)):
+        content = path.read_bytes()
+        if any(word in content for word in COMPILES):
+            digest.update(b"%b %d " % (path.relative_to(PACKAGE).as_posix().encode(), len(content)))
+            digest.update(content)
+    return digest.hexdigest()
 
 
 @functools.cache

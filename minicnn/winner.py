@@ -5,9 +5,6 @@
 
 ``_choose_in_python`` says what is computed; the vector code below it does the same, and may be
 skipped. Windows are lists of addresses, so that any shape of window will do.
-
-Numba's cache does not notice an edit of this file, only of those whose kernels use it: delete the
-``__pycache__`` beside them after one.
 """
 
 from __future__ import annotations

@@ -20,9 +20,6 @@ numbers. A tile of registers adds up some patches, of pixels that may lie anywhe
 
 Patches begin at any number. A vector as long as a line of the cache would nearly always reach into
 a second line, which takes twice as long; one half as long does so every other time.
-
-Numba's cache does not notice an edit of this file, only of that whose kernels use it: delete the
-``__pycache__`` beside it after one.
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@ Without tables of addresses a short sum takes half the time, and the sums of win
 are short. ``fresh1`` and ``fresh2`` begin with ``start``, and ``more1`` and ``more2`` with what c
 holds; the number is that of the vectors in a row. ``_tile_in_python`` says the same; the vector
 code below it may be skipped.
-
-Numba's cache does not notice an edit of this file: see tile.py.
 """
 
 from __future__ import annotations

@@ -11,9 +11,6 @@
 
 What is multiplied is decided by tables of addresses alone. ``_tile_in_python`` says what a tile
 computes; the vector code below it does the same, and may be skipped.
-
-Numba's cache does not notice an edit of this file, only of those whose kernels use it: delete the
-``__pycache__`` beside it after one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,83 @@
+"""What is compiled is kept while the sources are the same, and compiled anew when they are not."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minicnn import kernel_cache
+from tests.arrays import compiled
+
+KERNEL = """
+from minicnn.backend import kernel
+from minicnn.ops.probed import part
+
+@kernel
+def product(x, y):
+    return part(x, y)
+"""
+HELPER = """
+from minicnn.backend import inner
+
+@inner
+def part(x, y):
+    return x * y * {factor}.0
+"""
+CALL = "import minicnn.ops.probe as probe; print(probe.product(3.0, 4.0))"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of minicnn with a kernel whose helper stands in another file."""
+    copy = tmp_path / "minicnn"
+    ignored = shutil.ignore_patterns("__pycache__", "page")
+    shutil.copytree(kernel_cache.PACKAGE, copy, ignore=ignored)
+    (copy / "ops/probe.py").write_text(KERNEL, encoding="utf-8")
+    (copy / "ops/probed.py").write_text(HELPER.format(factor=1), encoding="utf-8")
+    return copy
+
+
+def run(package: Path) -> tuple[float, bool]:
+    """Return what the kernel gives in a process of its own, and whether it was compiled there."""
+    environment = {name: text for name, text in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", CALL], cwd=package.parent, env=environment,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return float(done.stdout), "compiling kernels" in done.stderr
+
+
+@pytest.mark.slow
+@compiled
+def test_who_edits_a_helper_in_another_file_sees_the_edit(package: Path) -> None:
+    helper = package / "ops/probed.py"
+    assert run(package) == (12, True)
+    os.utime(helper, (1, 1))  # a new checkout
+    os.utime(package / "ops/probe.py", (1, 1))
+    assert run(package) == (12, False)
+    before = helper.stat()
+    helper.write_text(HELPER.format(factor=2), encoding="utf-8")
+    os.utime(helper, ns=(before.st_atime_ns, before.st_mtime_ns))  # neither size nor time tells
+    assert run(package) == (24, True)
+    (package / "viz/grid.py").write_text("# no kernels", encoding="utf-8")
+    assert run(package) == (24, False)
+    assert len(list((package / "ops/__pycache__").glob("probe.product*.nbc"))) == 1  # no heap
+
+
+def test_every_file_with_a_kernel_counts() -> None:
+    """One in a room that nobody looks into would keep its old code after an edit."""
+    makes = re.compile(
+        rb"^\s*@(backend\.)?(kernel|inner|task|intrinsic|numba\.njit)\b", re.MULTILINE
+    )
+    rooms = {path for room in kernel_cache.ROOMS for path in kernel_cache.PACKAGE.glob(room)}
+    found = [path for path in kernel_cache.PACKAGE.rglob("*.py") if makes.search(path.read_bytes())]
+    assert len(found) > 20
+    for path in found:
+        assert path in rooms, path
+        assert any(word in path.read_bytes() for word in kernel_cache.COMPILES), path
