@@ -71,6 +71,7 @@ def test_the_command_alone_shows_the_commands_with_a_line_each(capsys):
     assert shown.out == ""
     for command in COMMANDS:
         assert re.search(rf"^    {command} +\w.+$", shown.err, re.MULTILINE), command
+    assert len(re.findall(r"^     *\S", shown.err, re.MULTILINE)) == len(COMMANDS)
 
 
 def test_the_help_of_train_lists_the_networks_and_the_recipes(capsys):

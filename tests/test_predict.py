@@ -65,7 +65,7 @@ def test_a_bad_file_does_not_stop_the_others(digits, tmp_path, capsys):
     assert [line.split()[0] for line in out] == [str(tmp_path / n) for n in (names[0], names[4])]
     assert all(line.split()[1] in "0123456789" for line in out)
     assert all("(dark ink at rows " in line for line in out)
-    said = ("no digit is to be seen", "there is no file", "is not an image of a kind")
+    said = ("no digit is visible", "there is no file", "is not an image of a supported kind")
     for line, text, name in zip(err, said, names[1:4], strict=True):
         assert line.startswith("minicnn predict: ")
         assert name in line

@@ -387,5 +387,5 @@ def test_one_class_is_nothing_to_tell_apart(tmp_path):
         picture = np.full((28, 28), 10 * i, np.uint8)
         Image.fromarray(picture).save(tmp_path / "images" / "cat" / f"{i}.png")
     recipe = Recipe(model="lenet5", data=f"imagefolder:{tmp_path / 'images'}", batch_size=4)
-    with pytest.raises(TrainError, match="there is one class, cat"):
+    with pytest.raises(TrainError, match="there is only one class, cat"):
         train.start(recipe, tmp_path / "run")

@@ -9,7 +9,7 @@ from minicnn.commands.options import add_data_dir
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser("doctor", help="what is installed, found and compiled")
+    parser = commands.add_parser("doctor", help="show what is installed, found and compiled")
     add_data_dir(parser)
     parser.add_argument(
         "--warm", action="store_true", help="compile all kernels first, so that no run has to wait"

@@ -19,12 +19,10 @@ from minicnn.commands.options import (
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
-        "evaluate", help="scores of a run's best weights on a data set", formatter_class=Help
+        "evaluate", help="score a run's best weights on a data set", formatter_class=Help
     )
-    parser.add_argument(
-        "folder", type=path_option, metavar="RUN", help="folder that a training left"
-    )
-    parser.add_argument("--data", metavar="NAME", help="another data set than the run's own")
+    parser.add_argument("folder", type=path_option, metavar="RUN", help="the folder of a run")
+    parser.add_argument("--data", metavar="NAME", help="a data set other than the run's own")
     parser.add_argument(
         "--split", choices=("train", "validation", "test"), default="test", help="which part"
     )
@@ -44,8 +42,8 @@ def _run(args: argparse.Namespace) -> None:
     if cut and name == config.recipe.data:
         raise train.TrainError(
             f"{args.folder}: its images were {cut}, which minicnn does not do. Give images that "
-            "are cut so by --data, or compare what both say of the run's own by: python -m "
-            "reference.exchange RUN --check"
+            "are cut already by --data, or compare both sides on the run's own images by: python "
+            "-m reference.exchange RUN --check"
         )
     c, h, w = config.image
     options: dict[str, Any] = {}
@@ -81,7 +79,7 @@ def _run(args: argparse.Namespace) -> None:
 def _check_image(
     name: str, image: tuple[int, ...], folder: Path, learned: tuple[int, int, int]
 ) -> None:
-    """Raise TrainError where images (h, w, c) are not as those (c, h, w) that a run learned."""
+    """Raise TrainError if images (h, w, c) differ from those (c, h, w) that a run learned."""
     from minicnn.train import TrainError
 
     h, w, c = image

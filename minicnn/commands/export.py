@@ -11,20 +11,18 @@ from minicnn.commands.options import Help, add_own, path_option
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
-        help="a run's network as an ONNX file, for other programs",
+        help="write a run's network as an ONNX file, for other programs",
         formatter_class=Help,
-        description="Write the best weights of a run as an ONNX file, which onnxruntime and "
-        "browsers run and Netron shows. It takes pixels from 0 to 255, (n, channels, height, "
-        "width) as float32, and any number of images.",
+        description="Write a run's network, with its best weights, as an ONNX file. onnxruntime "
+        "and browsers run it, Netron shows it. It takes pixels from 0 to 255, (n, channels, "
+        "height, width) as float32, and any number of images.",
         epilog='It needs the package onnx: pip install "minicnn[onnx]"',
     )
-    parser.add_argument(
-        "folder", type=path_option, metavar="RUN", help="folder that a training left"
-    )
+    parser.add_argument("folder", type=path_option, metavar="RUN", help="the folder of a run")
     parser.add_argument("file", type=path_option, metavar="FILE.onnx", help="the file to write")
     parser.add_argument(
         "--no-normalize", action="store_true",
-        help="leave the normalization out: the file then takes images that are normalised already",
+        help="leave the normalization out: the file then takes normalised images",
     )  # fmt: skip
     add_own(parser)
     parser.set_defaults(run=_run)

@@ -1,4 +1,4 @@
-"""``minicnn gradcheck``: are gradients right?"""
+"""``minicnn gradcheck``: check gradients."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from minicnn.waiting import Waiting
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "gradcheck",
-        help="are gradients right, of our layers or of yours?",
+        help="check the gradients of a layer, ours or yours",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Check gradients by differences of forward, and name the likely mistake.",
+        description="Compare backward with differences of forward, and name the likely mistake.",
         epilog=(
             "examples:\n"
             "  minicnn gradcheck minicnn.ops:conv2d            (calls are drawn at random)\n"
@@ -23,21 +23,21 @@ def add(commands: Any) -> None:
             "  minicnn gradcheck losses.py:softmax_loss --input 4,3 --input 4:3\n"
             "  minicnn gradcheck minicnn.ops:cross_entropy --input 4,3 --input 4:3\n"
             "exit code: 0 if the gradients are right, 1 if not, 2 if they could not be checked;\n"
-            "bad manners (dtype, writes, caches) are told, and count with --strict"
+            "bad manners (dtype, writes, caches) are reported, and count with --strict"
         ),
     )
     parser.add_argument(
         "target", metavar="MODULE:OBJECT",
-        help="an object, or an expression such as Scale(3); np and rng are known in it",
+        help="an object, or an expression such as Scale(3), which may use np and rng",
     )  # fmt: skip
     parser.add_argument(
         "--input", action="append", default=[], metavar="SHAPE", dest="inputs",
-        help="shape of an array that forward takes, 2,3,6,5; of labels with the number of classes, "
-        '4:3; "none" for one that is not given. Once for each array.',
+        help="shape of an array that forward takes, such as 2,3,6,5; for labels, shape:classes, "
+        'such as 4:3; "none" for an array that is not given. Give --input once for each array.',
     )  # fmt: skip
     parser.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", dest="options",
-        help="an option of forward, stride=2",
+        help="an option of forward, such as stride=2",
     )  # fmt: skip
     parser.add_argument(
         "--torch", metavar="MODULE:OBJECT",
@@ -51,21 +51,21 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=GRADIENT", dest="parameters",
-        help="where on the object the gradient of a parameter lies, filters=g_filters, if it has "
-        "none of the usual names (W/dW, weight/grad_weight, params/grads, ...)",
+        help="attribute with the gradient of a parameter, such as filters=g_filters; only needed "
+        "for unusual names (usual: W/dW, weight/grad_weight, params/grads, ...)",
     )  # fmt: skip
     parser.add_argument(
         "--dtype", choices=("float32", "float64"),
-        help="in which to check (float64, unless the code computes in float32 alone)",
+        help="the precision of the check (float64, unless the code computes in float32 only)",
     )  # fmt: skip
     parser.add_argument(
-        "--strict", action="store_true", help="bad manners count as wrong gradients do"
+        "--strict", action="store_true", help="count bad manners like wrong gradients"
     )
     parser.add_argument("--inference", action="store_true", help="call layers with training=False")
     parser.add_argument(
         "--examples", type=int, default=100, help="how many calls to draw without --input (100)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (0)")
     parser.set_defaults(run=_run, waiting=Waiting("minicnn gradcheck", "importing minicnn"))
 
 

@@ -1,4 +1,4 @@
-"""``minicnn play``: a page in which a run's network is drawn for, watched and taught."""
+"""``minicnn play``: a page to draw for a run's network, to watch it and to teach it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ def add(commands: Any) -> None:
         help="draw for a run's network, watch it and teach it, in the browser",
         formatter_class=Help,
         description="Write one HTML file with a run's network, its weights, sixty test images and "
-        "an engine in JavaScript, and open it in the browser. The file needs no network.",
+        "an engine in JavaScript, and open it in the browser. The file works offline.",
     )
-    parser.add_argument(
-        "folder", type=path_option, metavar="RUN", help="folder that a training left"
-    )
+    parser.add_argument("folder", type=path_option, metavar="RUN", help="the folder of a run")
     parser.add_argument(
         "--out",
         type=path_option,
         metavar="FILE.html",
-        help="where the page goes (else RUN/play.html)",
+        help="the file to write (else RUN/play.html)",
     )
     parser.add_argument("--no-browser", action="store_true", help="write the file, do not open it")
     add_data_dir(parser)
@@ -61,12 +59,12 @@ def _run(args: argparse.Namespace) -> None:
             raise play.PlayError(
                 f"{config.recipe.data} has the classes {some(splits.test.classes)} and images of "
                 f"{(c, h, w)}, the run learned {some(config.classes)} on {config.image}. Give the "
-                "data it was trained on."
+                "data that it was trained on."
             )
         page = play.page(play.content(model, config, splits.test, args.folder, accuracy))
     except play.PlayError as error:
         raise play.PlayError(f"{args.folder}: {error}") from error
     play.write(out, page)
-    print(f"{out} ({len(page.encode()) / 1e6:.1f} MB): open it in a browser, with or without a net")
+    print(f"{out} ({len(page.encode()) / 1e6:.1f} MB): open it in a browser, also offline")
     if not args.no_browser:
         webbrowser.open(out.resolve().as_uri())

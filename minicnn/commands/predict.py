@@ -9,22 +9,20 @@ from typing import Any
 
 from minicnn.commands.options import Help, add_own, path_option
 
-SHOWN = 20  # pictures at most in one drawing
+SHOWN = 20  # at most so many pictures in one drawing
 BATCH = 32  # images that are read and classified before their lines are printed
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
-        help="the most probable classes of images",
+        help="show the most probable classes of images",
         formatter_class=Help,
-        description="Classify images of any size. Digits on paper are found and prepared as those "
-        "of the run's data set were made; other images are resized and cut as the run's.",
+        description="Classify images of any size. Digits on paper are found and prepared like "
+        "those of the run's data set. Other images are resized and cut like the run's.",
         epilog="exit code: 0, or 2 if an image could not be read or shows no digit or several",
     )
-    parser.add_argument(
-        "folder", type=path_option, metavar="RUN", help="folder that a training left"
-    )
+    parser.add_argument("folder", type=path_option, metavar="RUN", help="the folder of a run")
     parser.add_argument(
         "images", nargs="+", type=path_option, metavar="IMAGE",
         help="files (PNG, JPEG, BMP, GIF, WebP, TIFF, PPM), or folders of them",
@@ -33,16 +31,16 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--as-is",
         action="store_true",
-        help="prepare nothing: images have the size and the form of the run's",
+        help="prepare nothing: the images have the run's size and form already",
     )
     parser.add_argument(
         "--invert",
         action="store_true",
-        help="exchange dark and light first (a digit's are found without it)",
+        help="exchange dark and light first (not needed for digits)",
     )
     parser.add_argument(
         "--show", type=path_option, metavar="FILE.png",
-        help=f"draw images, what the network saw, and bars of the classes (of up to {SHOWN})",
+        help=f"draw images, what the network saw, and bars of the classes (at most {SHOWN} images)",
     )  # fmt: skip
     add_own(parser)
     parser.set_defaults(run=_run)
@@ -73,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
                 failed += 1
                 continue
             if args.show is None or len(shown) + len(batch) >= SHOWN:
-                seen = seen._replace(picture=seen.image)  # a photo takes much memory
+                seen = seen._replace(picture=seen.image)  # a photo needs much memory
             batch.append((readable(str(path)), seen))
         if not batch:
             continue

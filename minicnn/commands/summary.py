@@ -12,17 +12,19 @@ from minicnn.commands.options import Help, add_own
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
-        "summary", help="a network's layers, shapes, parameters, fields", formatter_class=Help
+        "summary",
+        help="show a network's layers, shapes and parameters",
+        formatter_class=Help,
     )
     parser.add_argument(
         "what", metavar="MODEL",
         help="lenet5, resnet20, ... (a wrong one lists all), your own FILE.py:OBJECT, or the "
         "folder of a run",
     )  # fmt: skip
-    parser.add_argument("--classes", type=int, help="how many it tells apart, if not as usual")
+    parser.add_argument("--classes", type=int, help="number of classes, if not the usual one")
     parser.add_argument(
         "--image", metavar="C,H,W",
-        help="the image's channels, height and width, if not as usual (1,28,28 of your own)",
+        help="channels, height and width of the image (1,28,28 for your own network)",
     )  # fmt: skip
     add_own(parser)
     parser.set_defaults(run=_run)
@@ -60,12 +62,12 @@ def _run(args: argparse.Namespace) -> None:
     except ShapeError as error:
         if asked or not own.is_own(args.what):
             raise
-        raise ValueError(f"{error} Give the image that it is made for by --image C,H,W.") from error
+        raise ValueError(f"{error} Give the size of its images by --image C,H,W.") from error
     print(as_text(rows, image))
 
 
 def _names_a_folder(text: str) -> bool:
-    """Whether it looks like the path of a folder, which no model's name does."""
+    """True if it looks like the path of a folder; no model's name does."""
     return not text.endswith(".py") and ":" not in text and ("/" in text or os.sep in text)
 
 

@@ -54,7 +54,7 @@ def add(commands: Any) -> None:
         "train",
         help="train a network",
         formatter_class=HelpWithTables,
-        description="Train a network and leave a folder with weights, metrics and pictures.",
+        description="Train a network, and write a folder with weights, metrics and pictures.",
         epilog=f"{NETWORKS}\n{RECIPES}",
     )
     parser.add_argument(
@@ -67,29 +67,30 @@ def add(commands: Any) -> None:
         "--data",
         metavar="NAME",
         help="digits (the default, no download), mnist, fashion-mnist, kmnist, cifar10, "
-        "imagefolder:PATH (of a folder or a zip)",
+        "imagefolder:PATH (a folder or a zip)",
     )
     add_data_dir(parser)
     parser.add_argument(
-        "--out", type=path_option, metavar="RUN", help="a new folder for the run (else under runs/)"
+        "--out",
+        type=path_option,
+        metavar="RUN",
+        help="the run's new folder (else under runs/)",
     )
-    parser.add_argument(
-        "--resume", type=path_option, metavar="RUN", help="go on with this run instead"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--resume", type=path_option, metavar="RUN", help="continue this run")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
     add_plan_options(parser)
     parser.add_argument(
         "--size", type=int, metavar="PIXELS", default=argparse.SUPPRESS,
-        help="of imagefolder: images of any size, resized and their middle cut to so many pixels",
+        help="of imagefolder: resize images of any size, and cut out the middle, PIXELS x PIXELS",
     )  # fmt: skip
     add_zip_encoding(parser)
     parser.add_argument(
-        "--impl", default=argparse.SUPPRESS, help="fast, or textbook to run the formulas"
+        "--impl", default=argparse.SUPPRESS, help="fast, or textbook, which runs the formulas"
     )
     for flag, text in [
         ("--drop-last", "leave out the last, incomplete batch of an epoch"),
-        ("--fuse", "run neighbouring layers as one operation (so it is unless --no-fuse)"),
+        ("--fuse", "run neighbouring layers as one operation (the default)"),
     ]:
         parser.add_argument(
             flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS
@@ -141,6 +142,6 @@ def _refuse_with_resume(args: argparse.Namespace, options: dict[str, Any]) -> No
     if different:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in different)
         raise TrainError(
-            f"{args.resume} has its own recipe, which {names} would change. Leave it out, or "
+            f"{args.resume} has its own recipe, which {names} would change. Leave that out, or "
             "start a new run."
         )

@@ -1,4 +1,4 @@
-"""Images that are arrays already."""
+"""Data sets from arrays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from minicnn.data.dataset import DataError, Dataset
 
-NAME = "arrays"  # what a run's data set is called that came as arrays
+NAME = "arrays"  # the name of a run's data set that came as arrays
 ROUNDED = 0.01  # of a byte: rounding of float16, too small to mention
 
 
@@ -18,8 +18,8 @@ def from_arrays(
     """Return a data set of ``images`` (n, h, w), (n, h, w, c) or (n, c, h, w) and ``labels`` (n,).
 
     Pixels are bytes, or floats from 0 to 1, which are rounded to multiples of 1/255. Labels are
-    whole numbers from 0; or any words, which then are the classes. Raises DataError where they are
-    not. ``notes`` of the data set says what was rounded, and which classes have no image.
+    integers from 0, or any words, which are then the names of the classes. Otherwise it raises
+    DataError. ``notes`` says whether pixels were rounded, and which classes have no image.
     """
     pixels, rounded = _pixels(name, np.asarray(images))
     numbers, found = _labels(name, np.asarray(labels))
@@ -72,9 +72,9 @@ def _pixels(name: str, images: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _bytes(images: np.ndarray) -> tuple[np.ndarray | None, float]:
-    """Return the numbers as bytes, and how far these are off; None where they are no such pixels.
+    """Return the pixels as bytes, and the largest rounding error; None if they are not pixels.
 
-    From 0 to 1 they may lie between two bytes, from 0 to 255 not.
+    Numbers from 0 to 1 may lie between two bytes; numbers from 0 to 255 may not.
     """
     if images.dtype == bool or not images.size:
         return images.astype(np.uint8) * np.uint8(255 if images.size else 1), 0.0

@@ -1,7 +1,7 @@
 """CIFAR-10: 60,000 colour images of 32x32 pixels in ten classes.
 
-It is published in two versions, either of which is read, from a folder under the root (where
-torchvision puts it) or straight from the archive:
+It is published in two versions. Both can be read, from a folder under the root (where torchvision
+puts it) or directly from the archive:
 
     cifar-10-batches-py   data_batch_1 to data_batch_5, test_batch: a pickled dictionary, in it
                           b"data", a uint8 array (10000, 3072), and b"labels", a list of numbers
@@ -55,9 +55,9 @@ class Version(NamedTuple):
 
 
 def load(root: Path) -> tuple[Dataset, Dataset]:
-    """Return the training and the test images; what is not under ``root`` is downloaded.
+    """Return the training and the test images; they are downloaded if not under ``root``.
 
-    Raises DataError for files that are damaged or cannot be had.
+    Raises DataError for files that are damaged or cannot be downloaded.
     """
     place = found(root) or download("cifar10", PYTHON.archive, MIRRORS, SHA256, root)
     again = f"Delete {place} to download it again."
@@ -71,7 +71,7 @@ def load(root: Path) -> tuple[Dataset, Dataset]:
             planes = pixels.reshape(-1, *PLANES)
             images[file] = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
     except PermissionError as error:
-        raise DataError(f"cifar10: {place} may not be read. Give yourself the right to.") from error
+        raise DataError(f"cifar10: {place} may not be read. Allow yourself to read it.") from error
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise DataError(f"cifar10: {place} is damaged ({error}). {again}") from error
     missing = [file for file in FILES if file not in images]
@@ -118,7 +118,7 @@ def _contents(place: Path) -> Iterator[tuple[str, bytes]]:
             for member in archive:
                 name = member.name.rpartition("/")[2]
                 most = MOST_FILE if name in names else MOST_ARCHIVE
-                if member.size > most:  # what is passed over is read as well
+                if member.size > most:  # skipped members are read as well
                     raise OSError(
                         f"its header claims {amount(member.size)} for {name}, which has "
                         f"{amount(most)} at most"
@@ -132,7 +132,7 @@ def _contents(place: Path) -> Iterator[tuple[str, bytes]]:
 
 
 class _Bounded:
-    """A stream that ends with an error where it unpacks to more than the archive can hold."""
+    """A stream that raises an error if it unpacks to more than the archive can hold."""
 
     def __init__(self, stream: gzip.GzipFile) -> None:
         self._stream, self._left = stream, MOST_ARCHIVE

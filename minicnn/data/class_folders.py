@@ -1,6 +1,6 @@
-"""Folders of class folders: which images each class has in each part, and what is passed over.
+"""Folders of class folders: the images of each class in each part, and what is skipped.
 
-cat/01.png, dog/02.png                   one part, from which others are set apart
+cat/01.png, dog/02.png                   one part; others are taken from it
 train/cat/01.png, test/dog/02.png        parts of their own; also valid, val or validation
 """
 
@@ -18,20 +18,20 @@ SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
 )  # fmt: skip
 VALIDATION = ("val", "valid", "validation")
-MOST = 3  # names that are told of each kind
+MOST = 3  # so many names of each kind are listed
 
 Files = dict[str, dict[str, list[str]]]  # files["train"]["cat"], each sorted by name
 
 
 class Passed(NamedTuple):
-    """What lies among the images and is not read: paths in the tree."""
+    """Files and folders among the images that are not read: paths in the tree."""
 
     others: list[str]  # files with another ending
     folders: list[str]  # folders inside class folders
     loose: list[str]  # images in no class folder
     beside: list[str]  # folders beside train, test and validation
     unreadable: list[str]  # images, found when they are read
-    why: list[str]  # why each of them is
+    why: list[str]  # the reason for each of them
 
     def of_no_class(self, files: Iterable[str]) -> None:
         """Add files that are in no class folder."""
@@ -39,7 +39,7 @@ class Passed(NamedTuple):
             (self.loose if is_image(file) else self.others).append(file)
 
     def __str__(self) -> str:
-        """One line that counts and names all, "" for nothing."""
+        """One line that counts and names all of them; "" if there are none."""
         kinds = []
         if self.others:
             endings = Counter(_ending(file) for file in self.others)
@@ -72,14 +72,15 @@ class Passed(NamedTuple):
 
 
 def list_tree(name: str, tree: Tree) -> tuple[Files, Passed]:
-    """Return the images of each class in each part, and what is passed over.
+    """Return the images of each class in each part, and what is skipped.
 
-    With subfolders train and test (and val, valid or validation, in any case of letters), each
-    holds the class folders of its part; otherwise ``tree`` holds them, and all are of the part
-    train. Beside train alone, val is the test part, as it is used of ImageNet. Names are compared
-    and returned in Unicode's composed form (NFC), in which one name has one spelling.
+    If there are subfolders train and test (and val, valid or validation; upper or lower case), each
+    holds the class folders of its part. Otherwise ``tree`` holds the class folders, and all images
+    are training images. If there are only train and val, as in ImageNet, val is the test part.
+    Names are compared and returned in Unicode's composed form (NFC), so that a name has one
+    spelling.
 
-    Raises DataError where class folders are missing, empty or not the same in every part.
+    Raises DataError if class folders are missing, empty or not the same in every part.
     """
     folders, files = tree.entries("")
     passed = Passed([], [], [], [], [], [])
@@ -100,7 +101,7 @@ def list_tree(name: str, tree: Tree) -> tuple[Files, Passed]:
 
 
 def _parts(name: str, tree: Tree, folders: Sequence[str]) -> dict[str, str]:
-    """Return the folder of each part; "" where the tree is not divided."""
+    """Return the folder of each part; "" if the tree is not divided into parts."""
     inside: dict[str, list[str]] = {}
     for folder in folders:
         inside.setdefault(_last(folder).casefold(), []).append(folder)
@@ -147,7 +148,7 @@ def _class_files(name: str, tree: Tree, folder: str, passed: Passed) -> dict[str
 def _without_images(
     name: str, tree: Tree, folder: str, inner: Sequence[str], within: Sequence[str]
 ) -> str:
-    """Return what is said of a class folder that has no image: what is in it, and what to do."""
+    """Return the message for a class folder without images: what is in it, and the remedy."""
     path = tree.path / folder
     if _last(folder).casefold() == "train" and inner:
         return (
@@ -179,7 +180,7 @@ def is_image(file: str) -> bool:
 
 
 def readable(name: str) -> str:
-    """Return a name from a disk as text: composed (NFC), bytes that are no UTF-8 as \\xe9."""
+    """Return a file's name as text: composed (NFC); bytes that are not UTF-8 become \\xe9."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return unicodedata.normalize("NFC", text)
 

@@ -1,8 +1,8 @@
-"""Kernels that cut a batch out of the images: gather and normalise, and while at it move.
+"""Kernels that make a batch of images: gather, normalise, and move them in the same pass.
 
-A pixel is a byte, so normalising is looking it up: ``table[channel, pixel]``. Batches are cut ahead
-of time by a thread of their own, hence not in parallel: of Numba's pools of threads not all may be
-used by two at once.
+A pixel is a byte, so normalising is a table lookup: ``table[channel, pixel]``. A background thread
+makes batches ahead of time. So these kernels are not parallel: some of Numba's thread pools must
+not be used by two threads at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def cut(images, order, table, out):
 def cut_shifted(images, order, moves, table, out):
     """Cut each image mirrored or not, then shifted; moves[b] = mirror (0 or 1), down, right.
 
-    Mirroring exchanges left and right. What comes in from outside is black.
+    Mirroring exchanges left and right. Pixels from outside of the image are black.
     """
     h, w, c = images.shape[1:]
     for b in range(order.size):
@@ -52,10 +52,10 @@ def cut_moved(images, order, moves, table, out):
     """Cut each image mirrored or not, rotated about its centre, then shifted.
 
     moves[b] = mirror (0 or 1), cos, sin, down, right. A positive angle turns the image
-    counterclockwise. From each pixel of ``out`` the way is gone back to a point (p, q) of the
-    image, and the four pixels around it are mixed. The image has a black frame, one pixel wide and
-    two after the end; a point farther out is pulled onto it. Normalising is affine, so it may come
-    before mixing.
+    counterclockwise. For each pixel of ``out``, the point (p, q) of the image that moves there is
+    computed, and the four pixels around this point are interpolated. The image has a black frame,
+    one pixel wide, two at the end; points farther out are moved onto the frame. Normalising is
+    affine, so it may come before the interpolation.
     """
     h, w, c = images.shape[1:]
     for b in range(order.size):

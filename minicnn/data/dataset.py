@@ -1,4 +1,4 @@
-"""Images with labels, the parts they are divided into, and the statistics that normalise them."""
+"""Images with labels, their division into parts, and the statistics for normalising."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from jaxtyping import Int64, UInt8
 
 
 class DataError(Exception):
-    """Data that are missing, damaged or do not fit; the message says what, where and the remedy."""
+    """Data are missing, damaged or do not fit; the message says what, where and the remedy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images, held in memory as bytes with the channels last.
 
-    Raises DataError where arrays and classes do not fit together.
+    Raises DataError if arrays and classes do not fit together.
     """
 
     name: str
     images: UInt8[np.ndarray, "n h w c"]
     labels: Int64[np.ndarray, " n"]  # positions in ``classes``
     classes: tuple[str, ...]
-    notes: tuple[str, ...] = ()  # what was passed over when the images were read, a line each
+    notes: tuple[str, ...] = ()  # one line for everything that was skipped while reading
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -62,7 +62,7 @@ class Dataset:
 
 
 class Splits(NamedTuple):
-    """Three parts without a common image."""
+    """Three parts; no image is in two of them."""
 
     train: Dataset
     validation: Dataset
@@ -74,8 +74,9 @@ def set_apart(
 ) -> tuple[Dataset, Dataset]:
     """Return ``(rest, part)``: a ``fraction`` drawn by ``seed``, every class in proportion.
 
-    The part has at least one image of each class, the rest at least ``leave``. The images keep
-    their order. Raises DataError where a class has too few; ``part`` names the part in the message.
+    The part has at least one image of each class, and the rest at least ``leave``. The images keep
+    their order. Raises DataError if a class has too few; ``part`` is the part's name in the
+    message.
     """
     rest, drawn = draw_apart(
         dataset.name, dataset.labels, dataset.classes, fraction, seed, part, leave
@@ -92,7 +93,7 @@ def draw_apart(
     part: str,
     leave: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of the rest and of the part that ``set_apart`` makes, both rising."""
+    """Return the indices of the rest and of the part that ``set_apart`` makes, both sorted."""
     members = np.bincount(labels, minlength=len(classes))
     small = np.flatnonzero((members > 0) & (members <= leave)).tolist()
     if small:
@@ -130,9 +131,10 @@ def draw_apart(
 
 
 def _with_every_class(chosen: np.ndarray, members: np.ndarray, leave: int) -> np.ndarray:
-    """Return how many of each class to draw: as ``chosen``, but of none too few or too many.
+    """Return how many images of each class to draw: ``chosen``, without extremes.
 
-    Strata round a small class to nothing, or to all of it. The sum stays.
+    For a small class, ``chosen`` may be rounded to none or to all. This is corrected; the sum
+    stays.
     """
     wanted = np.where(members > 0, np.clip(chosen, 1, np.maximum(members - leave, 1)), 0)
     while wanted.sum() > chosen.sum():
@@ -152,8 +154,8 @@ class Normalization(NamedTuple):
 def normalization(dataset: Dataset) -> Normalization:
     """Return mean and standard deviation of each channel over all pixels, in units of pixel/255.
 
-    The sums are of integers, so the order of the images does not matter. A constant channel gets
-    std 1, which makes it 0. Raises DataError without a pixel.
+    The sums are exact integers, so the order of the images does not matter. A constant channel gets
+    std 1, so it becomes 0. Raises DataError if there are no pixels.
     """
     images = dataset.images
     occur = np.zeros((images.shape[3], 256), np.int64)
@@ -164,10 +166,10 @@ def normalization(dataset: Dataset) -> Normalization:
 
 
 def normalization_of_counts(name: str, occur: Int64[np.ndarray, "c 256"]) -> Normalization:
-    """Return the same from how often each value of a pixel occurs in each channel."""
+    """Return the same from the counts of each pixel value in each channel."""
     count = int(occur[0].sum()) if len(occur) else 0
     if not count:
-        raise DataError(f"{name}: there is no pixel to take the mean of.")
+        raise DataError(f"{name}: there are no pixels to compute a mean from.")
     values = np.arange(256)
     first, second = occur @ values, occur @ values**2
     mean, std = [], []

@@ -1,4 +1,4 @@
-"""The digits that come with scikit-learn: real handwriting, and no network is needed.
+"""The digits of scikit-learn: real handwriting, without a download.
 
 Source
     Alpaydin & Kaynak (1998), Optical recognition of handwritten digits, UCI repository (its test
@@ -38,6 +38,6 @@ def enlarged(pixels: np.ndarray) -> np.ndarray:
 
 
 def found() -> Path | None:
-    """Return the folder of scikit-learn, which holds the images, or None where it is missing."""
+    """Return the folder of scikit-learn, which holds the images, or None if it is missing."""
     spec = importlib.util.find_spec("sklearn")
     return Path(spec.origin).parent if spec and spec.origin else None

@@ -1,4 +1,4 @@
-"""Fetching a file: from whichever mirror has it, whole and verified, or not at all."""
+"""Downloading a file from one of several mirrors: complete and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ TIMEOUT = 30  # seconds without a byte
 
 
 def is_there(name: str, path: Path) -> bool:
-    """Return whether there is such a file. Raises DataError where nobody may look."""
+    """Return whether the file exists. Raises DataError if permission is missing."""
     try:
         return path.is_file()
     except PermissionError as error:
-        raise DataError(f"{name}: {path} may not be read. Give yourself the right to.") from error
+        raise DataError(f"{name}: {path} may not be read. Allow yourself to read it.") from error
 
 
 def download(name: str, file: str, mirrors: Sequence[str], sha256: str, folder: Path) -> Path:
     """Fetch ``file`` into ``folder`` and return its path.
 
-    The mirrors, URLs that ``file`` is appended to, are tried in turn. The file appears under its
-    name only when it is complete and has the checksum. Raises DataError when no mirror provides
-    it, with the reason of each, or when it cannot be written.
+    The mirrors are tried in turn; they are URLs to which ``file`` is appended. The file appears
+    under its name only when it is complete and its checksum is right. Raises DataError if it cannot
+    be written, or if no mirror provides it; the message has the reason of each mirror.
     """
     import pooch
     from requests.exceptions import RequestException
@@ -56,7 +56,7 @@ def download(name: str, file: str, mirrors: Sequence[str], sha256: str, folder: 
 
 
 def _fetch(url: str, output: str, pooch: object) -> None:
-    """Write what ``url`` answers to the file ``output``, with a progress bar on stderr."""
+    """Write the answer of ``url`` into the file ``output``, with a progress bar on stderr."""
     import requests
     from tqdm import tqdm
 

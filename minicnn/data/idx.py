@@ -1,4 +1,4 @@
-"""The idx format, in which MNIST and its kin are published.
+"""The idx format of MNIST and similar data sets.
 
 bytes 0-3       0, 0, 8 (the code of uint8), number of axes
 4 for an axis   its size, the most significant byte first
@@ -25,9 +25,9 @@ MOST = 2**28
 def read_idx(name: str, path: Path, axes: int) -> np.ndarray:
     """Return the uint8 array with ``axes`` axes that ``path`` (plain or .gz) holds.
 
-    Raises DataError, its message beginning with ``name``, for a file that cannot be read or whose
-    header and size contradict each other. No more is read than the header says, and MOST bytes at
-    most: a file of 500 kB can unpack to 500 MB.
+    Raises DataError, whose message begins with ``name``, if the file cannot be read or its size
+    does not fit its header. It reads only as much as the header says, and at most MOST bytes,
+    because a file of 500 kB can unpack to 500 MB.
     """
     again = "Delete it to download it again."
     try:
@@ -35,7 +35,7 @@ def read_idx(name: str, path: Path, axes: int) -> np.ndarray:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             data = np.frombuffer(bytearray(_read(file, axes)), np.uint8)
     except PermissionError as error:
-        raise DataError(f"{name}: {path} may not be read. Give yourself the right to.") from error
+        raise DataError(f"{name}: {path} may not be read. Allow yourself to read it.") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{name}: {path} is damaged ({error}). {again}") from error
 
@@ -67,7 +67,7 @@ def read_idx(name: str, path: Path, axes: int) -> np.ndarray:
 
 
 def _read(file: BinaryIO | gzip.GzipFile, axes: int) -> bytes:
-    """Return the header, what it says that follows, and one byte more if there is one."""
+    """Return the header, as many bytes as it announces, and one more byte if there is one."""
     header = file.read(4 + 4 * axes)
     sizes = np.frombuffer(header[4:], ">u4").tolist() if len(header) == 4 + 4 * axes else []
     rest = math.prod(sizes) if sizes else 0

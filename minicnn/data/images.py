@@ -1,4 +1,4 @@
-"""Pictures in files: one to classify, or a folder of class folders to learn from."""
+"""Image files: one to classify, or a folder of class folders for training."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ GREY = ("1", "L", "LA")  # Pillow's modes without colour
 ORIENTATION = 0x0112  # the number of its tag in EXIF data
 MODES = {1: "L", 3: "RGB"}  # Pillow's name for as many channels
 THREADS = min(os.cpu_count() or 1, 8)
-MOST_PIXELS = 50 * 10**6  # of one image; the largest of cameras have 50
-WHOLE = 2**22  # pixels of a resized image up to which it is made as a whole
-BLOCK = 64  # images that a thread decodes at a time
+MOST_PIXELS = 50 * 10**6  # of one image; the largest cameras have 50 megapixels
+WHOLE = 2**22  # a larger resized image is computed only in its middle
+BLOCK = 64  # images that a thread decodes in one task
 
 
 class MixedSizes(DataError):
-    """Images of a folder that are not of one size."""
+    """The images of a folder have different sizes."""
 
 
 def read_image(
@@ -44,9 +44,9 @@ def read_image(
 ) -> UInt8[np.ndarray, "h w c"]:
     """Return one image, turned as its EXIF says, as grey (1 channel) or RGB (3).
 
-    The first frame of several is read. What is transparent shows white paper. Raises DataError
-    where the file cannot be read or is not of the given ``size`` (h, w), if one is given;
-    ``read_to_fit`` takes any size.
+    If there are several frames, the first is read. Transparent pixels show white paper. Raises
+    DataError if the file cannot be read, or if a ``size`` (h, w) is given and the image has
+    another; ``read_to_fit`` takes any size.
     """
     with _checked_and_opened(path, channels) as image:
         if size is not None and (image.height, image.width) != size:
@@ -58,7 +58,7 @@ def read_image(
 
 
 class Fitted(NamedTuple):
-    """A picture as it was read, and cut to a size."""
+    """A picture as it was read, and the image cut out of it."""
 
     picture: UInt8[np.ndarray, "h w c"]
     image: UInt8[np.ndarray, "h w c"]
@@ -68,10 +68,10 @@ class Fitted(NamedTuple):
 def read_to_fit(
     path: str | Path, size: tuple[int, int], channels: int, shorter: int | None = None
 ) -> Fitted:
-    """Return one image as it is and cut to ``size`` (h, w) by ``cut_to``.
+    """Return one image, unchanged and cut to ``size`` (h, w) by ``cut_to``.
 
-    With ``shorter``, its shorter side is first resized to so many pixels. Raises DataError where
-    the file cannot be read.
+    With ``shorter``, its shorter side is first resized to so many pixels. Raises DataError if the
+    file cannot be read.
     """
     with _checked_and_opened(path, channels) as image:
         h, w = image.height, image.width
@@ -97,7 +97,7 @@ def _checked_and_opened(path: str | Path, channels: int) -> Iterator[Image]:
 class Form(NamedTuple):
     """How the images of a folder are read."""
 
-    size: int | None = None  # shorter side resized to it, middle cut out; None: they have one size
+    size: int | None = None  # of both sides, after cutting; None: all have one size
     channels: int | None = None  # None: 1 if all images are grey, else 3
     zip_encoding: str | None = None  # of names in a zip that does not tell
 
@@ -107,13 +107,12 @@ def load_folder(
 ) -> tuple[Dataset, Dataset | None, Dataset | None]:
     """Return the ``train``, validation and ``test`` images under ``path``, a folder or a zip.
 
-    ``class_folders.list_tree`` says how they are laid out. Classes are numbered in the order of
-    their names. Unless ``form`` says otherwise, the images are grey if red, green and blue are the
-    same in every pixel of all of them, otherwise RGB. The notes of the first part tell what was
-    passed over.
+    ``class_folders.list_tree`` describes the folders. Classes are numbered in the order of their
+    names. Unless ``form`` says otherwise, the images are grey if red, green and blue are equal in
+    every pixel of every image, and RGB if not. The notes of the first part say what was skipped.
 
-    Raises DataError where class folders are missing, empty or not the same in every part, where no
-    image of a class can be read, and where one has another size than the rest.
+    Raises DataError if class folders are missing, empty or not the same in every part, if no image
+    of a class can be read, or if the sizes differ.
     """
     form = form or Form()
     if form.size is not None:
@@ -121,10 +120,10 @@ def load_folder(
     try:
         with open_tree(name, path, form.zip_encoding) as tree:
             return _load_tree(name, tree, form)
-    except OSError as error:  # of folders; those of images have become DataErrors
+    except OSError as error:  # an error of a folder; errors of images are DataErrors already
         raise DataError(
-            f"{name}: {error.filename or path} cannot be read ({error.strerror or error}). Give "
-            "yourself the right to, or choose another folder."
+            f"{name}: {error.filename or path} cannot be read ({error.strerror or error}). "
+            "Allow yourself to read it, or choose another folder."
         ) from error
 
 
@@ -158,7 +157,7 @@ def _load_tree(name: str, tree: Tree, form: Form) -> tuple[Dataset, Dataset | No
 
 
 class Size(NamedTuple):
-    """The size that all images must have, and the file that set it."""
+    """The size that all images must have, and the file that determined it."""
 
     h: int
     w: int
@@ -168,10 +167,10 @@ class Size(NamedTuple):
 def _read_all(
     name: str, tree: Tree, files: list[str], form: Form, size: Size | None
 ) -> tuple[np.ndarray, dict[str, str], Size | None]:
-    """Return (n, h, w, c) of those that can be read, why others cannot, and their size.
+    """Return (n, h, w, c) of the readable images, the errors of the others, and the size.
 
-    There is 1 channel if all images are grey. The first that is read sets the size, unless ``size``
-    or ``form`` does.
+    There is 1 channel if all images are grey. The first image determines the size, unless ``size``
+    or ``form`` gives it.
     """
 
     def read(block: list[str]) -> list[np.ndarray | DataError]:
@@ -202,12 +201,12 @@ def _read_all(
             images[n] = image
             n += 1
     finally:
-        pool.shutdown(cancel_futures=True)  # what is wrong is told at once
+        pool.shutdown(cancel_futures=True)  # an error is raised at once
     return images[:n], unreadable, size
 
 
 def _read_one(name: str, tree: Tree, file: str, form: Form) -> np.ndarray | DataError:
-    """Return (h, w, c), or why it cannot be read."""
+    """Return (h, w, c), or the error if it cannot be read."""
     try:
         with _opened(name, tree.path / file, partial(tree.read, file)) as image:
             if form.size is not None:
@@ -232,13 +231,14 @@ def cut_to(image: Image, size: tuple[int, int]) -> Image:
 def _resized_middle(image: Image, factor: float, size: tuple[int, int]) -> Image:
     """Return the middle, ``size`` (h, w), of the image resized by ``factor``.
 
-    The resizing is bilinear, over areas to make smaller (antialiased). Where the whole would have
-    more than WHOLE pixels, as of a very narrow image, only the middle is computed; it may differ by
-    1, since Pillow rounds the box. What the image does not cover is black.
+    The resizing is bilinear; making an image smaller takes means over areas (antialiased). If the
+    whole would have more than WHOLE pixels, as for a very narrow image, only the middle is
+    computed. It may differ by 1, because Pillow rounds the box. Pixels outside of the image are
+    black.
     """
     from PIL import Image as images
 
-    if image.mode in ("P", "1"):  # numbers of colours cannot be mixed
+    if image.mode in ("P", "1"):  # palette indices cannot be interpolated
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     whole = [max(round(n * factor), 1) for n in (image.height, image.width)]
     if whole[0] * whole[1] <= WHOLE:
@@ -268,9 +268,9 @@ def _middle(image: Image, size: tuple[int, int]) -> Image:
 
 @contextmanager
 def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]:
-    """Open an image, turned as its EXIF says; what is wrong with it is a DataError.
+    """Open an image, turned as its EXIF says. A damaged image raises DataError.
 
-    What is wrong may be seen now or when it is decoded.
+    The damage may be noticed now, or only when the image is decoded.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -289,7 +289,7 @@ def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]
             yield _turned(image)
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{name}: {path} is not an image of a kind that is read (PNG, JPEG, BMP, GIF, WebP, "
+            f"{name}: {path} is not an image of a supported kind (PNG, JPEG, BMP, GIF, WebP, "
             "TIFF, PPM). Replace or convert it."
         ) from error
     except DataError:
@@ -298,21 +298,21 @@ def _opened(name: str, path: Path, read: Callable[[], bytes]) -> Iterator[Image]
         raise DataError(
             f"{name}: {path} has more than {MOST_PIXELS // 10**6} million pixels. Resize it."
         ) from error
-    except Exception as error:  # of a damaged file, Pillow may raise anything
+    except Exception as error:  # for a damaged file, Pillow may raise any error
         what = str(error) or type(error).__name__
         raise DataError(f"{name}: {path} cannot be read ({what}). Replace it.") from error
 
 
 def _largest_of_ppm(content: bytes) -> int:
-    """Return the number that stands for white: 255 for 8 bits, more for 16."""
+    """Return the value of white: 255 for 8 bits, more for 16."""
     head = re.match(rb"P[2356]((?:\s+|\s*#[^\n]*\n)+\d+){3}", content[:4096])
     return int(head[1].split()[-1]) if head else 0
 
 
 def _check_pixels(name: str, path: Path, image: Image) -> None:
-    """Raise DataError for more pixels than fit into memory: a file of 300 kB can have 169 million.
+    """Raise DataError for too many pixels for the memory: a file of 300 kB can have 169 million.
 
-    The size stands in the header; nothing is decoded yet.
+    The header has the size; nothing is decoded yet.
     """
     if image.width * image.height > MOST_PIXELS:
         raise DataError(
@@ -325,10 +325,10 @@ def _turned(image: Image) -> Image:
     """Return the image the right way up, as the orientation in its EXIF data says."""
     from PIL.Image import Transpose
 
-    image.load()  # after which a TIFF is turned already
+    image.load()  # this already turns a TIFF
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # damaged EXIF data, which say nothing; the pixels are there
+    except Exception:  # damaged EXIF data are ignored; the pixels are fine
         return image
     ways = (
         Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM,
@@ -338,7 +338,7 @@ def _turned(image: Image) -> Image:
 
 
 def _pixels(image: Image, channels: int) -> np.ndarray:
-    """Return (h, w, c). What is transparent shows white paper, as it does in most programs."""
+    """Return (h, w, c). Transparent pixels show white paper, as in most programs."""
     if image.has_transparency_data:
         from PIL import Image as images
 

@@ -1,4 +1,4 @@
-"""Batches: which images, in which order, moved how, and as which numbers."""
+"""Batches: the choice, order, augmentation and normalisation of images."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from minicnn.shapes import integer
 class Augment(NamedTuple):
     """Random moves of the images, drawn anew for each image and epoch.
 
-    An image is flipped or not, rotated about its centre, then shifted; what comes in from outside
-    is black. So a shift is a random crop, in the image's own size, of the image padded with as many
-    black pixels on every side.
+    An image is flipped or not, rotated about its centre, then shifted; pixels from outside are
+    black. So a shift is the usual random crop: pad the image with black pixels on every side, then
+    cut out its own size at a random position.
     """
 
     shift: int = 0  # whole pixels; along each axis uniform in -shift .. shift
@@ -51,13 +51,13 @@ def normalize(
 class Loader:
     """Cuts a data set into normalised batches.
 
-    Order and augmentation of a batch depend on nothing but (seed, epoch, batch), so that training
-    can go on at any batch, and no state has to be kept for it. With ``prefetch``, a background
-    thread cuts up to so many batches before they are asked for.
+    Order and augmentation of a batch depend only on (seed, epoch, batch). So training can continue
+    at any batch, and no state must be kept for it. With ``prefetch``, a background thread makes up
+    to so many batches ahead.
 
-    ``normalization`` has to be given, so that all parts get that of the training images. Raises
-    TypeError without one, ValueError for options out of range, DataError where no batch would come
-    out.
+    ``normalization`` must be given; use the one of the training images for all parts. Raises
+    TypeError without one, ValueError for options out of range, and DataError if there would be no
+    batch.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Loader:
                 f"{dataset.name}: a batch of {batch_size} is larger than the data, {len(dataset)} "
                 f"images, and drop_last leaves nothing. Use a batch of at most {len(dataset)}."
             )
-        self.epoch = 0  # that the next ``for`` goes through
+        self.epoch = 0  # of the next ``for``
         self._images = np.require(dataset.images, requirements=["C", "W"])
         self._table = _table(normalization, dataset.images.shape[3])
 
@@ -111,14 +111,14 @@ class Loader:
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Float32[np.ndarray, "n c h w"], Int64[np.ndarray, " n"]]]:
-        """Yield the batches of an epoch, of another one each time: ``for images, labels in``."""
+        """Yield the batches of the next epoch: ``for images, labels in loader``."""
         epoch, self.epoch = self.epoch, self.epoch + 1
         return self.batches(epoch)
 
     def batches(
         self, epoch: int = 0, start: int = 0
     ) -> Iterator[tuple[Float32[np.ndarray, "n c h w"], Int64[np.ndarray, " n"]]]:
-        """Yield ``(x, y)`` for batch ``start`` and those after it; fresh arrays each time.
+        """Yield ``(x, y)`` from batch ``start`` on; the arrays are new each time.
 
         x is channels-last in memory. Raises ValueError for a ``start`` past the end.
         """
@@ -146,7 +146,7 @@ class Loader:
 
 
 def _table(normalization: Normalization, channels: int) -> np.ndarray:
-    """Return (channels, 256): what each value of a pixel becomes."""
+    """Return (channels, 256): the normalised number of each pixel value."""
     mean, std = np.array(normalization)[..., None]
     if len(mean) != channels:
         raise DataError(
@@ -173,7 +173,7 @@ def _check(augment: Augment, dataset: Dataset) -> None:
 
 
 def _draw(augment: Augment, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return what ``cut_moved`` takes of each image, or without a rotation ``cut_shifted``."""
+    """Return the moves of each image for ``cut_moved``, or without rotation for ``cut_shifted``."""
     shift = rng.integers(-augment.shift, augment.shift, (n, 2), endpoint=True)
     angle = np.radians(rng.uniform(-augment.rotate, augment.rotate, n))
     mirror = rng.integers(0, 2, n) if augment.flip else np.zeros(n, np.int64)

@@ -1,10 +1,9 @@
-"""MNIST and the two sets made in its form: 28x28 grey images in ten classes, as idx files.
+"""MNIST and two data sets in the same form: 28x28 grey images in ten classes, as idx files.
 
-The files lie where torchvision puts them, ``<root>/<folder>/raw``, or in ``<root>/<folder>``, or
-in the root itself, if neither its name nor that of the folder above it says that they are of
-another of these sets; plain or
-compressed (.gz), named as published or with a dot (``train-images.idx3-ubyte``). In place of them
-there may be CSV files as Kaggle's: a label and 784 pixels a line.
+The files may be in ``<root>/<folder>/raw``, where torchvision puts them, in ``<root>/<folder>``, or
+in the root itself, unless its name or its parent's name is that of another of these sets. They may
+be plain or compressed (.gz), named as published or with a dot (``train-images.idx3-ubyte``). CSV
+files like Kaggle's are read too: a label and 784 pixels in each line.
 
 Source
     LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to document recognition;
@@ -85,10 +84,10 @@ FAMILIES = {
 
 
 def load(name: str, root: Path) -> tuple[Dataset, Dataset | None]:
-    """Return the training and the test images; what is not under ``root`` is downloaded.
+    """Return the training and the test images; they are downloaded if not under ``root``.
 
-    The test images are None where there is a CSV file with the training images alone. Raises
-    DataError for files that are damaged, do not fit together, or cannot be had.
+    The test images are None if there is only a CSV file with training images. Raises DataError for
+    files that are damaged, do not fit together, or cannot be downloaded.
     """
     family = FAMILIES[name]
     there = [_existing(name, root, file) for file in FILES]
@@ -114,7 +113,7 @@ def found(name: str, root: Path) -> Path | None:
 
 
 def _folders(name: str, root: Path) -> list[Path]:
-    """Return where files may lie, in the order in which they are looked for."""
+    """Return the folders that may hold the files, in the order of the search."""
     folder = FAMILIES[name].folder
     called = "/".join(part.lower() for part in root.absolute().parts[-2:])
     named = [other for other in ("fashion", "kmnist") if other in called]
@@ -144,15 +143,15 @@ def _tables(name: str, root: Path) -> tuple[Path, Path | None] | None:
 
 
 def _is_table(path: Path) -> bool:
-    """Return whether a CSV file has the columns of images; a train.csv may be of anything."""
+    """Return whether a CSV file has the columns of images; any data may be named train.csv."""
     with path.open("rb") as file:
         return file.readline(2**16).count(b",") == 28 * 28
 
 
 def _of_table(name: str, path: Path) -> Dataset:
-    """Return the images of a CSV file: label, 784 pixels row by row; a line of names may be first.
+    """Return the images of a CSV file: label, 784 pixels row by row. A first line of names may be.
 
-    Raises DataError that names what is not so.
+    Raises DataError; it names what is wrong.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:

@@ -1,18 +1,18 @@
 """Finding the ink in a picture of paper: grey, shade, polarity, and what is not ink.
 
-All of it is plain arithmetic on arrays (sums, medians, minima and maxima over windows, connected
-components), so that it can be written again in another language and give the same numbers.
+It uses only plain arithmetic on arrays: sums, medians, minima and maxima over windows, connected
+components. So another language can compute exactly the same numbers.
 
 Shapes
     pixels: (h, w), (h, w, 1) or (h, w, 3) uint8; all else: (h, w)
 Derivation
     Light falls on paper of reflectance r and on ink of another, so a pixel of paper is light * r.
-    The light changes slowly or, at the edge of a shadow, in one step; a stroke of dark ink is a
-    narrow valley between. A morphological closing (maximum over a window, then minimum over the
-    same window) fills every valley narrower than the window, and leaves slopes and steps as they
-    are. So closing(g) estimates what the paper would be without the ink, and
-    density = |g - closing(g)| / closing(g) does not depend on the light. Light ink is a narrow
-    ridge, which the opening (minimum, then maximum) cuts off in the same way.
+    The light changes slowly or, at the edge of a shadow, in one step. A stroke of dark ink is a
+    narrow valley. A morphological closing (maximum over a window, then minimum over the same
+    window) fills every valley narrower than the window, and leaves slopes and steps unchanged. So
+    closing(g) estimates the paper without the ink, and density = |g - closing(g)| / closing(g) does
+    not depend on the light. Light ink is a narrow ridge; the opening (minimum, then maximum)
+    removes it in the same way.
 Source
     Serra (1982), Image analysis and mathematical morphology (closing); Rec. ITU-R BT.601-7 (grey).
 """
@@ -23,30 +23,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-SIDE = 400  # the longest side on which ink is looked for; larger pictures are averaged down
+SIDE = 400  # the longest side; larger pictures are averaged down to it
 WINDOW = 0.35  # of the closing, as a part of the longest side: wider than any stroke
 FLOOR = 16  # grey that is black to a camera
-TILES = 4  # along a side, in which the paper's usual grey is looked up
+TILES = 4  # along a side, for the usual grey of the paper
 LEAST = 0.1  # density of the faintest ink
-NOISE = 6.0  # times the noise that ink must be denser than
+NOISE = 6.0  # ink must be so many times denser than the noise
 HALF = 0.45  # of full ink: denser is ink
 BLACK = 0.4  # of the paper's grey: darker is a rim
 RIM = 0.25  # of a side: how far a dark rim may reach into the picture
-EDGE = 0.12  # of a side: what keeps to the edge within this is no digit
+EDGE = 0.12  # of a side: a part that stays so near to the edge is not a digit
 SLANT = 0.18  # tangent of the steepest ruled line, about 10 degrees
 COVER = 0.7  # part of a row that a ruled line must cover
-SEARCHES = 12  # for ruled lines, each of which finds all of one slope
+SEARCHES = 12  # passes over the picture; each finds all ruled lines of one slope
 THIN = 0.03  # of the longest side: thickness of the thickest ruled line
 
 
 class Ink(NamedTuple):
-    """Where the ink is, on the picture as ``shrink`` made it."""
+    """Where the ink is, on the picture made by ``shrink``."""
 
     density: np.ndarray  # (h, w) float64; 0 where something was removed
     mask: np.ndarray  # (h, w) bool
     full: float  # density of full ink
     lines: int  # ruled lines removed
-    others: int  # parts removed that lie at the edge, or are specks
+    others: int  # removed parts: specks, and parts at the edge
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:
@@ -78,11 +78,11 @@ def shrink(image: np.ndarray) -> tuple[np.ndarray, int]:
 def is_dark(image: np.ndarray) -> bool:
     """Return whether the ink is darker than the paper.
 
-    Most of a picture is paper. So the median around a pixel is paper, and the logarithms of pixels
-    (plus FLOOR, which keeps noise in the dark small) have a long tail on the side of the ink, which
-    the sign of the sum of the cubes of their differences from the median tells. They are of 3x3
-    neighbouring tiles, of TILES x TILES that the picture is divided into. The outermost sixteenth
-    of each side, where a rim may be, does not count.
+    Most of a picture is paper, so the median around a pixel is paper. The logarithms of the pixels
+    (plus FLOOR, which keeps noise in the dark small) have a long tail on the side of the ink. The
+    sign of the sum of the cubed differences from the median tells this side. The picture is divided
+    into TILES x TILES tiles, and the median is taken over 3x3 neighbouring tiles. The outermost
+    sixteenth of each side does not count, because a rim may be there.
     """
     h, w = image.shape
     image = np.log(image + FLOOR)
@@ -103,8 +103,8 @@ def is_dark(image: np.ndarray) -> bool:
 def without_ink(image: np.ndarray, dark: bool) -> np.ndarray:
     """Return the paper alone: for dark ink the closing of ``image``, for light ink its opening.
 
-    First a median of 3x3 pixels takes single specks away. Beyond the edge of the picture its
-    outermost pixels go on, as far as any window reaches.
+    First a median of 3x3 pixels removes single specks. Outside of the picture, its outermost pixels
+    are repeated as far as the windows reach.
     """
     from scipy import ndimage
 
@@ -119,11 +119,11 @@ def without_ink(image: np.ndarray, dark: bool) -> np.ndarray:
 
 
 def density(image: np.ndarray, paper: np.ndarray, dark: bool) -> np.ndarray:
-    """Return how much ink covers each pixel, in units that only this picture has; paper is 0.
+    """Return how much ink covers each pixel, in units of this picture; paper is 0.
 
-    For dark ink it is (paper - image) / paper, for light ink (image - paper) / (paper + FLOOR);
-    the median over the picture, which is due to noise, is taken off. Of pictures with a longest
-    side of 100 pixels or more it is the mean over 3x3 pixels.
+    For dark ink it is (paper - image) / paper, for light ink (image - paper) / (paper + FLOOR). The
+    median over the picture comes from noise and is subtracted. If the longest side has 100 pixels
+    or more, it is the mean over 3x3 pixels.
     """
     from scipy import ndimage
 
@@ -150,10 +150,10 @@ def noise(d: np.ndarray) -> float:
 def rim(image: np.ndarray) -> tuple[int, int, int, int]:
     """Return (top, bottom, left, right): how many rows and columns of each side are a dark rim.
 
-    A pixel is of a rim where it is below BLACK of the brighter quarter of the picture. The
-    outermost row must be so in nine tenths, and the rim goes on inwards, to at most RIM of the
-    side, while more than half of a row is. Where there is a rim, 2 rows more are cut with it, for
-    its edge is soft. Small pictures, below 64 pixels, are drawn ones and have none.
+    A pixel is dark if it is below BLACK times the brighter quarter of the picture. There is a rim
+    if nine tenths of the outermost row are dark. It reaches inwards, to at most RIM of the side,
+    while more than half of a row is dark. Its edge is soft, so 2 more rows are cut. Small pictures,
+    below 64 pixels, are drawings and have no rim.
     """
     if min(image.shape) < 64:
         return 0, 0, 0, 0
@@ -170,12 +170,12 @@ def rim(image: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def ruled_lines(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return which pixels are of ruled lines that run from left to right, and how many lines.
+    """Return the pixels of ruled lines from left to right, and the number of lines.
 
-    A line y = y0 + slope * x is looked for by counting, for each slope up to SLANT and each y0, the
-    columns whose pixel on it is dark (Hough's transform). It must cover COVER of the columns
-    and half of each outer tenth, and be at most THIN thick. Where it crosses a stroke, the column's
-    dark run is longer than the line is thick, and stays.
+    A line is y = y0 + slope * x. For each slope up to SLANT and each y0, the columns whose pixel on
+    the line is dark are counted (Hough transform). A line must cover COVER of the columns and half
+    of each outer tenth, and be at most THIN thick. Where it crosses a stroke, the dark run of the
+    column is longer than the line is thick, and is kept.
     """
     h, w = mask.shape
     found = np.zeros_like(mask)
@@ -201,7 +201,7 @@ def ruled_lines(mask: np.ndarray) -> tuple[np.ndarray, int]:
             on = np.floor(y0 + slope * (np.arange(w) - w // 2) + 0.5).astype(np.int64)
             columns = np.flatnonzero((on >= 0) & (on < h))
             columns = columns[left[on[columns], columns]]
-            if columns.size < COVER * w:  # what a line above took was dark here too
+            if columns.size < COVER * w:  # pixels of a line above were dark here too
                 continue
             tops, bottoms = _runs(left, on, columns)
             thick = int(np.median(bottoms - tops))
@@ -219,7 +219,7 @@ def ruled_lines(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _runs(mask: np.ndarray, on: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return first and end of the dark run of each column that row ``on`` of it lies in."""
+    """Return begin and end of the dark run around row ``on`` in each column."""
     tops, bottoms = [], []
     for column in columns:
         dark = mask[:, column]
@@ -270,11 +270,11 @@ def components(mask: np.ndarray) -> tuple[np.ndarray, list[Part]]:
 
 
 def find_ink(d: np.ndarray) -> Ink | None:
-    """Return the ink of a picture by its density, or None where there is none.
+    """Return the ink of a picture by its density, or None if there is none.
 
-    Ink is denser than HALF of full ink. What is found not to be ink (ruled lines, what keeps to the
-    edge, specks) is removed and full ink is looked for anew, until nothing more is found: so faint
-    ink shows beside a black rim.
+    Ink is denser than HALF of full ink. Parts that are not ink (ruled lines, parts at the edge,
+    specks) are removed, and full ink is measured again, until nothing more is removed. So faint ink
+    is found even beside a black rim.
     """
     d = d.copy()
     lines = others = 0
@@ -294,16 +294,16 @@ def find_ink(d: np.ndarray) -> Ink | None:
 
 
 def of_the_edge(image: np.ndarray) -> tuple[bool, np.ndarray]:
-    """Return whether the paper is light, and the paper of one grey: the median of the edge."""
+    """Return whether the paper is light, and its grey: the median of the edge."""
     ring = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
     grey = float(np.median(ring))
     return grey >= 128, np.full(image.shape, grey)
 
 
 def cloth(d: np.ndarray) -> Ink | None:
-    """Return what differs from paper of one grey, of which no part is smaller than 0.1.
+    """Return the parts that differ from paper of one grey; parts smaller than 0.1 are left out.
 
-    ``density`` is the absolute difference: cloth may be darker in one place and lighter in another.
+    ``density`` is the absolute difference, because cloth may be both darker and lighter.
     """
     d = np.abs(d)
     labels, parts = components(d > LEAST)
@@ -315,7 +315,7 @@ def cloth(d: np.ndarray) -> Ink | None:
 
 
 def _at_the_edge_or_specks(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the pixels of what is neither within the picture nor large, and how many parts.
+    """Return the pixels of parts that are at the edge or small, and the number of these parts.
 
     A part at the edge is not the digit if it keeps within EDGE of it, or if another part,
     not at the edge, is at least 0.3 as large. A speck is smaller than 0.02 of the picture.

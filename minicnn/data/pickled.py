@@ -1,9 +1,9 @@
-"""Reading pickled arrays of bytes as data.
+"""Reading pickled arrays of bytes, as data only.
 
-A pickle is a program for a machine with a stack, and Python's own machine calls any function that
-the program names. The one below knows only what a pickled dictionary of numbers, bytes, lists and
-arrays is made of. It calls nothing: of an array it keeps what the program says of it. Tuples are
-never hashed, since a program of 90 bytes can nest them so that this takes longer than a life.
+A pickle is a program for a stack machine. Python's own machine calls any function that the program
+names. The machine below knows only the instructions for dictionaries of numbers, bytes, lists and
+arrays. It calls nothing: for an array it only keeps the description. Tuples are never hashed,
+because a program of 90 bytes can nest them so deeply that hashing takes longer than a life.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Array:
 
 
 class _Dtype:
-    """Stands for numpy.dtype, where it is that of a byte."""
+    """Stands for numpy.dtype of a byte."""
 
 
 _ARRAY, _DTYPE = (_Name(f"numpy.{name}") for name in ("ndarray", "dtype"))
@@ -45,12 +45,11 @@ _NAMES = {
 def read_pickle(content: bytes) -> dict[Any, Any]:
     """Return a pickled dictionary of numbers, bytes, lists and uint8 arrays.
 
-    The strings of Python 2 come as bytes. Raises ValueError for anything else and for what is
-    damaged.
+    The strings of Python 2 become bytes. Raises ValueError for anything else, and for damage.
     """
     try:
         entries = _run(content)
-    except Exception as error:  # a damaged program can fail in any way
+    except Exception as error:  # a damaged program may raise any error
         reason = str(error)[:200] or type(error).__name__
         raise ValueError(f"cannot be unpickled ({reason})") from error
     if not isinstance(entries, dict):
@@ -68,13 +67,13 @@ def _run(content: bytes) -> Any:
 
 
 def deepest_tuple(content: bytes) -> int:
-    """Return how deep the tuples of a pickle, or of several in a row, lie within each other.
+    """Return the depth of nested tuples in a pickle, or in several pickles in a row.
 
-    No more is computed than that; of what is damaged, the part before the damage counts.
+    Nothing else is computed. In a damaged pickle, the part before the damage counts.
     """
     deepest, stream = 0, io.BytesIO(content)
     while True:
-        stack: list[Any] = []  # of each object the depth of its tuples
+        stack: list[Any] = []  # the depth of the tuples of each object
         memo: dict[int, int] = {}
         try:
             for opcode, argument, _ in pickletools.genops(stream):
@@ -84,12 +83,12 @@ def deepest_tuple(content: bytes) -> int:
                     stack.append(memo[int(argument or 0)])
                 else:
                     deepest = max(deepest, _replace(stack, opcode))
-        except Exception:  # the end, or a damaged place
+        except Exception:  # the end, or damage
             return deepest
 
 
 def _replace(stack: list[Any], opcode: Any) -> int:
-    """Do to a stack of depths what an opcode does to one of objects; return the new depth."""
+    """Apply an opcode to a stack of depths instead of objects; return the new depth."""
     before, taken = list(opcode.stack_before), []
     if pickletools.markobject in before:
         while (item := stack.pop()) is not _MARK:
@@ -171,7 +170,7 @@ class _Machine:
             raise pickle.UnpicklingError(f"it asks for {name}, which is not data")
 
     def _marked(self) -> list[Any]:
-        """Take off the stack what lies above the last mark, and the mark."""
+        """Remove the objects above the last mark from the stack, and the mark."""
         items = []
         while (item := self.stack.pop()) is not _MARK:
             items.append(item)
@@ -199,11 +198,11 @@ def _named(module: Any, name: Any) -> _Name:
 
 
 def _called(called: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return what stands for the array or the dtype that the program makes."""
+    """Return the stand-in for the array or the dtype that the program makes."""
     if not isinstance(called, _Name):
         raise pickle.UnpicklingError(f"it calls a {type(called).__name__}, which is not data")
     if called is not _DTYPE:
-        return _Array()  # a class, a shape and a type, all of which the state gives again
+        return _Array()  # a class, a shape and a type; the state repeats all of them
     if not arguments or arguments[0] not in (b"u1", "u1"):
         kind = repr(arguments[0])[:100] if arguments and _is_text(arguments[0]) else "something"
         raise pickle.UnpicklingError(f"an array is of {kind}, not of bytes")
@@ -216,7 +215,7 @@ def _is_text(value: Any) -> bool:
 
 def _build(thing: Any, state: Any) -> None:
     if isinstance(thing, _Dtype):
-        return  # the order of bytes, of which there is one
+        return  # the order of bytes, which does not matter for single bytes
     _version, shape, dtype, fortran, content = _of(state, tuple)
     if not isinstance(dtype, _Dtype):
         raise pickle.UnpicklingError("an array is not of bytes")

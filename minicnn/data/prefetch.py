@@ -1,4 +1,4 @@
-"""Making what comes next in a background thread, while the caller works on what it has."""
+"""Making the next items in a background thread, while the caller works on the current one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ T = TypeVar("T")
 
 
 def prefetch(items: Iterable[T], ahead: int) -> Iterator[T]:
-    """Yield ``items`` in their order; up to ``ahead`` of them are made before they are asked for.
+    """Yield ``items`` in their order; a thread makes up to ``ahead`` of them in advance.
 
-    The thread begins when the first is asked for, and ends with the last or when the caller leaves
-    the loop; with 0 ``ahead`` there is none. What ``items`` raises is raised where the item would
-    have come.
+    The thread starts with the first item, and ends with the last one or when the caller leaves the
+    loop. With ``ahead`` 0 there is no thread. An error in ``items`` is raised in place of the item.
     """
     if not ahead:
         yield from items

@@ -1,32 +1,31 @@
-"""A digit on paper made into an image as MNIST's are, or as those of its kin.
+"""Preparing a digit on paper as an image in the form of MNIST, or of a similar data set.
 
 Shapes
     pixels: (h, w), (h, w, 1) or (h, w, 3) uint8, any size; image: (28, 28) uint8
 Derivation
-    MNIST's digits were drawn on paper and scanned in black and white; each was cropped, fitted into
-    20x20 pixels with its aspect kept, by means over areas, which leave grey edges, and laid into
-    28x28 so that its centre of mass is in the middle. (So it is in the published files: all of the
-    70,000 are 19 or 20 pixels on their longer side, and round(centre of mass) is row 14, column
-    14.) The same is done here, step by step:
+    MNIST's digits were drawn on paper and scanned in black and white. Each was cropped, resized to
+    fit 20x20 pixels with its aspect ratio kept, by means over areas, which make edges grey, and
+    placed into 28x28 with its centre of mass in the middle. (The published files confirm it: all
+    70,000 digits are 19 or 20 pixels on their longer side, and round(centre of mass) is row 14,
+    column 14.) The same is done here, step by step:
 
     1. ``paper.grey``, ``paper.shrink``: grey, at most 400 pixels wide and high
     2. ``paper.rim``: a dark rim of the photo is cut off
     3. ``paper.is_dark``: is the ink dark or light?
     4. ``paper.without_ink``, ``paper.density``: the paper's shade is divided out
-    5. ``paper.find_ink``: what is dark, without ruled lines, specks and what lies at the edge
+    5. ``paper.find_ink``: the ink, without ruled lines, specks and parts at the edge
     6. ``_digit``: the parts of the digit, if it is one digit
     7. ``fit``: cropped, 20 pixels on the longer side, means over areas
     8. ``centre``: centre of mass in the middle of 28x28
 
-    An image that has this form already is left alone, bit for bit.
+    An image that has this form already is left unchanged, bit for bit.
 
-    MNIST's kin differ from step 6 on. ``digits`` was fitted into 32x32, in black and white, and
-    counted in blocks of 4x4, then enlarged (by Pillow's bicubic interpolation, the one step here
-    that is not written out). A thinner pen than theirs is first widened to PEN pixels of 32: area
-    means of a thin line are nowhere black.
-    ``kmnist`` and ``fashion-mnist`` fill 28x28; a character of ``kmnist`` may have several parts,
-    and clothes in ``fashion-mnist`` are no strokes, so that the paper is the median of the
-    picture's edge, and the shades of the cloth are kept.
+    The other data sets differ from step 6 on. ``digits`` was resized to fit 32x32, in black and
+    white, counted in blocks of 4x4, and then enlarged (by Pillow's bicubic interpolation, the only
+    step that is not written out here). A thin pen is first widened to PEN pixels of 32, because
+    area means of a thin line are never black. ``kmnist`` and ``fashion-mnist`` fill 28x28. A
+    character of ``kmnist`` may have several parts. Clothes in ``fashion-mnist`` are not strokes, so
+    the paper is the median of the picture's edge, and the shades of the cloth are kept.
 Source
     LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to document recognition,
     section III.A; ``minicnn.data.digits`` and ``mnist`` name those of the others.
@@ -46,16 +45,16 @@ from minicnn.shapes import check_choice
 
 SIZE, BOX = 28, 20
 COARSE = 8  # pixels of scikit-learn's digits
-PEN = 4  # of the 32 pixels that they were fitted into: the least thickness of a stroke
-TIE = 1e-9  # halves round up, whatever the last bits of a sum are, on every machine
+PEN = 4  # of 32 pixels: the least thickness of a stroke
+TIE = 1e-9  # so that halves round up on every machine, whatever the last bits of a sum are
 LOW, HIGH = 0.2, 0.8  # of full ink: where grey begins and ends
-NEAR = 0.25  # of the digit's extent: how far away a part of it may lie
-LARGE = 0.5  # of the larger one's height: two parts as high as this are two digits
-SECOND = 0.2  # of the digit's extent: a part as large as this, and not near, is no speck
+NEAR = 0.25  # of the digit's extent: the largest distance of a part of it
+LARGE = 0.5  # of the larger one's height: a part as high as this is a second digit
+SECOND = 0.2  # of the digit's extent: a distant part as large as this is not a speck
 
 
 class DigitError(DataError):
-    """A picture that does not show one digit; the message says what it shows."""
+    """The picture does not show exactly one digit; the message says what it shows."""
 
 
 class PreparedDigit(NamedTuple):
@@ -68,7 +67,7 @@ class PreparedDigit(NamedTuple):
     rim: bool  # whether a dark rim was cut off
     lines: int  # ruled lines removed
     specks: int  # other parts removed
-    shade: float  # light on the darkest part of the paper as a part of that on the brightest
+    shade: float  # light on the darkest part of the paper, relative to the brightest part
 
     def __str__(self) -> str:
         if self.kept:
@@ -87,10 +86,10 @@ class PreparedDigit(NamedTuple):
 
 
 def prepare_digit(pixels: UInt8[np.ndarray, "h w *c"], like: str = "mnist") -> PreparedDigit:
-    """Return what a picture of any size shows, as the images of the set ``like`` are made.
+    """Return a picture of any size as an image in the form of the data set ``like``.
 
-    ``like`` is one of FORMS. Raises DigitError, a DataError, where there is no digit or more than
-    one; TypeError or ValueError where ``pixels`` is no picture.
+    ``like`` is one of FORMS. Raises DigitError, a DataError, if there is no digit or more than one;
+    TypeError or ValueError if ``pixels`` are not a picture.
     """
     check_choice("prepare_digit", "like", like, tuple(FORMS))
     image = paper.grey(_checked(pixels))
@@ -111,7 +110,7 @@ def prepare_digit(pixels: UInt8[np.ndarray, "h w *c"], like: str = "mnist") -> P
         sheet = paper.without_ink(small, dark)
         ink = paper.find_ink(paper.density(small, sheet, dark))
     if ink is None:
-        raise DigitError("no digit is to be seen: nothing stands out from the paper.")
+        raise DigitError("no digit is visible: nothing stands out from the paper.")
     own, others = _digit(ink.mask) if like in ("mnist", "digits") else (ink.mask, 0)
     density = np.where(paper.grown(own), ink.density / ink.full, 0)
     if like == "fashion-mnist":
@@ -152,7 +151,7 @@ def _checked(pixels: np.ndarray) -> np.ndarray:
 
 
 def has_the_form(image: np.ndarray) -> bool:
-    """Return whether a grey image is as MNIST's are: it need not be prepared.
+    """Return whether a grey image has MNIST's form already.
 
     28x28, light on a dark of exactly 0, 19 or 20 pixels on the longer side, nearly white somewhere,
     with the centre of mass at most 0.6 pixels from (14, 14).
@@ -166,16 +165,16 @@ def has_the_form(image: np.ndarray) -> bool:
 
 
 def fills_the_frame(image: np.ndarray) -> bool:
-    """Return whether a grey image is as KMNIST's and Fashion-MNIST's are.
+    """Return whether a grey image has the form of KMNIST and Fashion-MNIST already.
 
-    28x28, light on dark: of its corners three at least are below 64.
+    28x28, light on dark: at least three of its corners are below 64.
     """
     corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
     return image.shape == (SIZE, SIZE) and bool((corners < 64).sum() >= 3) and image.max() >= 64
 
 
 def is_coarse(image: np.ndarray) -> bool:
-    """Return whether a grey image is as those of scikit-learn's digits, enlarged.
+    """Return whether a grey image has the form of scikit-learn's enlarged digits already.
 
     As ``fills_the_frame``, with ink in the first and the last row, and a fifth of it exactly 0.
     """
@@ -186,7 +185,7 @@ def is_coarse(image: np.ndarray) -> bool:
     )
 
 
-# The sets that pictures can be prepared for, and what tells that one has the form already.
+# The data sets that pictures can be prepared for, and the test for their form.
 FORMS = {
     "mnist": has_the_form,
     "digits": is_coarse,
@@ -208,10 +207,10 @@ def centre_of_mass(image: np.ndarray) -> tuple[float, float]:
 def _digit(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the pixels of the one digit, and how many parts do not belong to it.
 
-    The largest part is the digit's. Another is a second digit if it is at least LARGE as
-    high as the first and lies beside, above or below it; it is of the first if it lies near. Raises
-    DigitError for a second digit, and for a part of at least SECOND that lies apart: it may be
-    another digit, or a stroke that a glare has cut off.
+    The largest part belongs to the digit. Another part is a second digit if it is at least LARGE
+    times as high and lies beside, above or below the first. A part nearby belongs to the first
+    digit. Raises DigitError for a second digit, and for a distant part of at least SECOND: it may
+    be another digit, or a stroke that a glare has cut off.
     """
     labels, parts = paper.components(mask)
     own, others = [parts[0]], 0
@@ -225,17 +224,17 @@ def _digit(mask: np.ndarray) -> tuple[np.ndarray, int]:
         elif part.extent >= SECOND * first.extent:
             raise DigitError(
                 "beside the digit there is another mark, too large for a speck. Cut the picture to "
-                "one digit; where light or glare has broken a stroke, take it anew."
+                "one digit; if light or glare has broken a stroke, take the picture again."
             )
         else:
             others += 1
     if digits > 1:
-        raise DigitError(f"{digits} digits are to be seen, not one. Cut the picture to one digit.")
+        raise DigitError(f"{digits} digits are visible, not one. Cut the picture to one digit.")
     return np.isin(labels, [part.label for part in own]) & mask, others
 
 
 def _gap(a: paper.Part, b: paper.Part) -> int:
-    """Return how far two boxes are apart, along the axis on which they are farther."""
+    """Return the distance of two boxes, along the axis where it is larger."""
     down = max(a.top, b.top) - min(a.bottom, b.bottom)
     across = max(a.left, b.left) - min(a.right, b.right)
     return max(down, across, 0)
@@ -259,8 +258,9 @@ def fit(density: np.ndarray, box: int = BOX) -> np.ndarray:
 def _weights(n: int, out: int) -> np.ndarray:
     """Return (out, n), rows of sum 1: means over areas to make smaller, bilinear to enlarge.
 
-    Pixel i of ``out`` covers i * n/out to (i+1) * n/out. To enlarge, its middle lies between the
-    middles of two pixels, and each counts by its nearness; past the outermost, that one counts.
+    Pixel i of ``out`` covers i * n/out to (i+1) * n/out. When enlarging, its middle lies between
+    the middles of two pixels, and the nearer one has the larger weight. Beyond the outermost
+    middle, only the outermost pixel counts.
     """
     weights = np.zeros((out, n))
     step = n / out
@@ -278,7 +278,7 @@ def _weights(n: int, out: int) -> np.ndarray:
 
 
 def _whole(density: np.ndarray) -> np.ndarray:
-    """Return uint8, the densest pixel 255: full ink, where it is fainter, as of a thin pen."""
+    """Return uint8. The densest pixel becomes 255, even if the ink is faint, as of a thin pen."""
     return np.floor(density * (255 / density.max()) + 0.5 + TIE).astype(np.uint8)
 
 
@@ -307,8 +307,8 @@ def framed(image: np.ndarray, side: int) -> np.ndarray:
 def widened(density: np.ndarray) -> np.ndarray:
     """Return strokes of at least PEN / 32 of the longer side, by a maximum over a window.
 
-    A stroke of thickness t and length l has the area t * l and edges of length 2 * l, so t is twice
-    the area by the length of the edges.
+    A stroke of thickness t and length l has the area t * l and edges of length 2 * l. So t is twice
+    the area, divided by the length of the edges.
     """
     from scipy import ndimage
 

@@ -1,4 +1,4 @@
-"""Data sets by name, and where they lie."""
+"""Data sets by name, and their places on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minicnn.shapes import did_you_mean, integer
 NAMES = ("digits", *mnist.FAMILIES, "cifar10", "imagefolder:PATH")
 
 VALIDATION_FRACTION = 1 / 12
-TEST_FRACTION, TEST_SEED = 0.2, 0  # for data that bring no test images; never to be tuned
+TEST_FRACTION, TEST_SEED = 0.2, 0  # for data without test images; never to be tuned
 
 
 def data_root(data_dir: str | Path | None = None) -> Path:
@@ -38,17 +38,18 @@ def load(
 ) -> Splits:
     """Return the training, validation and test images of one of ``NAMES``.
 
-    Validation is the given fraction of the training images, by default a twelfth (of MNIST 5000 of
-    60000), drawn by ``seed`` with every class in proportion. A folder that brings a validation part
-    of its own keeps that, and a fraction for it is an error. Test images are those that the set
-    brings, otherwise a fifth of all, always the same. A set that is not under
-    ``data_root(data_dir)`` is downloaded.
+    ``validation`` is the fraction of the training images that become validation images; by default
+    it is a twelfth (5000 of MNIST's 60000). They are drawn by ``seed``, every class in proportion.
+    A folder with its own validation part keeps it; giving a fraction is then an error. If a data
+    set has no test images, a fifth of all images is used, always the same ones. A data set that is
+    not under ``data_root(data_dir)`` is downloaded.
 
-    Of a folder, images are read as ``images.Form`` says: with ``size``, each is resized and cut to
-    so many pixels along both sides; ``channels`` makes all grey (1) or RGB (3); ``zip_encoding`` is
-    the code of names in a zip that does not tell. ``train.notes`` says what was passed over.
+    The other options are for folders, see ``images.Form``. With ``size``, each image is resized and
+    cut to so many pixels along both sides. ``channels`` makes all images grey (1) or RGB (3).
+    ``zip_encoding`` is the encoding of names in a zip that does not say. ``train.notes`` says what
+    was skipped.
 
-    Raises DataError where the data cannot be had or are damaged, ValueError for a fraction that
+    Raises DataError if the data are damaged or cannot be downloaded, ValueError for a fraction that
     is not between 0 and 1.
     """
     if validation is not None and not 0 < validation < 1:
@@ -75,7 +76,7 @@ def load(
         train, held, test = images.load_folder(name, expanded(path), form)
     elif name == arrays.NAME:
         raise DataError(
-            "The images of this run were arrays, and only Python has them. Name a data set by "
+            "The images of this run were arrays in Python. Name a data set by "
             "--data, or in Python give the arrays again."
         )
     else:
@@ -95,9 +96,9 @@ def divide(
     validation: float | None = None,
     seed: int = 0,
 ) -> Splits:
-    """Return the three parts; ``held``, for validation, and ``test`` are set apart if not given.
+    """Return the three parts. ``held``, for validation, and ``test`` are drawn if not given.
 
-    Raises DataError where there are too few images, or a fraction is given for a part that is.
+    Raises DataError if there are too few images, or if both ``held`` and a fraction are given.
     """
     if test is None:
         train, test = set_apart(
@@ -115,13 +116,13 @@ def divide(
 
 
 def available(data_dir: str | Path | None = None) -> dict[str, Path | None]:
-    """Return where each named data set lies, None for those still to be downloaded."""
+    """Return the place of each named data set; None if it is not downloaded yet."""
     root = data_root(data_dir)
     of_mnist = {name: mnist.found(name, root) for name in mnist.FAMILIES}
     return {"digits": digits.found(), **of_mnist, "cifar10": cifar.found(root)}
 
 
 def whole_name(data: str) -> str:
-    """Return the name of a data set, a path in it made absolute: a run may go on elsewhere."""
+    """Return the name of a data set with an absolute path, so that a run may resume anywhere."""
     kind, _, path = data.partition(":")
     return f"{kind}:{expanded(path).absolute()}" if path else data

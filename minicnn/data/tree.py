@@ -1,8 +1,8 @@
-"""Folders of files to read from, on disk or in a zip.
+"""Reading folders of files, on disk or in a zip.
 
-Hidden files are passed over, and those that systems leave in folders. Names in a zip are UTF-8
-where a flag says so. Without it, as macOS and Windows write them, they are UTF-8 if all of them can
-be; otherwise the code is asked for, since none can be told from the others.
+Hidden files and files that systems leave in folders are skipped. Names in a zip are UTF-8 if a flag
+says so. macOS and Windows may write zips without the flag. Then the names are read as UTF-8 if all
+of them are valid UTF-8. Otherwise the user must name the encoding, because it cannot be guessed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from minicnn.files import NotAsItSays, amount, read_bounded
 
 MOST = 2**28  # bytes of an image; 50 megapixels without compression have 150 MB
 
-# What zipfile raises for archives that are damaged, encrypted or packed by a method it lacks; a
-# ValueError for names that are not in the code they say.
+# Errors of zipfile for archives that are damaged, encrypted or packed by an unknown method; a
+# ValueError for names that do not fit their encoding.
 _ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError,
     ValueError,
@@ -49,9 +49,9 @@ class Tree(Protocol):
 
 @contextmanager
 def open_tree(name: str, path: Path, zip_encoding: str | None = None) -> Iterator[Tree]:
-    """Open a folder or a zip, whose names are in ``zip_encoding`` where it does not say.
+    """Open a folder or a zip. ``zip_encoding`` is for names of a zip that does not say.
 
-    Raises DataError where ``path`` is neither, or its names can be read in more than one way.
+    Raises DataError if ``path`` is neither, or if its names can be read in more than one way.
     """
     if path.is_dir():
         if zip_encoding is not None:
@@ -75,7 +75,7 @@ def open_tree(name: str, path: Path, zip_encoding: str | None = None) -> Iterato
 
 
 def hidden(name: str) -> bool:
-    """Return whether a file or folder is passed over by its name."""
+    """Return whether a file or folder is skipped because of its name."""
     return name.startswith(".") or name in LEFT_BEHIND
 
 
@@ -98,7 +98,7 @@ def _names(
             if all(_decoded(one, code) is not None for one in raw)
         ]
         raise DataError(
-            f"{name}: {path} does not say in which code its names are. Is one of them "
+            f"{name}: {path} does not say in which encoding its names are. Is one of them "
             f"{' or '.join(ways)}? Choose by that option, or pack the folder anew with UTF-8 names."
         )
     texts = {
@@ -106,7 +106,7 @@ def _names(
     }
     if None in texts.values():
         raise DataError(
-            f"{name}: {path} has names that are not in {encoding}. Choose another code by "
+            f"{name}: {path} has names that are not in {encoding}. Choose another encoding by "
             f"--zip-encoding, for example {', '.join(CODES[:3])}."
         )
     return {
@@ -116,14 +116,14 @@ def _names(
 
 
 def _decoded(raw: bytes, encoding: str) -> str | None:
-    """Return a name, None where it is not in the encoding, which must be one that Python knows."""
+    """Return a name, or None if it does not fit the encoding, which Python must know."""
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError:
         return None
     except LookupError as error:
         raise DataError(
-            f"--zip-encoding: {encoding} is no code. Use for example {', '.join(CODES)}."
+            f"--zip-encoding: {encoding} is not an encoding. Use for example {', '.join(CODES)}."
         ) from error
 
 
@@ -145,7 +145,7 @@ class _Folder:
 
 
 class _Zip:
-    """A folder that was packed as a whole is the root, though all names begin with it."""
+    """If a folder was packed as a whole, it is the root, although all names begin with it."""
 
     def __init__(
         self, path: Path, archive: zipfile.ZipFile, names: dict[str, zipfile.ZipInfo]

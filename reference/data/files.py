@@ -65,8 +65,8 @@ def list_all(name: str, path: Path) -> tuple[dict[str, Files], Passed]:
         return flat, passed
     except OSError as error:
         raise DataError(
-            f"{name}: {error.filename or path} cannot be read ({error.strerror or error}). Give "
-            "yourself the right to, or choose another folder."
+            f"{name}: {error.filename or path} cannot be read ({error.strerror or error}). "
+            "Allow yourself to read it, or choose another folder."
         ) from error
 
 

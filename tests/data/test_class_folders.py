@@ -227,12 +227,12 @@ def test_names_in_utf_8_need_no_flag(tmp_path):
 )
 def test_names_in_other_codes_are_asked_for(tmp_path, encoding, names):
     path = packed(tmp_path / "pets.zip", of_classes(names, encoding))
-    with pytest.raises(DataError, match="does not say in which code its names are") as error:
+    with pytest.raises(DataError, match="does not say in which encoding its names are") as error:
         load(name_of(path))
     right = "cp932" if encoding == "shift_jis" else encoding
     assert f"{names[0]}/000000.png (--zip-encoding {right})" in str(error.value)
     assert load(name_of(path), zip_encoding=encoding).train.classes == names
-    with pytest.raises(DataError, match="klingon is no code"):
+    with pytest.raises(DataError, match="klingon is not an encoding"):
         load(name_of(path), zip_encoding="klingon")
     with pytest.raises(DataError, match="has names that are not in ascii"):
         load(name_of(path), zip_encoding="ascii")

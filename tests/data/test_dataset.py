@@ -112,5 +112,5 @@ def test_mean_and_std_do_not_depend_on_the_order_of_many_images():
 
 
 def test_no_pixel_has_no_mean():
-    with pytest.raises(DataError, match="numbered: there is no pixel"):
+    with pytest.raises(DataError, match="numbered: there are no pixels"):
         normalization(numbered(np.zeros(0, np.int64), 1))

@@ -236,7 +236,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, save_image, monkeypatc
     with pytest.raises(DataError) as error:
         images.load_folder("pets", tmp_path)
     assert str(error.value) == (
-        f"pets: {tmp_path / name} cannot be read (Permission denied). Give yourself the right to, "
+        f"pets: {tmp_path / name} cannot be read (Permission denied). Allow yourself to read it, "
         "or choose another folder."
     )
 
@@ -244,8 +244,8 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, save_image, monkeypatc
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda b: b"not an image", "bad.png is not an image of a kind that is read (PNG, "),
-        (lambda b: b"", "bad.png is not an image of a kind"),
+        (lambda b: b"not an image", "bad.png is not an image of a supported kind (PNG, "),
+        (lambda b: b"", "bad.png is not an image of a supported kind"),
         (lambda b: b[:-25], "bad.png cannot be read (image file is truncated"),
         (lambda b: b[:45] + bytes([b[45] ^ 255]) + b[46:], "bad.png cannot be read ("),
     ],
@@ -360,7 +360,7 @@ def test_what_is_wrong_in_a_zip_is_named(pets, tmp_path):
     (pets / "dog" / "bad.png").write_bytes(b"no image")
     path = packed(pets, tmp_path / "pets.zip")
     (note,) = load(f"imagefolder:{path}").train.notes
-    assert "pets.zip/dog/bad.png is not an image of a kind that is read" in note
+    assert "pets.zip/dog/bad.png is not an image of a supported kind" in note
     (pets / "dog" / "bad.png").write_bytes(b"remember these bytes")
     with zipfile.ZipFile(path, "w") as archive:
         for file in ("cat/00.png", "dog/bad.png"):

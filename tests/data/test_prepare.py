@@ -68,11 +68,11 @@ def test_paper_and_light_do_not_matter(scene):
 
 
 def test_several_digits_or_none_are_said():
-    with pytest.raises(DigitError, match="2 digits are to be seen, not one"):
+    with pytest.raises(DigitError, match="2 digits are visible, not one"):
         prepare_digit(np.concatenate([drawn(3), drawn(8)], axis=1))
     for scene in (Scene(), Scene(noise=8), Scene(gradient=0.5), Scene(ruled=30)):
         empty = photographed(np.zeros((1, 1)), scene, np.random.default_rng(0), (0, 0))
-        with pytest.raises(DigitError, match="no digit is to be seen"):
+        with pytest.raises(DigitError, match="no digit is visible"):
             prepare_digit(empty)
 
 

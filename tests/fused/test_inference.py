@@ -171,7 +171,7 @@ def test_images_may_lie_otherwise_than_the_first() -> None:
 def test_branches_that_do_not_join_are_refused() -> None:
     rng = np.random.default_rng(0)
     model = nn.Concat(nn.Conv2d(2, 3, 1, rng=rng), nn.Conv2d(2, 3, 3, rng=rng))
-    with pytest.raises(ShapeError, match="only shapes that differ .* the channels"):
+    with pytest.raises(ShapeError, match=r"only shapes that differ .* the channels"):
         fuse(model, inference=True)(np.zeros((1, 2, 5, 5), np.float32))
 
 

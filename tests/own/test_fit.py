@@ -137,7 +137,7 @@ def test_arrays_are_data(here):
     assert main(["evaluate", "run", "--data", "digits"]) == 0
     done = train.fit(net, (images, labels), resume="run", progress=False)
     assert_same(done.model, run.model)
-    with pytest.raises(DataError, match="only Python has them"):
+    with pytest.raises(DataError, match="were arrays in Python"):
         train.fit(net, resume="run", progress=False)
     parts = data.Splits(digits.subset(np.arange(900)), digits.subset(np.arange(900, 1000)), digits)
     assert train.fit(net, parts, out="parts", **FAST).splits is parts

@@ -234,7 +234,7 @@ def test_an_image_that_breaks_while_training_is_named(tmp_path: Path, train) -> 
         out = tmp_path / workers
         code, _, err = train("resnet20", *options, "--workers", workers, out=out)
         assert code == 2
-        assert "is not an image of a kind that is read" in err
+        assert "is not an image of a supported kind" in err
         assert err.count("\n") == 1
 
 

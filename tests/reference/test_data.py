@@ -38,7 +38,7 @@ def test_split_leaves_the_source_and_divides_every_class(animals, tmp_path, caps
     assert main(["split", str(animals), str(tmp_path / target), "--test", "0.2"]) == 0
     assert snapshot(animals) == before
     out = capsys.readouterr().out
-    assert f"left out: {animals / 'gatto/000.png'} is not an image of a kind" in out
+    assert f"left out: {animals / 'gatto/000.png'} is not an image of a supported kind" in out
     parts = list_files("x", tmp_path / target)
     assert parts["train"].classes == parts["test"].classes == ("cat", "cow", "dog")
     assert np.bincount(parts["test"].labels).tolist() == [2, 2, 2]

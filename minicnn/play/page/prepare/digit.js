@@ -40,7 +40,7 @@ export function prepareDigit(image, like = "mnist") {
   const sheet = clothes ? paperOfTheEdge(small).sheet : withoutInk(small, dark);
   const found = densityOf(small, sheet, dark);
   const ink = clothes ? clothOf(found) : findInk(found);
-  if (!ink) throw new NoDigit("no digit is to be seen: nothing stands out from the paper.");
+  if (!ink) throw new NoDigit("no digit is visible: nothing stands out from the paper.");
   if (clothes && found.data.reduce((sum, v, i) => sum + ink.mask.data[i] * v, 0) < 0) {
     dark = !dark; // light cloth on light paper
   }
@@ -89,11 +89,11 @@ function digitOf(mask) {
     else if (own.some((one) => gap(part, one) <= NEAR * first.extent)) own.push(part);
     else if (part.extent >= SECOND * first.extent) {
       throw new NoDigit("beside the digit there is another mark, too large for a speck. Cut the "
-        + "picture to one digit; where light or glare has broken a stroke, take it anew.");
+        + "picture to one digit; if light or glare has broken a stroke, take the picture again.");
     } else others++;
   }
   if (digits > 1) {
-    throw new NoDigit(`${digits} digits are to be seen, not one. Cut the picture to one digit.`);
+    throw new NoDigit(`${digits} digits are visible, not one. Cut the picture to one digit.`);
   }
   const kept = new Set(own.map(({ label }) => label));
   const data = where(labels, (label) => kept.has(label));
