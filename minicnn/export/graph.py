@@ -125,9 +125,9 @@ def rule(module: Module, value: Value, graph: Graph) -> Value:
     kind = type(module).__name__
     raise ExportError(
         f"export: {f'layer {path}, ' if path else ''}a {kind}, has a forward of its own, and it is "
-        "not known which operators of ONNX compute it. Register a rule in the file of the layer "
-        "(see the docstring of minicnn.export.rule), or build the layer from layers of minicnn.nn, "
-        "in a Sequential, Residual or Concat."
+        "not known which operators of ONNX compute it. Register a rule in the file of the "
+        "layer, by minicnn.export.rule.register (its docstring shows how), or build the layer from "
+        "layers of minicnn.nn, in a Sequential, Residual or Concat."
     )
 
 

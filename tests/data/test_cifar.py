@@ -297,5 +297,5 @@ def test_a_root_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "is_file", refuse)
     for name in ("cifar10", "mnist"):
-        with pytest.raises(DataError, match=rf"^{name}: {tmp_path}/.* may not be read. Give your"):
+        with pytest.raises(DataError, match=rf"^{name}: {tmp_path}/.* may not be read. Allow your"):
             load(name, tmp_path)

@@ -227,7 +227,7 @@ def test_a_gaussian_is_found_again():
 def test_refusals():
     model, x, rng = linear_network(), image(), np.random.default_rng(0)
     for call, text in (
-        (lambda: insight.grad_cam(model, x, "fc"), "the output of fc has shape .* and no places"),
+        (lambda: insight.grad_cam(model, x, "fc"), "the output of fc has shape .* without rows"),
         (lambda: insight.saliency(model, x, 2), "target must be from 0 to 1, got 2"),
         (lambda: insight.saliency(model, x, [0, 1]), "a class, or one for each of 3 images"),
         (lambda: insight.saliency(nn.ReLU(), x), r"must give scores \(n, classes\)"),
