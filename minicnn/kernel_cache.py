@@ -16,6 +16,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import pickle
+import re
 import stat
 import sys
 import tempfile
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import IndexDataCacheFile
 
 PACKAGE = Path(__file__).parent
 ROOMS = ("*.py", "data/*.py", "fused/*.py", "ops/**/*.py", "optim/*.py")  # in which kernels stand
@@ -47,8 +50,43 @@ def enable(compiled: Any) -> Any:
     file = getattr(compiled._cache, "_cache_file", None)  # none where nothing is cached
     if file is not None:
         ours = compiled.__module__.partition(".")[0] == PACKAGE.name
-        file._source_stamp = sources() if ours else (file._source_stamp, sources())
+        stamp = sources() if ours else (file._source_stamp, sources())
+        compiled._cache._cache_file = Index(file._cache_path, _name(file), stamp)
     return compiled
+
+
+class Index(IndexDataCacheFile):
+    """The files of one kernel: an index, and a file of code for each type of its arguments.
+
+    Numba numbers the files of code. Two processes that find an empty cache both write number 1,
+    each for other types, and a third may then load the code of the one for the types of the other.
+    Here a file's name says what is in it, and the index names a file once it is there.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        what = re.sub(r" at 0x[0-9a-f]+", "", repr((self._source_stamp, key)))
+        name = f"{_name(self)}.{hashlib.blake2b(what.encode(), digest_size=8).hexdigest()}.nbc"
+        self._save_data(name, data)
+        overloads = self._load_index()
+        for old in [] if overloads else self._old_names():
+            Path(self._data_path(old)).unlink(missing_ok=True)
+        self._save_index({**overloads, key: name})
+
+    def _old_names(self) -> set[str]:
+        """Return the files that the index names for other sources or another Numba."""
+        try:
+            with open(self._index_path, "rb") as file:
+                version, content = pickle.load(file), file.read()
+            stamp, overloads = pickle.loads(content)
+        except (OSError, ValueError, TypeError, EOFError, ImportError, AttributeError,
+                pickle.UnpicklingError):  # fmt: skip
+            return set()
+        current = (version, stamp) == (self._version, self._source_stamp)
+        return set() if current else set(overloads.values())
+
+
+def _name(file: IndexDataCacheFile) -> str:
+    return file._index_name.removesuffix(".nbi")
 
 
 @functools.cache

@@ -20,7 +20,7 @@ def test_the_report_tells_what_is_here(capsys, tmp_path, monkeypatch):
     out = capsys.readouterr().out
     assert f"numba {version('numba')}" in out
     assert f"root: {tmp_path}" in out
-    assert "kmnist: not here; it is downloaded when first asked for" in out
+    assert "kmnist: not here; it is downloaded when it is first needed" in out
     assert "OMP_NUM_THREADS=7" in out
     compiled = "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else "are compiled and cached"
     assert compiled in out

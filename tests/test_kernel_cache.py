@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,36 @@ def test_who_edits_a_helper_in_another_file_sees_the_edit(package: Path) -> None
     (package / "viz/grid.py").write_text("# no kernels", encoding="utf-8")
     assert run(package) == (24, False)
     assert len(list((package / "ops/__pycache__").glob("probe.product*.nbc"))) == 1  # no heap
+
+
+def test_processes_that_compile_at_once_do_not_mix_up_what_they_compile(tmp_path: Path) -> None:
+    """Both find the cache empty, then both write; what is loaded is of the types asked for."""
+    for number in range(20):
+        both = threading.Barrier(2)
+
+        class Slow(kernel_cache.Index):
+            """Each step waits for the other's."""
+
+            def _load_index(self, both: threading.Barrier = both) -> dict:
+                found = super()._load_index()
+                both.wait()
+                return found
+
+            def _save_index(self, overloads: dict, both: threading.Barrier = both) -> None:
+                super()._save_index(overloads)
+                both.wait()
+
+        def save(key: str, file: kernel_cache.Index) -> None:
+            file.save(key, f"code for {key}")
+
+        name = f"kernel{number}"
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(save, "ab", [Slow(str(tmp_path), name, "stamp") for _ in "ab"]))
+        file = kernel_cache.Index(str(tmp_path), name, "stamp")
+        found = {key: file.load(key) for key in "ab"}
+        assert any(found.values())
+        for key, code in found.items():
+            assert code in (None, f"code for {key}")
 
 
 def test_every_file_with_a_kernel_counts() -> None:
