@@ -174,7 +174,7 @@ def test_the_text_of_flatten() -> None:
     with pytest.raises(ShapeError) as error:
         nn.Flatten(2, 1)(X)
     assert str(error.value) == (
-        "Flatten: start_dim=2 is axis 2 of (2, 3, 9, 8), behind end_dim=1, axis 1. Use a start_dim "
+        "Flatten: start_dim=2 is axis 2 of (2, 3, 9, 8), after end_dim=1, axis 1. Use a start_dim "
         "of at most 1."
     )
 

@@ -225,7 +225,7 @@ def test_words_derivations_and_hints(page):
     page.click("#help")
     assert page.evaluate("document.querySelectorAll('#hints li').length") == 3
     page.click("#korean")
-    assert page.text("#gallery-title") == "Test images (시험 데이터)"
+    assert page.text("#gallery-title") == "Test images (테스트 데이터)"
     page.click("#korean")
     assert page.text("#gallery-title") == "Test images"
     page.click("#layer-1 button.link")
