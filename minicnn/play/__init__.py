@@ -1,13 +1,13 @@
-"""One page in which a trained network is drawn for, watched and taught.
+"""One page to draw for a trained network, to watch it and to teach it.
 
     minicnn play runs/lenet5-mnist
 
 writes one HTML file with the run's network, its weights, sixty test images and an engine in plain
-JavaScript, the third writing of every operation. The file asks no network for anything.
+JavaScript, the third implementation of every operation. The file works offline.
 
     graph.py      from the tree of modules to a list of nodes
-    content.py    what the page knows of the run
-    bundle.py     one HTML file of the page's parts and this content
+    content.py    the data of the run for the page
+    bundle.py     one HTML file from the page's parts and these data
     page/         HTML, styles and modules; engine/ has the operations
 """
 

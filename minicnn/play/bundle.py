@@ -1,9 +1,8 @@
-"""One HTML file of the page's parts: styles and modules inlined, and the content as JSON.
+"""One HTML file from the page's parts: styles and modules inlined, the content as JSON.
 
-The modules are written into one module script in the order of their imports; the lines that import
-and the words ``export`` are left out. So they share one scope, and no two may use one name for
-different things at their top level. Nothing else is changed: what the page runs is what one reads
-in ``page/``.
+The modules are written into one module script, in the order of their imports, without the import
+lines and the words ``export``. So they share one scope, and two modules must not use the same
+top-level name for different things. Nothing else is changed: the page runs the code of ``page/``.
 """
 
 from __future__ import annotations
@@ -78,6 +77,6 @@ def _collect(path: Path, done: dict[Path, str], above: list[Path]) -> None:
 
 
 def _as_json(content: Mapping[str, Any]) -> str:
-    """Return JSON that may stand in a script element, whatever it holds."""
+    """Return JSON that is safe inside a script element, with any content."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

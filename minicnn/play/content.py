@@ -1,4 +1,4 @@
-"""What the page knows of a run: nodes, weights, some test images, derivations and words."""
+"""The data of a run for the page: nodes, weights, some test images, derivations and words."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from minicnn.train import Config
 from minicnn.version import __version__
 
 EXAMPLES = 60  # test images that the page holds
-MISTAKES = 20  # of these, at most, images that the network gets wrong
-LOOKED_AT = 2000  # test images that are searched for mistakes
+MISTAKES = 20  # at most so many of them are mistakes of the network
+LOOKED_AT = 2000  # so many test images are searched for mistakes
 BATCH = 200
 
-# Where the derivation of an operation stands, if not in minicnn.ops.<its name>.
+# Modules with the derivation of an operation, if it is not in minicnn.ops.<its name>.
 _ELSEWHERE = {
     "add": "minicnn.nn.residual",
     "concat": "minicnn.nn.concat",
@@ -36,9 +36,9 @@ _ELSEWHERE = {
 def content(
     model: Module, config: Config, test: data.Dataset, folder: Path, accuracy: float | None = None
 ) -> dict[str, Any]:
-    """Return all that the page knows, ready for JSON.
+    """Return all data of the page, ready for JSON.
 
-    ``test`` are the run's test images. ``accuracy`` is that of the whole test split, if it is
+    ``test`` are the run's test images. ``accuracy`` is the accuracy on the whole test split, if
     known. Raises PlayError for a network or weights that the page cannot show.
     """
     nodes = build(model, config.image)
@@ -67,7 +67,7 @@ def content(
 
 
 def _arrays(model: Module) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Return name and shape of every array of floats, and all their numbers in this order."""
+    """Return the name and shape of every array of floats, and all numbers in this order."""
     floats = {name: array for name, array in model.state_dict().items() if array.dtype.kind == "f"}
     for name, array in floats.items():
         if not np.isfinite(array).all():
@@ -91,11 +91,11 @@ def _examples(model: Module, config: Config, test: data.Dataset) -> dict[str, An
     scores = np.concatenate(outputs)
     answers = scores.argmax(axis=1)
     rows = np.arange(len(some))
-    margin = scores[rows, answers] - scores[rows, some.labels]  # 0 where the answer is right
+    margin = scores[rows, answers] - scores[rows, some.labels]  # 0 if the answer is right
     wrong = np.flatnonzero(answers != some.labels)
     mistakes = wrong[np.argsort(-margin[wrong], kind="stable")][:MISTAKES]
     rest = np.setdiff1d(rows, mistakes)
-    turn = np.zeros(len(rest), np.int64)  # how many of its class come before an image
+    turn = np.zeros(len(rest), np.int64)  # the number of earlier images of the same class
     for k in range(len(some.classes)):
         of_class = some.labels[rest] == k
         turn[of_class] = np.arange(of_class.sum())
@@ -112,7 +112,7 @@ def _examples(model: Module, config: Config, test: data.Dataset) -> dict[str, An
 
 
 def _derivations(nodes: list[Node]) -> dict[str, dict[str, str]]:
-    """Return for each operation of the network the docstring that derives it."""
+    """Return the docstring with the derivation for each operation of the network."""
     derivations = {}
     for op in sorted({node["op"] for node in nodes[1:]} | {"cross_entropy"}):
         module = _ELSEWHERE.get(op, f"minicnn.ops.{op}")
@@ -128,7 +128,7 @@ def _words() -> dict[str, str]:
 
 
 def form_of(config: Config) -> str | None:
-    """Return the set of digits whose images a picture is prepared like, as ``predict`` does."""
+    """Return the data set whose form pictures are prepared in, as for ``predict``."""
     family = config.recipe.data
     return family if family in FORMS and config.image == (1, 28, 28) else None
 
@@ -144,15 +144,15 @@ def _base64(array: np.ndarray) -> str:
 
 
 def accuracy(folder: Path) -> float | None:
-    """Return the accuracy on the test split that a finished run has written down.
+    """Return the accuracy on the test split that a finished run has stored.
 
-    None for a run that another library trained, which has weights alone. Raises PlayError for a
-    run that is not finished, CheckpointError for a damaged file.
+    None for a run of another library, which has only weights. Raises PlayError if the run is not
+    finished, CheckpointError for a damaged file.
     """
     if not (folder / "result.json").exists():
         if not (folder / "last.safetensors").exists():
             return None
         raise PlayError(
-            f"{folder}: this run is not finished. Go on with it by: minicnn train --resume {folder}"
+            f"{folder}: this run is not finished. Continue it by: minicnn train --resume {folder}"
         )
     return schemas.read_result(folder).test_accuracy

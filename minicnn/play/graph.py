@@ -1,8 +1,9 @@
 """From a tree of modules to a list of nodes that the page can run.
 
-Every node is one operation: what it reads (earlier nodes), the shape of what it gives, its options,
-and the names of its arrays. Node 0 is the image. A residual block becomes its branches and a sum, a
-concatenation its branches and a join. The page runs the nodes in order, and backward from the end.
+Every node is one operation. It has its inputs (earlier nodes), the shape of its output, its
+options, and the names of its arrays. Node 0 is the image. A residual block becomes its branches and
+a sum, a concatenation becomes its branches and a join. The page runs the nodes in order, and
+backward in reverse order.
 
 Batch norm uses its running statistics and dropout is off, as in inference.
 """
@@ -25,12 +26,12 @@ from minicnn.windows import Windows, conv_windows, pool_windows
 Shape = tuple[int, ...]
 Node = dict[str, Any]
 
-MOST_MULTIPLY_ADDS = 600_000_000  # of one image: some seconds in a browser
+MOST_MULTIPLY_ADDS = 600_000_000  # multiply-adds of one image: some seconds in a browser
 MOST_NUMBERS = 10_000_000  # parameters and buffers: a file of 53 MB
 
 
 class PlayError(ValueError):
-    """A run that the page cannot show; the message says why."""
+    """The page cannot show the run; the message says why."""
 
 
 class Graph:
@@ -51,7 +52,7 @@ class Graph:
     # ---- building
 
     def _chain(self, modules: Iterable[Module], at: int) -> int:
-        """Add modules in a row after node ``at``; return the last node."""
+        """Add a chain of modules after node ``at``; return the last node."""
         for module in modules:
             at = self._add(module, at)
         return at
@@ -60,7 +61,7 @@ class Graph:
     def unknown(cls, module: Module, name: str = "") -> list[str]:
         """Return the layers of ``module`` that the page does not know, by name and kind.
 
-        It knows a layer by its class, if its forward is that of the class.
+        It knows a layer if its class is known and it has the forward of this class.
         """
         registry = cls.__dict__["_add"].dispatcher.registry
         kind = next(base for base in type(module).__mro__ if base in registry)

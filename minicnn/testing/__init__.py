@@ -1,12 +1,12 @@
-"""Gradient checks for anybody's layer: ours, or one of your own.
+"""Gradient checks for any layer: ours, or your own.
 
     from minicnn.testing import gradcheck
 
     gradcheck(my_layer, x)
 
 tells whether backward is the derivative of forward, which argument and element is worst, and often
-why. ``minicnn.testing.strategies`` draws inputs, and ``check_op`` and ``check_layer`` make tests of
-them; these need hypothesis (``pip install hypothesis``).
+why. ``minicnn.testing.strategies`` draws inputs, and ``check_op`` and ``check_layer`` turn them
+into tests; these three need hypothesis (``pip install hypothesis``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["GradientError", "Report", "check_layer", "check_op", "gradcheck"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the decorators when they are first asked for: the checker needs no hypothesis."""
+    """Import the decorators at their first use, because the checker needs no hypothesis."""
     if name not in ("check_layer", "check_op"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

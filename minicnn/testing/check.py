@@ -1,4 +1,4 @@
-"""What the parts of a check share: the subject, one pass of it, and the report."""
+"""The common part of all checks: the subject, one pass of it, and the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kinks = Literal["between", "one side", "skip"]
 
 
 class Stop(Exception):
-    """What was found makes further checks meaningless."""
+    """A fault that makes further checks meaningless."""
 
 
 class Check:
@@ -48,8 +48,8 @@ class Check:
         self.narrow: set[str] = set()  # arguments whose gradient is rounded to float32
         self.ignores_upstream = False  # backward gives the gradient of dy = 1
         self.y_dtype = np.dtype(np.float64)
-        self.protected = False  # forward or backward writes to what it is given
-        # As they lie in memory where they are float64 already: backward may depend on that.
+        self.protected = False  # forward or backward writes to its arguments
+        # float64 arrays keep their memory order, because backward may depend on it.
         self.dtype = np.dtype(precision.dtype if subject_is_narrow(subject) else np.float64)
         self.arrays = tuple(
             a if a is None or a.dtype.kind != "f" or a.dtype == self.dtype
@@ -58,21 +58,21 @@ class Check:
         )  # fmt: skip
 
     def fresh(self, arrays: Arrays) -> Arrays:
-        """Return the arrays, those that forward is meant to write to as copies."""
+        """Return the arrays; those that forward may write to are copied."""
         return tuple(
             np.array(a) if a is not None and (self.protected or name in self.updates) else a
             for name, a in zip(self.subject.names, arrays, strict=True)
         )
 
     def differentiable(self, i: int) -> bool:
-        """Tell whether argument ``i`` is an array of floats with a gradient."""
+        """Return whether argument ``i`` is an array of floats with a gradient."""
         array, gradients = self.arrays[i], getattr(self, "gradients", None)
         if array is None or array.dtype.kind != "f":
             return False
         return gradients is None or gradients[i] is not None
 
     def value(self, arrays: Arrays) -> np.ndarray:
-        """Return y of other arrays."""
+        """Return y for other arrays."""
         return wide(self.subject.value(self.fresh(arrays)))
 
     def run(self, arrays: Arrays | None = None) -> tuple[np.ndarray, Any]:
@@ -83,7 +83,7 @@ class Check:
         return y, cache
 
     def backward(self, dy: np.ndarray, cache: Any) -> Arrays:
-        """Return the gradients as copies; dy is handed over in the dtype of y."""
+        """Return the gradients as copies; dy is passed in the dtype of y."""
         gradients = self.subject.backward(dy.astype(self.y_dtype, copy=False), cache)
         return tuple(None if g is None else np.array(g) for g in gradients)
 
@@ -116,7 +116,7 @@ class Check:
     def random(self) -> Arrays:
         """Return arrays of the same shapes with ordinary numbers, which hide less than zeros.
 
-        What has no gradient is data, such as labels, and stays.
+        Arrays without a gradient are data, such as labels, and stay unchanged.
         """
         return points.ordinary(self)
 
@@ -125,7 +125,7 @@ class Check:
         stop: bool = False,
         manners: bool = False,
     ) -> None:  # fmt: skip
-        """Report what is wrong; with ``stop``, nothing more is checked."""
+        """Report a fault; with ``stop``, nothing more is checked."""
         fault = Fault(what, text, cause)
         kept = self.report.manners if manners else self.report.faults
         if (what, text) not in [(other.what, other.text) for other in kept]:
@@ -135,7 +135,7 @@ class Check:
 
     @contextmanager
     def catching(self, where: str, begins: bool = False) -> Iterator[None]:
-        """Report what forward or backward raise; ``begins``: nothing could be checked then."""
+        """Report an error of forward or backward; with ``begins``, nothing could be checked."""
         try:
             yield
         except Stop:
@@ -156,22 +156,22 @@ class Check:
 
 
 def wide(y: np.ndarray) -> np.ndarray:
-    """Return y in float64, or complex: differences of float32 lose no more digits then."""
+    """Return y in float64 or complex, so that differences lose no further digits."""
     return np.asarray(y, np.complex128 if np.iscomplexobj(y) else np.float64)
 
 
 def subject_is_narrow(subject: Subject) -> bool:
-    """Tell whether all floats of a subject are given in float32, to be checked in it."""
+    """Return whether all floats of a subject are float32, so that it is checked in float32."""
     return getattr(subject, "narrow", False)
 
 
 def _place(traceback: TracebackType | None) -> str:
-    """Return in words where in the checked code an error was raised."""
+    """Return a text that says where in the checked code an error was raised."""
     here, found = Path(__file__).parent, ""
     while traceback is not None:
         file = Path(traceback.tb_frame.f_code.co_filename)
         ours = here in file.parents or "minicnn" in file.parts[-3:]
-        if not ours and not file.name.startswith("<frozen"):  # of Python itself, as exit is
+        if not ours and not file.name.startswith("<frozen"):  # of Python itself, for example exit
             name = traceback.tb_frame.f_code.co_name
             found = f" ({file.name}, line {traceback.tb_lineno}, in {name})"
         traceback = traceback.tb_next

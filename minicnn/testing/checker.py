@@ -1,23 +1,23 @@
-"""Is this gradient right? By forward alone, and where an equivalent is given, by that too.
+"""Is this gradient right? Forward decides, and an equivalent too if one is given.
 
-Everything is done in float64, or in float32 where code computes in that, with a random upstream
-gradient dy, of which backward has to return
+Everything is done in float64, or in float32 if the code computes in float32. For a random upstream
+gradient dy, backward must return
 
     g = J^T dy,  with J the derivative of y = forward(x).
 
 It is compared with
 
 - the adjoint identity <dy, J v> = <g, v> along a few directions v, one of them all ones;
-- central differences, element by element: all elements where they are few, else a sample;
-- the complex step, which is exact to the last digits, where forward takes complex numbers;
-- an equivalent, of NumPy or of torch: its values and its gradients.
+- central differences, element by element: all elements if there are few, otherwise a sample;
+- the complex step, which is exact to the last digits, if forward takes complex numbers;
+- an equivalent in NumPy or torch: its values and its gradients.
 
-Where J does not exist, as for ReLU at 0, the slopes to the left and to the right are both taken,
-and any number between them is a right answer; see ``kinks``. The same is done where mistakes hide:
-at other parameters, ties, zeros and negative numbers, a batch of one, an image that is not square.
+If J does not exist, as for ReLU at 0, the slopes to the left and to the right are computed, and any
+number between them is accepted; see ``kinks``. All this is repeated where mistakes hide: at other
+parameters, ties, zeros and negative numbers, a batch of one, an image that is not square.
 
-Beside the numbers, the manners are told: nothing given is written to, a cache serves twice and
-belongs to its own forward, the dtype stays.
+Besides the numbers, the manners are checked: arguments are not written to, a cache can be used
+twice and belongs to its own forward, the dtype stays.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from minicnn.testing.derivatives import DOUBLE, SINGLE
 from minicnn.testing.points import Kind
 from minicnn.testing.report import GradientError, Report
 
-ELEMENTS_ELSEWHERE = 12  # of each argument, at each of the other points
+ELEMENTS_ELSEWHERE = 12  # elements of each argument, at each of the other points
 
 
 def gradcheck(
@@ -67,30 +67,30 @@ def gradcheck(
         thing       an operation, a layer, a loss, a network, any object with forward and backward,
                     a pair of such functions, one function that returns (loss, gradient), or a
                     class of torch.autograd.Function
-        arrays      what forward takes; arrays of integers are data, None is an array not given
-        options     what forward takes by name
-        training    passed to forward where it asks for it, as layers do
+        arrays      the arguments of forward; integer arrays are data, None is an array not given
+        options     the options of forward, by name
+        training    passed to forward if forward takes it, as layers do
         equivalent  a function of the same arrays and options that returns y, or something with
-                    forward and backward as above: it has to give the same values and gradients
+                    forward and backward as above; it must give the same values and gradients
         torch       the same as a function of tensors, or, for a layer, a torch.nn.Module
-        kinks       where left and right slope differ: "between" accepts what lies between,
-                    "one side" only the one or the other, "skip" anything. "between" unless given;
-                    "skip" for networks, in which kinks meet each other; their input is moved a
-                    little, off zeros and ties
-        updates     names or positions of arguments that forward is meant to write to
-        dtypes      those in which values have to come out as they went in
+        kinks       for points where left and right slope differ: "between" accepts any number
+                    between them, "one side" only one of the two, "skip" anything. The default is
+                    "between"; for networks, in which kinks meet each other, it is "skip", and
+                    their input is moved a little, off zeros and ties
+        updates     names or positions of arguments that forward may write to
+        dtypes      dtypes that must be kept from input to output
         elements    how many elements of each argument are compared with differences
-        seed        of dy, directions and samples
-        raises      False: return the report also where it is bad
-        strict      True: bad manners count as a wrong gradient does
+        seed        seed of dy, directions and samples
+        raises      False: return the report even if something is wrong
+        strict      True: count bad manners like a wrong gradient
         forward     the name of the method that computes y, if it is not forward or __call__
         backward    the name of the method that computes gradients, if it is not backward
-        parameters  for each parameter on an object where its gradient lies, such as
+        parameters  for each parameter of an object the name of its gradient, such as
                     {"filters": "g_filters"}, if it has no usual name
-        points      where else to compare: some of "parameters", "ties", "zeros", "one" (a batch
-                    of one) and "oblong" (an image that is not square)
-        dtype       float32 or float64, in which to check; float64 unless the code computes in
-                    float32 only
+        points      other points to compare at: some of "parameters", "ties", "zeros", "one" (a
+                    batch of one) and "oblong" (an image that is not square)
+        dtype       float32 or float64, the precision of the check; float64 by default, unless the
+                    code computes in float32 only
 
     Raises GradientError (an AssertionError), whose text is the report.
     """
@@ -117,7 +117,7 @@ def gradcheck(
         run = _Run(kinks, [np.dtype(d) for d in dtypes], elements, seed, names, points)
         report = run(subject, against)
         if not report.checked and dtype is None and not narrow:
-            other = run(subject_at(given, True), against)  # some code takes float32 alone
+            other = run(subject_at(given, True), against)  # some code takes only float32
             report = other if other.checked else report
     report.strict = strict
     if subject.unchecked:
@@ -174,7 +174,7 @@ class _Run:
             _compare_with(check, check.against)
 
     def _at_another(self, check: Check, point: elsewhere.Point) -> None:
-        """Compare at another point, and report what is wrong there and was right so far."""
+        """Compare at another point, and report faults that did not show before."""
         if not all(np.isfinite(a).all() for a in point.arrays if a is not None):
             return
         same = (
@@ -193,7 +193,7 @@ class _Run:
                 return
         except KeyboardInterrupt:
             raise
-        except BaseException:  # nobody said that forward takes this
+        except BaseException:  # forward may not accept these numbers
             return
         with suppress(Stop):
             passes.first(here)
@@ -234,7 +234,7 @@ def _compare_with(check: Check, against: equivalents.Equivalent) -> None:
 def _split(
     thing: Any, arrays: Sequence[Any], options: Mapping[str, Any], forward: str | None
 ) -> tuple[Arrays, dict[str, Any]]:
-    """Return the arrays, and the options with what was given by position and is no array."""
+    """Return the arrays, and the options; positional arguments that are not arrays join them."""
     own: list[np.ndarray | None] = []
     found = dict(options)
     for k, a in enumerate(arrays):
@@ -264,7 +264,7 @@ def _split(
 
 
 def elsewhere_names(thing: Any, forward: str | None) -> list[str]:
-    """Return the names of what forward takes."""
+    """Return the names of forward's arguments."""
     from minicnn.testing.conventions.calls import positional
 
     first = thing[0] if isinstance(thing, (tuple, list)) and thing else thing
@@ -283,7 +283,7 @@ def _updates(subject: Subject, updates: Collection[str | int]) -> frozenset[str]
 
 
 def _nudged(arrays: Arrays, rng: np.random.Generator) -> Arrays:
-    """Move the arrays off zeros and ties: within a network, kinks could not be judged."""
+    """Move the arrays off zeros and ties, because kinks inside a network cannot be judged."""
     return tuple(
         np.asarray(a + np.round(16 * rng.standard_normal(a.shape)).astype(a.dtype) / 2**14)
         if a is not None and a.dtype.kind == "f"

@@ -1,4 +1,4 @@
-"""What ``minicnn gradcheck`` does: find the object, make its inputs, check, report."""
+"""The work of ``minicnn gradcheck``: find the object, make its inputs, check, report."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def run(
 ) -> tuple[int, str]:
     """Return the exit code and the report. Raises ValueError on bad input.
 
-    The code is 0 if the gradients are right, 1 if not, 2 if nothing could be said. ``say`` is told
-    what is being done.
+    The code is 0 if the gradients are right, 1 if not, 2 if they could not be checked. ``say`` is
+    called with a text for each stage.
     """
     rng = np.random.default_rng(seed)
     try:
@@ -68,7 +68,7 @@ def run(
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str] | None:
-    """Return what --parameter gives, NAME=GRADIENT, as a dictionary."""
+    """Return the values of --parameter, NAME=GRADIENT, as a dictionary."""
     found = {}
     for text in texts:
         name, equals, gradient = text.partition("=")
@@ -81,7 +81,7 @@ def _pairs(texts: Sequence[str]) -> dict[str, str] | None:
 
 
 def array(text: str, rng: np.random.Generator) -> np.ndarray | None:
-    """Return an array of the shape written as 2,3,6,5; of labels as 4:3, 4 of them below 3."""
+    """Return an array of the shape 2,3,6,5; 4:3 means 4 labels below 3."""
     if text == "none":
         return None
     shape, colon, below = text.partition(":")
@@ -153,7 +153,7 @@ def _drawn(
             say(f"{target} is wrong; looking for a small call that shows it ({calls})")
         return thing
 
-    # Of our own operations manners count, always.
+    # For our own operations, manners always count.
     how = {"torch": equivalent, "dtype": dtype, "strict": True}
     test = check_op(OPERATIONS[name](), examples=examples, **how)(operation)
     try:

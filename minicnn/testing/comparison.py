@@ -1,4 +1,4 @@
-"""Values and gradients against those of an equivalent."""
+"""Comparing values and gradients with those of an equivalent."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from minicnn.testing.check import Check
 from minicnn.testing.conventions import LayerSubject
 from minicnn.testing.equivalents import Equivalent
 
-TOLERANCE = 1e-9  # of the greatest element
+TOLERANCE = 1e-9  # relative to the largest element
 
 
 def compare(check: Check, against: Equivalent) -> None:
-    """Report where y, or else a gradient, differs from the equivalent's."""
+    """Report if y differs from the equivalent's; if not, whether a gradient differs."""
     y, gradients = against.answer(check.arrays, check.dy)
     if not _agree(check.y, y):
         text = f"y differs from that of {against.name}: {_difference(check.y, y)}"
@@ -29,7 +29,7 @@ def compare(check: Check, against: Equivalent) -> None:
 
 
 def _compare_buffers(check: Check, against: Equivalent) -> None:
-    """Compare what one pass leaves in a layer: running statistics."""
+    """Compare the running statistics that one pass leaves in a layer."""
     theirs = against.buffers()
     if not theirs or not isinstance(check.subject, LayerSubject):
         return
@@ -42,7 +42,7 @@ def _compare_buffers(check: Check, against: Equivalent) -> None:
 
 
 def _cause(check: Check, against: Equivalent, y: np.ndarray | None) -> str | None:
-    """Return the likely cause, seen here or at ordinary numbers: zeros hide much."""
+    """Return the likely cause, found here or at ordinary numbers, since zeros hide much."""
     numbers = causes.numbers_of(check.subject, check.y.shape)
     if y is not None:
         cause = causes.of_values(check.y, y, check.arrays, against, numbers)

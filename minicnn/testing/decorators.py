@@ -1,4 +1,4 @@
-"""A test of gradients in one line: the decorated function makes what is checked.
+"""A test of gradients in one line: the decorated function makes the object to check.
 
 @check_layer(images(channels=3))
 def test_scale():
@@ -29,10 +29,10 @@ def check_op(
     The function returns an operation, a loss, or a pair (forward, backward).
 
     Parameters
-        inputs    draws an array; a tuple of arrays, at its end perhaps a dict of options; or a
-                  call such as ``strategies.conv2d()``
-        examples  how many are drawn; as many as hypothesis draws by itself unless given
-        how       what ``gradcheck`` takes by name
+        inputs    a strategy for an array, for a tuple of arrays (its last entry may be a dict of
+                  options), or for a call, such as ``strategies.conv2d()``
+        examples  the number of examples; by default hypothesis decides
+        how       options of ``gradcheck``
     """
     _check_inputs("check_op", inputs)
 
@@ -51,8 +51,8 @@ def check_layer(
 ) -> Callable[[Make], Test]:
     """Make a test that runs ``gradcheck`` on a layer or network, in training and in inference.
 
-    The function returns the layer; it is called anew for every example. See ``check_op``;
-    ``training=True`` or ``False`` keeps to the one.
+    The function returns the layer; it is called again for every example. See ``check_op``. With
+    ``training=True`` or ``False`` only this mode is checked.
     """
     _check_inputs("check_layer", inputs)
     modes = st.just(how.pop("training")) if "training" in how else st.booleans()
@@ -67,12 +67,12 @@ def check_layer(
     return decorate
 
 
-# One other point for each example: the examples differ themselves.
+# One other point for each example is enough, because the examples differ.
 _also: st.SearchStrategy[list[Kind]] = st.sampled_from(KINDS).map(lambda kind: [kind])
 
 
 def split(drawn: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return what was drawn as arrays and options."""
+    """Return the drawn arrays and options."""
     if isinstance(drawn, Call):
         return drawn.arrays, drawn.options
     if not isinstance(drawn, tuple):
@@ -102,7 +102,7 @@ def _check_inputs(name: str, inputs: Any) -> None:
 
 
 def _as_test(test: Any, make: Make, examples: int | None, **drawn: Any) -> Test:
-    # Not functools.wraps: pytest would look through it, at the arguments of `make`. The name comes
+    # Not functools.wraps: pytest would then see the arguments of `make`. The name comes
     # first, for hypothesis keeps what failed under it.
     name = make.__name__ if make.__name__.isidentifier() else "test"  # not <lambda>
     test.__name__, test.__qualname__ = name, make.__qualname__.replace(make.__name__, name)

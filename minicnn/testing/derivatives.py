@@ -1,4 +1,4 @@
-"""How y moves when x moves: slopes from values of forward alone.
+"""How y changes when x changes: slopes from values of forward only.
 
 Along a direction v, with values y(t) at x + t*v,
 
@@ -6,7 +6,7 @@ Along a direction v, with values y(t) at x + t*v,
     right    (y(h) - y(0)) / h,    left  (y(0) - y(-h)) / h   they differ where y has a kink
     complex  Im y(ih) / h                                     no difference, so no lost digits
 
-Steps and directions are binary fractions of few digits: x + t*v is then exact, also where x is
+Steps and directions are binary fractions with few digits. So x + t*v is exact, even if x is
 large. The complex step is Squire & Trapp (1998), Using complex variables to estimate derivatives.
 """
 
@@ -20,16 +20,16 @@ import numpy as np
 
 
 class Precision(NamedTuple):
-    """What is exact enough where code computes in one precision.
+    """Step sizes and tolerances for one precision.
 
     Attributes
-        eps        the distance of 1 to the next number
-        steps      of differences. The first loses the fewest digits to rounding; the others are
-                   for where forward bends within a step, as ReLU does close to 0
-        tiny       moves that change y by rounding alone
-        tolerance  of the terms that an element of the gradient is the sum of
-        rounding   of the greatest element, and of dy
-        jump       of the greatest output: what moves more than this in a tiny step has jumped
+        eps        the distance from 1 to the next number
+        steps      steps of differences. The first one loses the fewest digits to rounding; the
+                   others are for forwards that bend within a step, like ReLU close to 0
+        tiny       steps so small that y changes only by rounding
+        tolerance  allowed error, relative to the terms whose sum is an element of the gradient
+        rounding   allowed error, relative to the largest element and to dy
+        jump       relative to the largest output: a larger change in a tiny step is a jump
     """
 
     dtype: Any
@@ -56,13 +56,13 @@ Along = Callable[[complex], np.ndarray]  # t -> y(x + t*v)
 
 
 class Kink(NamedTuple):
-    """Slopes to both sides of an x at which some outputs have no derivative."""
+    """The slopes on both sides of an x where some outputs have no derivative."""
 
     left: np.ndarray
     right: np.ndarray
     kinked: np.ndarray  # which outputs
-    jumps: bool  # the values themselves differ to both sides
-    steep: bool = False  # the slope is infinite, as that of a root at 0
+    jumps: bool  # the values themselves differ on the two sides
+    steep: bool = False  # the slope is infinite, as for a square root at 0
 
 
 def central(along: Along, step: float) -> np.ndarray:
@@ -73,7 +73,7 @@ def central(along: Along, step: float) -> np.ndarray:
 
 
 class Slope(NamedTuple):
-    """<dy, dy/dt>, the sum of the magnitudes of its terms, and how far rounding may move it."""
+    """<dy, dy/dt>, the sum of the absolute values of its terms, and its rounding error."""
 
     value: float
     magnitude: float
@@ -92,8 +92,8 @@ def rounding(
 ) -> np.ndarray:
     """Return how far rounding may move each output: some of its last digits, or what is seen.
 
-    Where forward loses digits within, y wavers by more than its last digits when x moves by next
-    to nothing. An output that is the same ``elsewhere``, such as a large constant, is not rounded.
+    If forward loses digits inside, tiny changes of x change y by more than its last digits. An
+    output that is the same ``elsewhere``, such as a large constant, has no rounding error.
     """
     wavers = np.zeros(y.shape)
     for along in alongs:
@@ -107,10 +107,10 @@ def rounding(
 
 
 def kink(along: Along, precision: Precision = DOUBLE) -> Kink | None:
-    """Return the kink at t = 0, or None where y is smooth.
+    """Return the kink at t = 0, or None if y is smooth.
 
-    Where y is smooth, the difference between right and left slope shrinks with the step; at a
-    kink it stays, and where y jumps it grows.
+    If y is smooth, the difference between right and left slope shrinks with the step. At a kink it
+    stays the same, and at a jump it grows.
     """
     y = along(0.0)
     gaps, left, right = [], y, y
@@ -123,7 +123,7 @@ def kink(along: Along, precision: Precision = DOUBLE) -> Kink | None:
     kinked = (gaps[-1] > 1e-3 * size + noise) & (gaps[-1] > 0.5 * gaps[-2])
     if not kinked.any():
         return None
-    # Where y jumps, slopes grow as fast as steps shrink; where a root has its pole, more slowly.
+    # At a jump, slopes grow as fast as steps shrink; at the pole of a root, more slowly.
     growth = np.where(kinked, gaps[-1] / np.maximum(gaps[-2], np.finfo(np.float64).tiny), 0)
     steps = precision.steps
     jumps = bool((growth > 0.5 * steps[-2] / steps[-1]).any())
@@ -132,19 +132,19 @@ def kink(along: Along, precision: Precision = DOUBLE) -> Kink | None:
 
 
 def complex_step(along: Along) -> np.ndarray | None:
-    """Return dy/dt at 0, or None where forward does not take complex numbers."""
+    """Return dy/dt at 0, or None if forward does not take complex numbers."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # NumPy warns when it drops an imaginary part
             y = along(1j * COMPLEX_STEP)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # whatever forward says to a complex number, it is no use here
+    except BaseException:  # any error: forward does not take complex numbers
         return None
     return y.imag / COMPLEX_STEP if np.iscomplexobj(y) else None
 
 
 def directions(shape: tuple[int, ...], count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return ``count`` directions: all ones, which keeps ties tied, then random ones."""
+    """Return ``count`` directions: first all ones, which keeps ties, then random ones."""
     drawn = [np.asarray(np.round(16 * rng.standard_normal(shape)) / 16) for _ in range(count - 1)]
     return [np.ones(shape), *drawn]

@@ -1,4 +1,4 @@
-"""Something else that should compute the same: of NumPy, or of torch where that is installed."""
+"""Other code that should compute the same: in NumPy, or in torch if it is installed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from minicnn.testing.conventions import Arrays, LayerSubject, Subject, subject_o
 
 
 class Equivalent:
-    """Gives y, and gradients where it has any."""
+    """Gives y, and gradients if it has any."""
 
     name: str
     options: Mapping[str, Any]
 
     def buffers(self) -> dict[str, np.ndarray]:
-        """Return what the latest answer left in buffers, such as running statistics."""
+        """Return the buffers after the latest answer, such as running statistics."""
         return {}
 
     def value(self, arrays: Arrays, options: Mapping[str, Any]) -> np.ndarray:
@@ -39,7 +39,7 @@ def find(
     options: Mapping[str, Any],
     training: bool,
 ) -> Equivalent | None:
-    """Return the equivalent that was asked for, or None."""
+    """Return the equivalent that was given, or None."""
     if equivalent is not None and torch is not None:
         raise TypeError("gradcheck: give equivalent or torch, not both.")
     if torch is not None:
@@ -66,7 +66,7 @@ class _Function(Equivalent):
 
 
 class _Pair(Equivalent):
-    """Something with forward and backward of its own."""
+    """Something with its own forward and backward."""
 
     def __init__(self, thing: Any, options: Mapping[str, Any], training: bool) -> None:
         self.thing, self.options, self.training = thing, options, training
@@ -89,7 +89,7 @@ class _Torch(Equivalent):
     def __init__(
         self, function: Any, subject: Subject, options: Mapping[str, Any], training: bool
     ) -> None:
-        # minicnn imports no torch. Whoever has an equivalent of torch's has imported it already.
+        # minicnn never imports torch. A user with an equivalent in torch has imported it already.
         self.torch: Any = sys.modules.get("torch")
         if self.torch is None:
             raise TypeError("gradcheck: torch= needs a function of tensors; torch is not imported.")

@@ -1,9 +1,9 @@
-"""The manners of forward and backward, beside the numbers. They are told, and count if strict.
+"""The manners of forward and backward, besides the numbers. They count only if strict.
 
-Nothing that is given is written to (``passes`` sees to that). A cache serves twice, and belongs to
-its own forward: another one may come between. Backward does not care how dy lies in memory.
-Parameters' gradients are added to, and do not depend on whether dx is asked for. The dtype that
-comes in goes out, and float32 computes the same as float64.
+Arguments are not written to (``passes`` checks this). A cache can be used twice. It belongs to its
+own forward, even if another forward runs in between. Backward does not depend on the memory order
+of dy. It adds to the gradients of parameters, and these do not depend on whether dx is needed. The
+dtype stays, and float32 computes the same as float64.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minicnn.testing.derivatives import DOUBLE
 
 
 def inspect(check: Check, dtypes: Sequence[np.dtype]) -> None:
-    """Hold forward and backward to the contract; all that is found is manners."""
+    """Check forward and backward against the contract; all findings are manners."""
     subject = check.subject
     for look in (_serves_twice, _any_memory, _belongs):
         try:
@@ -59,7 +59,7 @@ def _serves_twice(check: Check) -> None:
 
 
 def _any_memory(check: Check) -> None:
-    """Hand dy over in the other order of memory."""
+    """Pass dy in the other memory order."""
     if check.dy.ndim < 2 or not check.subject.takes_dy:
         return
     _, cache = check.run()
@@ -69,7 +69,7 @@ def _any_memory(check: Check) -> None:
 
 
 def _same(check: Check, gradients: Arrays, text: str, cause: str) -> bool:
-    """Report gradients that are not those of the first backward."""
+    """Report gradients that differ from those of the first backward."""
     same = True
     loose = 1e-9 if check.precision is DOUBLE else 1e-4
     for name, expected, got in zip(check.subject.names, check.gradients, gradients, strict=True):
@@ -99,7 +99,7 @@ def _parameters(check: Check, subject: LayerSubject) -> None:
 
 
 def _belongs(check: Check) -> None:
-    """Let a forward of other arrays come between a forward and its backward."""
+    """Run a forward of other arrays between a forward and its backward."""
     subject = check.subject
     others = tuple(
         np.flip(a).copy() if i < subject.inputs and a is not None and a.dtype.kind == "f" else a
@@ -111,7 +111,7 @@ def _belongs(check: Check) -> None:
         subject.forward(check.fresh(others))
     except KeyboardInterrupt:
         raise
-    except BaseException:  # values in another order need not be legal
+    except BaseException:  # values in another order may not be allowed
         return
     if not np.array_equal(before, y, equal_nan=True):
         text = "another forward changes the y of the one before"
@@ -122,7 +122,7 @@ def _belongs(check: Check) -> None:
 
 
 def _keeps(check: Check, dtype: np.dtype) -> None:
-    """Run in ``dtype``: it goes out as it came in, and what is computed is about the same."""
+    """Run in ``dtype``: the dtype must stay, and the results must be about the same."""
     if not any(a is not None and a.dtype.kind == "f" for a in check.arrays):
         return
     arrays = tuple(
@@ -157,7 +157,7 @@ def _keeps(check: Check, dtype: np.dtype) -> None:
 def _is_about_the_same(check: Check, arrays: Arrays, y: np.ndarray, gradients: Arrays) -> None:
     """Compare with float64 on the same numbers, and on numbers a little off.
 
-    How far rounding moves a result is seen from how far a small change of the numbers moves it.
+    The effect of rounding on a result is estimated by the effect of a small change of the numbers.
     """
     exact_arrays = tuple(wide(a) if a is not None and a.dtype.kind == "f" else a for a in arrays)
     off = tuple(
@@ -173,7 +173,7 @@ def _is_about_the_same(check: Check, arrays: Arrays, y: np.ndarray, gradients: A
             value = value.copy()
             found = check.subject.backward(check.dy.astype(y.dtype).astype(np.float64), cache)
             passes.append((value, *[None if g is None else np.array(g) for g in found]))
-    with check.catching(f"in {y.dtype}"):  # by rounding alone it may differ as much as this
+    with check.catching(f"in {y.dtype}"):  # the difference that rounding alone may cause
         check.subject.begin()
         near = tuple(a.astype(y.dtype) if a is not None and a.dtype.kind == "f" else a for a in off)
         value, cache = check.subject.forward(check.fresh(near))

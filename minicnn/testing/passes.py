@@ -1,8 +1,8 @@
-"""The first pass of a check: y, dy and gradients, and what is wrong with them as they come.
+"""The first pass of a check: y, dy and gradients, and faults that show at once.
 
-The rest of a check asks whether the numbers are right. What makes that question meaningless stops
-it here: forward that raises, y that is no array of floats, another y each time. A gradient of the
-wrong shape is told, and the others go on.
+The rest of a check asks whether the numbers are right. Some faults make this question meaningless,
+and the check stops here: forward raises an error, y is not an array of floats, or y differs each
+time. A gradient of the wrong shape is reported, and the other gradients are still checked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minicnn.testing.derivatives import DOUBLE, SINGLE
 def first(check: Check) -> Any:
     """Run forward and backward, set y, dy and gradients; return the cache.
 
-    Raises Stop where nothing can be compared.
+    Raises Stop if nothing can be compared.
     """
     given = _forward_may_write(check)
     with check.catching("forward", begins=True):
@@ -53,7 +53,7 @@ def first(check: Check) -> Any:
 
 
 def _forward_may_write(check: Check) -> Arrays:
-    """Run forward on copies once, to see whether it writes to them; say so, and guard the rest."""
+    """Run forward once on copies, and report if it writes to them; then protect the arrays."""
     copies = tuple(None if a is None else np.array(a, order="K") for a in check.arrays)
     with check.catching("forward", begins=True):
         check.subject.begin()
@@ -95,7 +95,7 @@ def _different(check: Check, copies: Arrays) -> list[str]:
 
 
 def _find_precision(check: Check, y: np.ndarray) -> None:
-    """Find out whether forward computes in float32 although it was given float64."""
+    """Find out whether forward computes in float32 although its arguments are float64."""
     narrow = y.dtype == np.float32
     if not narrow and y.size and np.isfinite(check.y).all():
         narrow = _stands_still(check)
@@ -105,10 +105,10 @@ def _find_precision(check: Check, y: np.ndarray) -> None:
 
 
 def _stands_still(check: Check) -> bool:
-    """Tell whether y ignores a change of all floats that float64 holds and float32 does not.
+    """Return whether y ignores a change that float64 can hold and float32 cannot.
 
-    How far y should move is seen from a change that both hold; where that is next to nothing, as
-    for tanh of 100, standing still says nothing.
+    A larger change, which both can hold, shows how far y should move. If y hardly moves then, as
+    for tanh of 100, nothing can be concluded.
     """
     larger, tiny = _change(check, 2.0**-17), _change(check, 2.0**-34)
     if larger is None or tiny is None:
@@ -133,13 +133,13 @@ def _change(check: Check, amount: float) -> np.ndarray | None:
 
 
 def _upstream(check: Check) -> np.ndarray:
-    """Return a random dy, none of it close to 0, where it would hide much."""
+    """Return a random dy without numbers close to 0, which would hide much."""
     dy = np.round(16 * check.rng.standard_normal(check.y.shape)) / 16
     return np.asarray(dy + np.copysign(1.0, dy))
 
 
 def _ignores_upstream(check: Check) -> None:
-    """Of a loss, dy may be taken for 1: right where the loss comes last, and told as manners."""
+    """A loss may ignore dy: this is right if the loss comes last, and is reported as manners."""
     with check.catching("backward"):
         one = check.answer(np.ones(check.y.shape))
         two = check.answer(np.full(check.y.shape, 2.0))
@@ -152,7 +152,7 @@ def _ignores_upstream(check: Check) -> None:
 
 
 def _sum_or_mean(check: Check) -> None:
-    """Where backward takes no dy and y has one loss per sample: is it of the sum, or the mean?"""
+    """If backward takes no dy and y has one loss per sample: sum or mean?"""
     if check.y.size <= 1:
         return
     found = [i for i, g in enumerate(check.gradients) if g is not None and check.differentiable(i)]
@@ -181,7 +181,7 @@ def _shapes(check: Check) -> None:
             check.fault("backward", f"a gradient of {name}, which was not given")
             kept[i] = None
         elif array.dtype.kind != "f":
-            kept[i] = None  # a number beside a label: nobody asks for it
+            kept[i] = None  # a number beside a label: not needed
         elif gradient.dtype.kind not in "f":
             check.misshaped.add(name)
             check.fault(name, f"the gradient is {gradient.dtype}, no array of floats")
@@ -199,13 +199,13 @@ def _shapes(check: Check) -> None:
 
 
 def _find_narrow_gradients(check: Check) -> None:
-    """Find gradients that backward rounds to float32, whatever forward does."""
+    """Find gradients that backward rounds to float32, even if forward does not."""
     suspects = {
         name for name, g in zip(check.subject.names, check.gradients, strict=True)
         if g is not None and name not in check.misshaped and g.any() and _is_single(g)
     }  # fmt: skip
     if suspects and check.subject.takes_dy and check.y_dtype == np.float64:
-        with check.catching("backward"):  # with numbers that float32 does not have
+        with check.catching("backward"):  # with numbers that float32 cannot hold
             again = check.answer(np.asarray(check.dy * (1 + 2.0**-29)))
         for name, g in zip(check.subject.names, again, strict=True):
             if g is not None and not _is_single(g):
@@ -214,15 +214,15 @@ def _find_narrow_gradients(check: Check) -> None:
 
 
 def _is_single(gradient: np.ndarray) -> bool:
-    """Tell whether all numbers of a gradient are of float32."""
+    """Return whether float32 can hold all numbers of a gradient."""
     with np.errstate(over="ignore"):
         return bool((gradient.astype(np.float32) == gradient).all())
 
 
 def is_linear(check: Check) -> None:
-    """Split dy in two, one part large and one with zeros: the gradients have to add up.
+    """Split dy in two, one part large and one with zeros: the gradients must add up.
 
-    What is wrong already is left out: there another cause is found.
+    Gradients that are wrong already are left out; for them another cause is found.
     """
     if not check.subject.takes_dy or check.ignores_upstream:
         return

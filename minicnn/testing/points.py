@@ -1,9 +1,9 @@
-"""Where else a gradient is compared, beside the arrays that were given.
+"""Other points at which a gradient is compared, besides the given arrays.
 
-A mistake hides where numbers are special, or where they are not: a parameter of 1 that is
-forgotten, ties that random numbers never have, a batch axis of one that broadcasts. Points keep to
-the numbers that forward was made for: labels and targets stay, probabilities stay probabilities,
-ties repeat numbers that are there.
+Some mistakes show only at special numbers, others only at ordinary ones: a forgotten parameter that
+is 1, ties that random numbers never have, a batch axis of one that broadcasts. All points have
+numbers that forward accepts: labels and targets stay, probabilities stay probabilities, and ties
+repeat numbers that are there.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Point(NamedTuple):
-    """Arrays at which to compare, and what is special about them."""
+    """Arrays to compare at, and a title for them."""
 
     title: str
     arrays: Arrays
-    elements: bool  # one by one, since kinks are likely; otherwise all together
+    elements: bool  # compare one by one, since kinks are likely; otherwise all together
     resized: bool = False
 
 
 def further(check: Check, kinds: tuple[Kind, ...]) -> Iterator[Point]:
-    """Yield points of these kinds, as far as the subject has any."""
+    """Yield points of these kinds, if the subject has any."""
     rng = np.random.default_rng(1)
     if "parameters" in kinds:
         yield Point("other parameters and numbers", _moved(check, rng), False)
@@ -48,7 +48,7 @@ def further(check: Check, kinds: tuple[Kind, ...]) -> Iterator[Point]:
 
 
 def ordinary(check: Check) -> Arrays:
-    """Return random numbers of the range of those given; what has no gradient stays."""
+    """Return random numbers in the range of the given ones; arrays without gradient stay."""
     return tuple(
         np.asarray(_ordinary(check, a, i), a.dtype)
         if a is not None and check.differentiable(i) else a
@@ -71,7 +71,7 @@ def _is_distribution(a: np.ndarray) -> bool:
 
 
 def _in_unit_range(check: Check, i: int) -> bool:
-    """Tell whether an input is one of probabilities: numbers from 0 to 1 beside a target."""
+    """Return whether an input holds probabilities: numbers from 0 to 1 beside a target."""
     a = check.arrays[i]
     if a is None or i >= check.subject.inputs or not a.size or (a < 0).any() or (a > 1).any():
         return False
@@ -94,7 +94,7 @@ def _inputs(check: Check, change) -> Arrays:
 
 
 def _moved(check: Check, rng: np.random.Generator) -> Arrays:
-    """Move all numbers by up to a third; zeros of an array that has both signs, or is 0, too."""
+    """Change all numbers by up to a third; also zeros, if the array has both signs or is 0."""
     found: list[np.ndarray | None] = []
     for i, a in enumerate(check.arrays):
         if a is None or a.dtype.kind != "f" or not a.size:
@@ -102,7 +102,7 @@ def _moved(check: Check, rng: np.random.Generator) -> Arrays:
             continue
         constant = bool((a == a.flat[0]).all())
         if not check.differentiable(i):
-            # Perhaps a parameter whose gradient is forgotten; of a loss it may be a target.
+            # Perhaps a parameter without its gradient; in a loss it may be a target.
             usual = constant and check.y.size > 1 and i > 0
             if not usual:
                 found.append(a)
@@ -117,7 +117,7 @@ def _moved(check: Check, rng: np.random.Generator) -> Arrays:
 
 
 def _tied(a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Repeat numbers: half of the elements take that of the neighbour along some axis."""
+    """Repeat numbers: half of the elements take the number of a neighbour along some axis."""
     tied = a.copy()
     for axis in range(a.ndim):
         if a.shape[axis] > 1:
@@ -126,7 +126,7 @@ def _tied(a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _signed(a: np.ndarray, rng: np.random.Generator, unit: bool) -> np.ndarray:
-    """Set some elements to 0 and turn the sign of others; no row becomes 0 altogether."""
+    """Set some elements to 0 and change the sign of others; no row becomes all 0."""
     if unit or not a.size:
         return a
     chosen = rng.random(a.shape)
@@ -139,7 +139,7 @@ def _signed(a: np.ndarray, rng: np.random.Generator, unit: bool) -> np.ndarray:
 
 
 def _one(check: Check) -> Iterator[Point]:
-    """A batch of one: the inputs whose first axis is that of x, cut after the first."""
+    """A batch of one: the inputs with the first axis of x are cut after the first entry."""
     x = check.arrays[0] if check.subject.inputs else None
     if x is None or x.ndim < 2 or x.shape[0] < 2:
         return
@@ -154,7 +154,7 @@ def _one(check: Check) -> Iterator[Point]:
 
 
 def _oblong(check: Check) -> Iterator[Point]:
-    """An image that is not square: a column less, where height and width are equal."""
+    """An image that is not square: one column is removed if height and width are equal."""
     x = check.arrays[0] if check.subject.inputs else None
     if x is None or x.ndim < 3:
         return
@@ -171,9 +171,9 @@ def _oblong(check: Check) -> Iterator[Point]:
 
 
 def keeps_its_meaning(check: Check, point: Point, y: np.ndarray) -> bool:
-    """Tell whether y of a resized point is that of a batch of one, or of a narrower image.
+    """Return whether y of a resized point has the shape for a batch of one, or a narrower image.
 
-    If not, the axis was no such axis, or something was broadcast.
+    If not, the axis had another meaning, or something was broadcast.
     """
     if not point.resized:
         return y.shape == check.y.shape

@@ -1,4 +1,4 @@
-"""What a gradient check found, and how it reads."""
+"""The result of a gradient check, and its text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 class Fault:
-    """One thing that is wrong.
+    """One fault.
 
-    Its likely cause may be a function that finds it: that takes a while, and is done when somebody
-    asks. Tests that shrink an example make hundreds of reports that nobody reads.
+    Its likely cause may be a function that finds it, which takes a while and runs only if the cause
+    is read. Tests that shrink an example make hundreds of reports that nobody reads.
     """
 
     def __init__(
@@ -23,7 +23,7 @@ class Fault:
 
     @property
     def cause(self) -> str | None:
-        """The likely cause, where the pattern is known."""
+        """The likely cause, if the pattern is known."""
         if callable(self._cause):
             self._cause = self._cause()
         return self._cause
@@ -38,52 +38,52 @@ class Fault:
 
 @dataclass
 class Argument:
-    """What was measured of the gradient of one argument."""
+    """The measurements of the gradient of one argument."""
 
     name: str
     shape: tuple[int, ...]
     checked: int = 0  # elements compared with differences
     wrong: int = 0
-    kinks: int = 0  # elements at which there is no derivative
-    error: float = 0.0  # the greatest, relative to the greatest element of the gradient
-    worst: tuple[int, ...] | None = None  # where
+    kinks: int = 0  # elements without a derivative
+    error: float = 0.0  # the largest error, relative to the largest element of the gradient
+    worst: tuple[int, ...] | None = None  # its place
     backward: float = np.nan  # the two numbers there
     differences: float = np.nan
-    adjoint: float = np.nan  # the greatest relative error along the directions
+    adjoint: float = np.nan  # the largest relative error along the directions
     complex_step: float = np.nan  # nan: forward does not take complex numbers
 
 
 @dataclass
 class Report:
-    """The outcome of ``gradcheck``. ``ok`` tells it, ``str`` shows it."""
+    """The result of ``gradcheck``: ``ok`` is the verdict, ``str`` the text."""
 
     subject: str
     names: tuple[str, ...] = ()  # of all arguments
     arguments: list[Argument] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)  # of the gradients
-    manners: list[Fault] = field(default_factory=list)  # of the way they are computed
+    manners: list[Fault] = field(default_factory=list)  # of the manners
     notes: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)  # float arrays without a gradient
     against: str | None = None  # the equivalent that it was compared with
     checked: bool = True  # False: forward could not be run
-    error: BaseException | None = None  # that forward or backward raised
+    error: BaseException | None = None  # the error that forward or backward raised
     strict: bool = False  # whether manners count
-    points: list[str] = field(default_factory=list)  # where else the gradients were compared
-    precision: str = ""  # in which it was checked, where it is not float64
+    points: list[str] = field(default_factory=list)  # other points of comparison
+    precision: str = ""  # the precision of the check, if it is not float64
 
     @property
     def compared(self) -> bool:
-        """Whether any gradient was compared with anything."""
+        """True if any gradient was compared."""
         return bool(self.arguments) or bool(self.against)
 
     @property
     def ok(self) -> bool:
-        """Whether the gradients are right; with ``strict``, whether manners are good as well."""
+        """True if the gradients are right; with ``strict``, also the manners."""
         return not self.faults and not (self.strict and self.manners)
 
     @property
     def causes(self) -> list[str]:
-        """The likely causes that were named, the most telling first."""
+        """The likely causes that were found, the most specific first."""
         return [fault.cause for fault in [*self.faults, *self.manners] if fault.cause]
 
     def __str__(self) -> str:
@@ -121,7 +121,7 @@ class Report:
 
 
 class GradientError(AssertionError):
-    """A gradient, or the way of computing it, is wrong. The text is the report's."""
+    """A gradient or the manners are wrong. The text is the report."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(report)

@@ -1,8 +1,8 @@
-"""A gradient against the slopes of forward.
+"""Comparing a gradient with the slopes of forward.
 
-Element by element it is compared with central differences; where these disagree, smaller steps are
-tried, and the slopes to both sides are looked at, for there may be a kink. All elements together
-are compared along directions. Where forward takes complex numbers, the last digits are checked too.
+Each element is compared with central differences. If they disagree, smaller steps are tried, and
+the slopes on both sides, because there may be a kink. All elements together are compared along some
+directions. If forward takes complex numbers, the last digits are checked too.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ DIRECTIONS = 4
 
 
 def compare(check: Check, kinks: Kinks, elements: int, inputs_only: bool = False) -> None:
-    """Compare every gradient that there is with differences of forward.
+    """Compare every gradient with differences of forward.
 
-    What is known to be wrong from elsewhere is passed over, and with ``inputs_only`` parameters.
+    Gradients that are known to be wrong are skipped; with ``inputs_only``, also those of
+    parameters.
     """
     for i, (name, array, gradient) in enumerate(
         zip(check.subject.names, check.arrays, check.gradients, strict=True)
@@ -52,9 +53,9 @@ def compare(check: Check, kinks: Kinks, elements: int, inputs_only: bool = False
 
 
 def together(check: Check) -> bool:
-    """Tell whether <dy, J v> is the sum of <g, v> with all arguments moved at once.
+    """Return whether <dy, J v> equals the sum of <g, v> when all arguments move at once.
 
-    A quick look: a gradient that is wrong shows itself along nearly every direction.
+    This is quick, and a wrong gradient shows along almost every direction.
     """
     passed_over = check.misshaped | check.known
     moving = {
@@ -90,12 +91,12 @@ class Measurement:
         self.check, self.i, self.gradient, self.kinks = check, i, gradient, kinks
         self.y, self.dy, self.precision = check.y, check.dy, check.precision
         self.steps = check.precision.steps
-        # Where a gradient is 0, backward gives what rounding leaves of terms that cancel.
+        # If a gradient is 0, backward gives the rounding error of terms that cancel.
         self.floor = self.precision.rounding * float(np.abs(check.dy).sum())
         self.tolerance, self.rounding = self.precision.tolerance, self.precision.rounding
         if (
             check.subject.names[i] in check.narrow
-        ):  # backward rounds to float32, whatever forward does
+        ):  # backward rounds to float32, even if forward does not
             self.tolerance = max(self.tolerance, 64 * SINGLE.eps)
             self.rounding = max(self.rounding, 8 * SINGLE.eps)
         around = [self.along(v) for v in directions(gradient.shape, 3, check.rng)]
@@ -115,7 +116,7 @@ class Measurement:
         error = np.abs(ours - numeric)
         error[~np.isfinite(ours)] = np.inf
         suspects = ~(error <= [self.enough(s) for s in first])
-        if self.kinks == "one side":  # halfway between two sides lies the central slope
+        if self.kinks == "one side":  # the central slope is halfway between the two sides
             suspects |= [self.leans(e, s) for e, s in zip(chosen, first, strict=True)]
         kinked, wrong = set(), []
         for s in np.flatnonzero(suspects):
@@ -157,7 +158,7 @@ class Measurement:
         return self.check.along(self.i, direction)
 
     def slope(self, along: Along, step: float | None = None) -> Slope:
-        """Return the slope, with what rounding x itself may move it by."""
+        """Return the slope, and the error from rounding x itself."""
         s = slope(along, step or self.steps[0], self.dy, self.rounded)
         if self.precision is DOUBLE:
             return s
@@ -167,10 +168,10 @@ class Measurement:
         return s._replace(noise=s.noise + s.magnitude * SINGLE.eps * size / (step or self.steps[0]))
 
     def slopes(self, along: Along, x: float, scale: float) -> Iterator[Slope]:
-        """Yield slopes by smaller and smaller steps, until rounding would drown them.
+        """Yield slopes with smaller and smaller steps, until rounding is too large.
 
-        Where the curvature jumps, as that of ReLU squared does at 0, the error falls in proportion
-        to the step: after each slope comes what two of them point to. Near a pole or a root, small
+        If the curvature jumps, as for ReLU squared at 0, the error is proportional to the step. So
+        after each slope comes the extrapolation from two of them. Near a pole or a root, small
         numbers ``x`` need steps in proportion to them.
         """
         scale = max(scale, 1e-6 * float(np.abs(self.dy).sum()))
@@ -187,23 +188,23 @@ class Measurement:
                 wide = step, s.value
 
     def enough(self, s: Slope) -> float:
-        """Return how far a sound gradient may be from a slope.
+        """Return how far a correct gradient may be from a slope.
 
-        Its own terms count, and of the greatest element no more than rounding: one large element
-        must not hide that a small one is wrong.
+        The tolerance is relative to its own terms. The largest element adds only its rounding
+        error, because one large element must not hide a small wrong one.
         """
         return self.tolerance * s.magnitude + self.rounding * self.scale + self.floor + s.noise
 
     # ---- elements
 
     def leans(self, element: int, s: Slope) -> bool:
-        """Tell whether the slope to the right differs from the central one."""
+        """Return whether the slope to the right differs from the central slope."""
         step = self.steps[3]
         right = float((self.dy * (self.along(element)(step) - self.y)).sum() / step)
         return abs(right - s.value) > 1e-3 * self.scale + s.noise * self.steps[0] / step
 
     def closer(self, element: int, ours: float, first: Slope) -> tuple[float, float, bool]:
-        """Look again at an element that seems wrong: with smaller steps, and for a kink.
+        """Check an element that seems wrong again: with smaller steps, and for a kink.
 
         Returns the slope that fits best, the error (0 if it is within what rounding allows), and
         whether there is a kink.
@@ -211,7 +212,7 @@ class Measurement:
         along = self.along(element)
         at = kink(along, self.precision) if self.kinks == "one side" else None
         best, error = first.value, abs(ours - first.value)
-        if at is None:  # where only one side will do, the central slope at a kink proves nothing
+        if at is None:  # if only one side is accepted, the central slope at a kink proves nothing
             best, error = self.smooth(element, ours, first)
             if error == 0:
                 return best, 0.0, False
@@ -220,7 +221,7 @@ class Measurement:
             return best, error, False
         if at.jumps:
             if not self.check.given:
-                return ours, 0.0, True  # nobody gave the numbers at which it jumps
+                return ours, 0.0, True  # the user did not give the numbers at which it jumps
             self.check.report.notes.append("Forward jumps: it is not continuous everywhere.")
             return best, error, False
         if self.kinks == "skip" or (at.steep and not abs(ours) < np.inf):
@@ -233,7 +234,7 @@ class Measurement:
         return nearest, 0.0 if miss <= 1e-4 * max(self.scale, high - low) else miss, True
 
     def smooth(self, element: int, ours: float, first: Slope) -> tuple[float, float]:
-        """Return the slope nearest to ``ours`` that smaller steps give, and the error."""
+        """Return the slope of smaller steps that is nearest to ``ours``, and the error."""
         along, best, error = self.along(element), first.value, abs(ours - first.value)
         array = self.check.arrays[self.i]
         assert array is not None
@@ -246,16 +247,16 @@ class Measurement:
         return best, error
 
     def between(self, along: Along, at: Kink) -> tuple[float, float]:
-        """Return the least and the greatest <dy, slope> with each output's slope free."""
+        """Return the smallest and the largest <dy, slope>; each output may choose its slope."""
         smooth = float((np.where(at.kinked, 0, central(along, self.steps[2])) * self.dy).sum())
         a, b = (self.dy * at.left)[at.kinked], (self.dy * at.right)[at.kinked]
         return smooth + float(np.minimum(a, b).sum()), smooth + float(np.maximum(a, b).sum())
 
     def sides(self, along: Along, at: Kink) -> Iterator[float]:
-        """Yield <dy, slope> for each choice of a side by each output that has a kink."""
+        """Yield <dy, slope> for each combination of sides of the outputs with kinks."""
         smooth = float((np.where(at.kinked, 0, central(along, self.steps[2])) * self.dy).sum())
         left, right = (self.dy * at.left)[at.kinked], (self.dy * at.right)[at.kinked]
-        if left.size > 10:  # the choices lie so close that they tell nothing
+        if left.size > 10:  # the combinations are so close that they tell nothing
             yield from np.linspace(*self.between(along, at), 1000)
             return
         for choice in itertools.product(*zip(left, right, strict=True)):
@@ -264,7 +265,7 @@ class Measurement:
     # ---- all together
 
     def adjoint(self) -> str | None:
-        """Compare <dy, J v> with <g, v> along some directions; return what is wrong."""
+        """Compare <dy, J v> with <g, v> along some directions; return a fault, if any."""
         report, fault = self.report, None
         for v in directions(self.gradient.shape, DIRECTIONS, self.check.rng):
             terms = self.gradient * v
@@ -272,7 +273,7 @@ class Measurement:
             size = float(np.abs(terms).sum()) + 1e-10 * float(np.abs(self.dy).sum())
             left, error, allowed = self.nearest_slope(v, right, size)
             if np.isnan(error):
-                continue  # a kink that was passed over
+                continue  # a kink that was skipped
             report.adjoint = float(np.fmax(report.adjoint, error / size if size else error))
             if error > allowed and fault is None:
                 kind = "ones" if (v == 1).all() else "random numbers"
@@ -285,7 +286,7 @@ class Measurement:
     def nearest_slope(self, v: np.ndarray, right: float, size: float) -> tuple[float, float, float]:
         """Return <dy, J v>, how far it is from <g, v> = ``right``, and how far it may be.
 
-        NaN where there is a kink, and kinks are passed over.
+        NaN if there is a kink and kinks are skipped.
         """
         along, left, error, allowed = self.along(v), np.nan, np.inf, 0.0
         array = self.check.arrays[self.i]
@@ -306,7 +307,7 @@ class Measurement:
         return left, max(low - right, right - high, 0.0), 1e-4 * max(size, high - low)
 
     def last_digits(self, chosen: np.ndarray, numeric: np.ndarray) -> None:
-        """Compare with the complex step, if forward is analytic: there it agrees with the rest."""
+        """Compare with the complex step, if forward is analytic; otherwise it means nothing."""
         error = 0.0
         for element, expected in zip(chosen, numeric, strict=True):
             derivative = complex_step(self.along(element))

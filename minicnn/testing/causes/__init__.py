@@ -1,18 +1,18 @@
 """Which mistake makes a gradient wrong in this way?
 
-Each file knows some mistakes, and replays them: what would backward give if this one had been made?
-A cause is named if that reproduces the wrong gradient, at the numbers at hand and at random ones,
-which no coincidence survives. The first that does so is named; the more specific come first.
-Where none does, none is named.
+Each file knows some mistakes and replays them: which gradient would this mistake give? A cause is
+named if its replay gives the same wrong gradient, at the given numbers and at random ones. So a
+coincidence is almost impossible. The more specific causes are tried first, and the first that fits
+is named. If none fits, none is named.
 
-    behaviour    backward asked again: another dy, another seed, another cache
+    behaviour    backward run again: another dy, another seed, another cache
     amounts      a factor, a sign, nothing, an error of rounding
     kinks        ties
-    arguments    a parameter forgotten, one argument for another, a kernel turned
+    arguments    a parameter forgotten, two arguments confused, a kernel flipped
     geometry     stride, dilation, padding forgotten
-    statistics   means and variances taken for constants, wrong counts, wrong axes
+    statistics   means and variances treated as constants, wrong counts, wrong axes
     sums         an axis or a window left out
-    places       the right numbers elsewhere, zeros where y moves
+    places       the right numbers at wrong indices, zeros where y changes
     shapes       a gradient of another shape
     values       forward against its equivalent
 """
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 Replay = Callable[[Evidence], str | None]
 
-# The most specific first: what fits a later one may be an accident of what an earlier one is.
+# The most specific first, because a general cause may fit by accident.
 FIRST: tuple[Replay, ...] = (
     amounts.small, amounts.infinite, behaviour.noise, behaviour.upstream, kinks.ties,
 )  # fmt: skip

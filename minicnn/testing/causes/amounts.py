@@ -1,4 +1,4 @@
-"""Too much, too little, nothing: what is wrong by an amount."""
+"""Gradients that are wrong by an amount: too large, too small, zero."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minicnn.testing.derivatives import DOUBLE
 
 
 def small(e: Evidence) -> str | None:
-    """An error of little more than rounding: no pattern can be trusted."""
+    """An error only a little larger than rounding: no pattern can be trusted."""
     known = np.isfinite(e.smooth)
     if not known.any() or not np.isfinite(e.gradient).all():
         return None
@@ -35,7 +35,7 @@ def zero(e: Evidence) -> str | None:
 
 
 def skip(e: Evidence) -> str | None:
-    """A branch that hands dy on as it is, and is missing."""
+    """A missing branch that passes dy on unchanged."""
     return texts.SKIP if e.dy.shape == e.gradient.shape and e.fits(e.smooth - e.dy) else None
 
 
@@ -46,7 +46,7 @@ def times(e: Evidence) -> str | None:
 def factor(
     ours: np.ndarray, true: np.ndarray, numbers: Mapping[str, float], exact: float = 1e-5
 ) -> str | None:
-    """Return what ``ours`` is too large or too small by, if it is one number throughout."""
+    """Return the factor by which ``ours`` is wrong, if it is one number for all elements."""
     known = np.isfinite(true)
     a, b = ours[known], true[known]
     if not a.size or not b.any() or not a.any() or not np.isfinite(a).all():
@@ -60,12 +60,12 @@ def factor(
     names = [name for name, number in numbers.items() if abs(number / k - 1) < exact]
     if names:
         return f"it is {shown} times what it should be, perhaps {' or '.join(names[:2])}."
-    # Of few numbers, one is always a multiple of the other.
+    # With few numbers, one is always a multiple of the other.
     return f"it is {shown} times what it should be." if np.count_nonzero(b) > 3 else None
 
 
 def numbers_of(subject: Subject, y_shape: tuple[int, ...]) -> dict[str, float]:
-    """Return numbers that a wrong factor might be, by what they are."""
+    """Return possible wrong factors, with their descriptions."""
     found: dict[str, float] = {}
     shapes = {
         name: a.shape for name, a in zip(subject.names, subject.arrays, strict=True)

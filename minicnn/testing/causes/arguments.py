@@ -1,4 +1,4 @@
-"""The gradient of another call: one argument forgotten, turned, or in the place of another."""
+"""The gradient of another call: an argument forgotten, flipped, or confused with another."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def forgotten(e: Evidence) -> str | None:
 
 
 def exchanged(e: Evidence) -> str | None:
-    """One argument in the place of another of the same shape: x for w."""
+    """One argument used instead of another of the same shape: x for w."""
     for j, name, a in _others(e):
         if a.shape != e.array.shape:
             continue
@@ -78,7 +78,7 @@ def output_for_input(e: Evidence) -> str | None:
 
 
 def turned_weight(e: Evidence) -> str | None:
-    """The gradient of x with the kernel turned, or the matrix not transposed."""
+    """The gradient of x with the kernel flipped, or the matrix not transposed."""
     for j, name, a in _others(e):
         for turn, function in TURNS.items():
             if a.ndim < 2 or (a.ndim == 2 and turn != texts.TRANSPOSED):
@@ -93,7 +93,7 @@ def turned_weight(e: Evidence) -> str | None:
 
 
 def turned(e: Evidence) -> str | None:
-    """The gradient itself is turned."""
+    """The gradient itself is flipped."""
     for cause, turn in TURNS.items():
         if e.numeric.ndim < 2 or (e.numeric.ndim == 2 and cause != texts.TRANSPOSED):
             continue

@@ -1,4 +1,4 @@
-"""What shows when backward is asked again: another dy, another state of chance, another cache."""
+"""Mistakes that show when backward runs again: another dy, another seed, another cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from minicnn.testing.conventions import isolation
 
 
 def noise(e: Evidence) -> str | None:
-    """Backward draws numbers of its own: with other seeds it gives another gradient."""
+    """Backward draws its own random numbers: with other seeds it gives another gradient."""
     found = []
     try:
         for number in (0, 1):
@@ -26,7 +26,7 @@ def noise(e: Evidence) -> str | None:
     if len(drawn) < 4:
         return None
     reseeded = not np.array_equal(drawn[0], drawn[1])
-    # A generator on self goes on from one backward to the next; each of them is wrong.
+    # A generator on self continues from one backward to the next; both are wrong.
     goes_on = not np.array_equal(drawn[2], drawn[3]) and not e.same(drawn[3], e.numeric) and (
         _looks_masked(drawn[2], drawn[3])
     )  # fmt: skip
@@ -34,13 +34,13 @@ def noise(e: Evidence) -> str | None:
 
 
 def _looks_masked(a: np.ndarray, b: np.ndarray) -> bool:
-    """Tell whether two gradients are 0 at different elements, as by two masks."""
+    """Return whether two gradients are 0 at different elements, as with two masks."""
     return bool(((a == 0) != (b == 0)).any())
 
 
 def upstream(e: Evidence) -> str | None:
     if not e.check.subject.takes_dy or e.check.ignores_upstream:
-        return None  # it is told already, and right for dy = 1
+        return None  # it is reported already, and right for dy = 1
     other = e.again(np.asarray(2 * e.dy + 1))
     same = other is not None and np.array_equal(other, e.gradient) and other.any()
     return texts.UPSTREAM_IGNORED if same else None

@@ -1,4 +1,4 @@
-"""A gradient that is wrong, and what forward says it should be: what mistakes are replayed on."""
+"""A wrong gradient and the right one by differences: the data for replaying mistakes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from minicnn.testing.derivatives import DOUBLE, central
 if TYPE_CHECKING:
     from minicnn.testing.check import Check
 
-JACOBIAN = 4_000_000  # numbers, about, that are measured of the derivative
+JACOBIAN = 4_000_000  # about so many numbers of the derivative are measured
 ELEMENTS = 3000
-REPLAYED = 60  # elements of a replay that asks forward again
+REPLAYED = 60  # elements in a replay that runs forward again
 
 
 class Evidence:
@@ -24,7 +24,7 @@ class Evidence:
 
     Attributes
         array, gradient, y, dy   at this point
-        wrong, at_kinks          flat indices of elements: of those found wrong, of those at kinks
+        wrong, at_kinks          flat indices of the elements that are wrong, or at kinks
         adjoint_holds            whether all elements together agree with forward
         elements                 flat indices of the elements that were measured
     """
@@ -57,7 +57,7 @@ class Evidence:
 
     @cached_property
     def contributions(self) -> np.ndarray:
-        """What each output contributes to each measured element: dy * dy/dx."""
+        """The contribution of each output to each measured element: dy * dy/dx."""
         return self.jacobian * self.dy
 
     @cached_property
@@ -81,7 +81,7 @@ class Evidence:
 
     @cached_property
     def smooth(self) -> np.ndarray:
-        """``numeric`` without what lies at kinks: there the central slope is no derivative."""
+        """``numeric`` without elements at kinks, where the central slope is not a derivative."""
         found = self.numeric.copy()
         found.reshape(-1)[self.at_kinks] = np.nan
         return found
@@ -95,9 +95,9 @@ class Evidence:
     # ---- compared
 
     def fits(self, expected: np.ndarray, least: int = 1) -> bool:
-        """Tell whether the wrong gradient is ``expected``, as far as that is known.
+        """Return whether the wrong gradient equals ``expected``, where that is known.
 
-        What is known has to show the fault: it is not all of it what forward says.
+        The known part must show the fault: it must differ from the right gradient.
         """
         if expected.shape != self.gradient.shape:
             return False
@@ -109,13 +109,13 @@ class Evidence:
         return bool(np.abs(self.gradient - expected)[known].max() <= self.exact * self.scale)
 
     def same(self, a: np.ndarray, b: np.ndarray) -> bool:
-        """Tell whether two arrays are equal, at the scale of the gradient."""
+        """Return whether two arrays are equal, relative to the gradient."""
         known = np.isfinite(a) & np.isfinite(b)
         return bool(known.any() and np.abs(a - b)[known].max() <= self.exact * self.scale)
 
     @property
     def shows(self) -> bool:
-        """Whether the gradient differs from the measured one where that is smooth."""
+        """Return whether the gradient differs from the measured one at smooth points."""
         known = np.isfinite(self.smooth)
         return bool(
             known.any()
@@ -128,8 +128,8 @@ class Evidence:
                ) -> np.ndarray | None:  # fmt: skip
         """Return the gradient of <dy, value> at other arrays, NaN where not measured.
 
-        None if it is not the wrong gradient along some direction: that is seen at once. The
-        argument may have become larger than it was: its elements are its first ones.
+        None if it differs from the wrong gradient along some direction, which is a quick test. The
+        argument may have become larger; its old elements are then the first ones.
         """
         array = arrays[self.i]
         assert array is not None
@@ -192,7 +192,7 @@ class Evidence:
         return self.replay(self.check.value, arrays, self.dy)
 
     def again(self, dy: np.ndarray, restored: np.ndarray | None = None) -> np.ndarray | None:
-        """Return the gradient for another dy; with ``restored`` in the cache in the place of y."""
+        """Return the gradient for another dy; ``restored`` replaces y in the cache."""
         try:
             y, cache = self.check.run()
             if restored is not None:
@@ -204,7 +204,7 @@ class Evidence:
             return None
 
     def reaches(self, element: int) -> bool:
-        """Tell whether y depends on an element, at any of some random places."""
+        """Return whether y depends on an element, at any of some random points."""
         for _ in range(3):
             arrays = self.check.random()
             moved = np.array(arrays[self.i])
@@ -248,7 +248,7 @@ def at_ordinary_numbers(check: Check, i: int) -> Evidence | None:
 
 
 def replaced(cache: Any, y: np.ndarray, x: np.ndarray) -> Any:
-    """Return the cache with y - x where it holds y itself."""
+    """Return the cache with y - x in place of y."""
     if isinstance(cache, np.ndarray) and cache.shape == y.shape and np.may_share_memory(cache, y):
         return y - x
     if isinstance(cache, dict):

@@ -1,4 +1,4 @@
-"""Windows laid wrongly: stride, dilation or padding that backward forgets, and shifts."""
+"""Wrong windows: stride, dilation or padding that backward forgets, and shifts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHIFTS = 3
 
 
 def _kind(name: str) -> tuple[str, int] | None:
-    """Return what is said of an option of windows, and its neutral value."""
+    """Return the text for an option of windows, and its neutral value."""
     n = plain(name)
     if "strid" in n or n in ("s", "sh", "sw"):
         return texts.STRIDE_FORGOTTEN, 1
@@ -44,7 +44,7 @@ def forgotten_option(e: Evidence) -> str | None:
 
 
 def _with_option(e: Evidence, name: str, value: Any, arrays: Any) -> np.ndarray | None:
-    """Return the gradient of a forward with another option; dy fills the first outputs of it."""
+    """Return the gradient of a forward with another option; dy fills its first outputs."""
     try:
         subject = e.check.subject.varied(name, value)
         if subject is None:
@@ -61,7 +61,7 @@ def _with_option(e: Evidence, name: str, value: Any, arrays: Any) -> np.ndarray 
 
 
 def _without_padding(e: Evidence, name: str, neutral: Any, value: Any) -> list[np.ndarray | None]:
-    """No padding before: the image is lengthened after its end, so that as many windows fit."""
+    """No padding before: the image is extended at its end, so that as many windows fit."""
     x = e.check.arrays[0]
     if x is None or x.ndim < 2:
         return []
@@ -80,7 +80,7 @@ def _without_padding(e: Evidence, name: str, neutral: Any, value: Any) -> list[n
 
 
 def shifted(e: Evidence) -> str | None:
-    """The right gradient, some rows and columns away."""
+    """The right gradient, shifted by some rows and columns."""
     if e.array.ndim < 2 or not e.complete:
         return None
     pads = [v for k, v in e.check.subject.integers().items() if (_kind(k) or ("", 1))[1] == 0]

@@ -1,4 +1,4 @@
-"""Ties: who gets the gradient where several are the greatest."""
+"""Ties: which element gets the gradient if several are the maximum."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOOKED_AT = 40
 
 
 def ties(e: Evidence) -> str | None:
-    """Replay what each of the equals would get: all of it, a share, or nothing."""
+    """Replay what each of the equal elements would get: everything, a share, or nothing."""
     wrong = e.wrong[:LOOKED_AT]
     if not wrong.size or not np.isin(e.wrong, e.at_kinks).all():
         return None

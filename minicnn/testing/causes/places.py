@@ -1,4 +1,4 @@
-"""The right numbers at wrong places, and places that no gradient reaches or that move nothing."""
+"""Right numbers at wrong indices, and indices that get no gradient or too much."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minicnn.testing.causes.evidence import Evidence
 
 
 def unreached(e: Evidence) -> str | None:
-    """Backward gives 0 where y moves: on one side of 0, or at some elements."""
+    """Backward gives 0 where y changes: on one side of 0, or at some elements."""
     ours, true = e.gradient.reshape(-1), e.smooth.reshape(-1)
     known = np.isfinite(true)
     wrong = known & (np.abs(ours - true) > e.exact * e.scale)
@@ -25,7 +25,7 @@ def unreached(e: Evidence) -> str | None:
 
 
 def flat(e: Evidence) -> str | None:
-    """Backward gives something where y does not move."""
+    """Backward is not 0 where y does not change."""
     ours, true = e.gradient.reshape(-1), e.smooth.reshape(-1)
     known = np.isfinite(true)
     wrong = known & (np.abs(ours - true) > e.exact * e.scale)

@@ -1,4 +1,4 @@
-"""A gradient of another shape, and errors that say what they come from."""
+"""Gradients of another shape, and errors whose text tells the cause."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REVERSED = "all axes are reversed: .T of an array of more than two axes."
 
 
 def of_shape(check: Check, i: int) -> str | None:
-    """Return the likely cause of a gradient of the wrong shape, where its numbers bear it out."""
+    """Return the likely cause of a gradient of the wrong shape, if its numbers confirm it."""
     array, gradient, name = check.arrays[i], check.gradients[i], check.subject.names[i]
     assert array is not None
     assert gradient is not None
@@ -66,7 +66,7 @@ def of_shape(check: Check, i: int) -> str | None:
 
 
 def _mended(gradient: np.ndarray, shape: tuple[int, ...]):
-    """Yield what could have been meant, as an array of the right shape, and what to say then."""
+    """Yield possible intended gradients of the right shape, each with its text."""
     g = gradient
     if g.ndim > 1 and g.T.shape == shape:
         yield (texts.TRANSPOSED if g.ndim == 2 else REVERSED), g.T
@@ -129,7 +129,7 @@ def of_shapes(got: tuple[int, ...], needed: tuple[int, ...]) -> str | None:
 def of_exception(error: BaseException) -> str | None:
     """Return the likely cause of an error raised by forward or backward."""
     if isinstance(error, ShapeError):
-        return None  # it says itself what to do
+        return None  # its text has the remedy
     if isinstance(error, SystemExit):
         return "it ends the process; take exit() and sys.exit() out of forward and backward."
     return texts.INPUT_WRITTEN if "read-only" in said(error) else None

@@ -1,4 +1,4 @@
-"""What moves with x and is taken for a constant: means, variances, normalisers; their counts."""
+"""Means, variances and normalisers that are treated as constants; and their counts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def _axes(e: Evidence) -> Iterator[tuple[int, ...]]:
 
 
 def constants(e: Evidence) -> str | None:
-    """Forward that subtracts a mean does not see a constant; nor a scale, if it divides by it.
+    """If forward subtracts a mean, adding a constant to x changes nothing; similarly for scales.
 
-    The missing term is put back: where that gives what forward says, it was the one.
+    The missing term is added again. If this gives the right gradient, it was the mistake.
     """
     if not e.complete or np.abs(e.smooth[np.isfinite(e.smooth)]).max(initial=0) < 1e-9 * e.scale:
         return None
@@ -51,7 +51,7 @@ def constants(e: Evidence) -> str | None:
 def _is_projection(
     e: Evidence, gap: np.ndarray, base: np.ndarray, ours: np.ndarray, over: tuple[int, ...]
 ) -> bool:
-    """Tell whether the gap is the part of ``ours`` along ``base``, an eps aside."""
+    """Return whether the error is the part of ``ours`` along ``base``, except for an eps."""
     if not np.isfinite(gap).all() or np.abs(gap).max() <= 1e-5 * e.scale:
         return False
     square = (base * base).sum(axis=over, keepdims=True)
@@ -66,7 +66,7 @@ def _is_projection(
 
 
 def _is_share(e: Evidence, gap: np.ndarray, over: tuple[int, ...]) -> bool:
-    """Tell whether x / x.sum() is meant: the gap is one number, and scaling x changes nothing."""
+    """Return whether it is x / x.sum(): the error is one number, and scaling x changes nothing."""
     if not np.isfinite(gap).all() or np.abs(gap).max() <= 1e-5 * e.scale:
         return False
     constant = np.abs(gap - gap.mean(axis=over, keepdims=True)).max() <= e.exact * e.scale
@@ -82,7 +82,7 @@ def _softmax(x: np.ndarray, over: tuple[int, ...]) -> np.ndarray:
 
 
 def softmax(e: Evidence) -> str | None:
-    """A softmax whose backward sums along another axis, or along none."""
+    """A softmax whose backward sums along another axis, or not at all."""
     x, y, dy = e.array, e.y, e.dy
     for axis in range(x.ndim):
         if x.shape[axis] < 2:
@@ -108,14 +108,14 @@ def softmax(e: Evidence) -> str | None:
             if e.fits(along(products.sum(axis=wrong, keepdims=True))):
                 return texts.SOFTMAX_AXIS.format(axis=axis, wrong=wrong)
         total = products.sum(axis=axis)
-        # Without axis 0, what is left lines up as it should.
+        # Without axis 0, the rest broadcasts correctly.
         if axis and _broadcasts(total.shape, x.shape) and e.fits(along(total)):
             return texts.KEEPDIMS.format(axis=axis)
     return None
 
 
 def _of_a_loss(e: Evidence, axis: int, p: np.ndarray, others: list[int]) -> str | None:
-    """p - target with p of another axis: the gap to the truth is that of the two p, times dy."""
+    """p - target with p of another axis: the error is the difference of the two p, times dy."""
     if e.y.size != 1 and e.y.shape != tuple(np.delete(e.array.shape, axis)):
         return None
     weight = e.dy if e.y.size == 1 else np.expand_dims(e.dy, axis)
@@ -157,9 +157,9 @@ def keepdims(e: Evidence) -> str | None:
 def count(e: Evidence) -> str | None:
     """The terms of the statistics divided by a wrong count.
 
-    With A the direct term and B that of the statistics, forward says A - B and backward A - c B,
-    with c the right count over the wrong one. For the right guess of c, A is a multiple of dy,
-    the same along the axes that the statistics are taken over.
+    Let A be the direct term and B the term of the statistics. The right gradient is A - B; backward
+    gives A - c B, where c is the right count divided by the wrong one. For the right c, A is a
+    multiple of dy, with the same factor along the axes of the statistics.
     """
     if e.y.shape != e.array.shape or not e.complete or not np.isfinite(e.smooth).all():
         return None
@@ -188,7 +188,7 @@ def count(e: Evidence) -> str | None:
 
 
 def _weights(e: Evidence) -> Iterator[np.ndarray]:
-    """Yield 1, and the other arguments as they may scale y: of a channel, or of a last axis."""
+    """Yield 1 and other arguments that may scale y: per channel, or along the last axis."""
     yield np.ones(1)
     for j, a in enumerate(e.check.arrays):
         if j == e.i or a is None or a.dtype.kind != "f" or not a.size or not a.all():

@@ -1,4 +1,4 @@
-"""Sums that leave something out: an axis, a window, the statistics that move with x."""
+"""Sums that leave something out: an axis, a window, or statistics that depend on x."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def _near(a: float, b: float) -> bool:
 
 
 def _parts(e: Evidence, c: np.ndarray) -> list[np.ndarray]:
-    """Return what each window contributes to an element: per output, or per place of all channels.
+    """Return the contributions of the windows to an element: per output, or per pixel.
 
-    Only what is not 0.
+    Only those that are not 0.
     """
     grouped = [c.reshape(-1)]
     if c.ndim > 2:
@@ -62,7 +62,7 @@ def _parts(e: Evidence, c: np.ndarray) -> list[np.ndarray]:
 
 
 def accumulation(e: Evidence) -> str | None:
-    """One contribution where there are several, or their product."""
+    """One contribution instead of several, or their product instead of their sum."""
     values = e.gradient.reshape(-1)[e.elements]
     rows = [_parts(e, c) for c in e.contributions]
     if not rows:
@@ -85,7 +85,7 @@ def accumulation(e: Evidence) -> str | None:
             _near(p[0], v) for p, v in single
         ):
             return texts.ACCUMULATION
-        # A window that covers an element and does not choose it may come last, and leave 0.
+        # The last window may cover an element without choosing it, and leave 0.
         if (
             sum(any(_near(part, v) for part in p) for p, v in several) > 1
             and all(any(_near(part, v) for part in p) or v == 0 for p, v in several)
@@ -97,7 +97,7 @@ def accumulation(e: Evidence) -> str | None:
 
 
 def _overlap(e: Evidence) -> bool:
-    """Tell whether the zeros come from what is assigned, not from elements that never arrive."""
+    """Return whether zeros come from assignments, not from elements that are never reached."""
     values = e.gradient.reshape(-1)[e.elements]
     some = [bool(np.abs(c).max(initial=0) > 0) for c in e.contributions]
     zeros = np.asarray([v == 0 for v in values])[np.asarray(some)]

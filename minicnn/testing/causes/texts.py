@@ -1,4 +1,4 @@
-"""What is said of each mistake. Braces are filled in by the file that finds it."""
+"""The text of each mistake. The file that finds the mistake fills in the braces."""
 
 INPUT_WRITTEN = "an operation in place (x += ..., x[mask] = 0, out=x); work on a copy."
 UPSTREAM_WRITTEN = (

@@ -1,4 +1,4 @@
-"""Why forward gives something else than its equivalent."""
+"""Why forward differs from its equivalent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def of_values(
                 return cause
         except KeyboardInterrupt:
             raise
-        except BaseException:  # the variation is no legal call
+        except BaseException:  # the variation is not allowed
             continue
     if ours.shape != true.shape:
         return of_shapes(ours.shape, true.shape)
@@ -51,7 +51,7 @@ def of_values(
 
 
 def of_rejection(error: BaseException, arrays: Arrays, against: Equivalent) -> str | None:
-    """Return why forward might raise where its equivalent does not."""
+    """Return why forward might raise an error that its equivalent does not."""
     for cause, changed, options in _variations(arrays, against.options):
         try:
             against.value(changed, options)

@@ -1,4 +1,4 @@
-"""In which form somebody wrote forward and backward: all are turned into one, a ``Subject``.
+"""The forms in which forward and backward may be written; each becomes a ``Subject``.
 
     pairs of functions, modules       functions.py    forward -> (y, cache), backward(dy, cache)
     one function (loss, gradient)     functions.py
@@ -6,8 +6,8 @@
     layers of minicnn                 layers.py       nn.Module, nn.Param
     torch.autograd.Function           autograd.py
 
-``calls`` reads how the two are called, ``names`` whose gradient is whose, ``slots`` where an
-object keeps its parameters, and ``isolation`` copies what a pass may change.
+``calls`` finds out how to call them, ``names`` assigns gradients to arguments, ``slots`` finds the
+parameters of an object, and ``isolation`` copies everything that a pass may change.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def subject_of(
     backward: str | None = None,
     parameters: Mapping[str, str] | None = None,
 ) -> Subject:
-    """Return the subject that ``thing`` is. Raises TypeError where it is none.
+    """Return the subject for ``thing``. Raises TypeError if it cannot be checked.
 
-    ``forward`` and ``backward`` name the methods if they are called otherwise, ``parameters``
-    where the gradient of each parameter lies.
+    ``forward`` and ``backward`` are the names of the methods if they have other names.
+    ``parameters`` has the name of the gradient for each parameter.
     """
     if autograd.is_function(thing):
         return autograd.AutogradSubject(thing, arrays, options)
@@ -111,7 +111,7 @@ def _of_object(
 def _with_training(
     forward: Callable, options: Mapping[str, Any], training: bool, keyword_only: bool = True
 ) -> dict[str, Any]:
-    """Return the options, with ``training`` where forward asks for it as layers do."""
+    """Return the options, with ``training`` if forward takes it, as layers do."""
     asked = "training" in keywords(forward, keyword_only=keyword_only)
     return {"training": training, **options} if asked else dict(options)
 
@@ -121,7 +121,7 @@ def _found(thing: Any, name: str) -> Any:
 
 
 def _common_owner(pair: tuple[Any, Any]) -> Any:
-    """Return the object of which both are methods, or None."""
+    """Return the object if both are methods of one object, or None."""
     owners = [getattr(f, "__self__", None) for f in pair]
     same = owners[0] is owners[1] and all(isinstance(f, MethodType) for f in pair)
     return owners[0] if same and not isinstance(owners[0], type) else None

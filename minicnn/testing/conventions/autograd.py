@@ -1,4 +1,4 @@
-"""A ``torch.autograd.Function`` with its own backward. torch is imported by whoever has one."""
+"""A ``torch.autograd.Function`` with its own backward. Its user has imported torch already."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from minicnn.testing.conventions.subject import Arrays, ContractError, Subject
 
 
 def torch_module() -> Any:
-    """Return torch if somebody has imported it, else None."""
+    """Return torch if it is imported already, else None."""
     return sys.modules.get("torch")
 
 
 def is_function(thing: Any) -> bool:
-    """Tell whether ``thing`` is a subclass of torch.autograd.Function."""
+    """Return whether ``thing`` is a subclass of torch.autograd.Function."""
     torch = torch_module()
     return torch is not None and isinstance(thing, type) and issubclass(
         thing, torch.autograd.Function
@@ -27,7 +27,7 @@ def is_function(thing: Any) -> bool:
 
 
 def advice(thing: Any) -> str | None:
-    """Return what to do with a function, module or tensor of torch, or None if it is no such."""
+    """Return the remedy for a function, module or tensor of torch, or None for others."""
     torch = torch_module()
     if torch is None:
         return None
@@ -73,7 +73,7 @@ class AutogradSubject(Subject):
             self._rest.pop()
 
     def begin(self) -> None:
-        """Nothing is kept between passes but torch's generator."""
+        """Restore torch's generator; nothing else is kept between passes."""
 
     def _tensors(self, arrays: Arrays) -> list[Any]:
         return [

@@ -1,4 +1,4 @@
-"""How forward and backward are called, read from their signatures and from what they return."""
+"""How to call forward and backward: from their signatures and their results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CACHES = ("cache", "ctx", "context", "saved", "memory", "caches", "state", "tape
 
 
 class Pass(NamedTuple):
-    """What a forward leaves for its backward."""
+    """The result of a forward that its backward needs."""
 
     cache: Any
     has_cache: bool
@@ -26,7 +26,7 @@ class Pass(NamedTuple):
 
 
 def positional(function: Callable) -> list[inspect.Parameter]:
-    """Return the parameters that can be given by position; () where nothing is known of them."""
+    """Return the parameters that can be given by position; () if they are not known."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -48,13 +48,13 @@ def keywords(function: Callable, keyword_only: bool = False) -> set[str]:
 
 
 def names_of(forward: Callable, count: int) -> list[str]:
-    """Return names for ``count`` arrays, those of forward as far as it has any."""
+    """Return names for ``count`` arrays; those of forward, if it has any."""
     names = [p.name for p in positional(forward)][:count]
     return names + [f"argument {i}" for i in range(len(names), count)]
 
 
 def named(thing: Any) -> str:
-    """Return what to call an object, a module or a pair of functions."""
+    """Return the name of an object, a module or a pair of functions in messages."""
     if isinstance(thing, (tuple, list)):
         return getattr(thing[0], "__qualname__", type(thing[0]).__name__) if thing else repr(thing)
     if isinstance(thing, ModuleType):
@@ -65,14 +65,14 @@ def named(thing: Any) -> str:
 def value_and_cache(
     result: Any, inputs: Arrays, backward: Callable | None, owner: Any
 ) -> tuple[np.ndarray, Pass]:
-    """Return ``(y, what backward needs)`` of what forward returned, in whatever form it did."""
+    """Return ``(y, what backward needs)`` from the result of forward, in any form."""
     cache, has_cache = None, isinstance(result, (tuple, list)) and len(result) > 1
     if has_cache:
         y, *rest = result
         cache = rest[0] if len(rest) == 1 else tuple(rest)
     else:
         y = result
-    if y is None:  # forward that returns nothing leaves y on self
+    if y is None:  # a forward without result leaves y on self
         y = next((getattr(owner, n) for n in OUTPUTS if hasattr(owner, n)), None)
     if y is None:
         raise ContractError(
@@ -92,10 +92,10 @@ def value_and_cache(
 def arguments(
     backward: Callable, forward_names: Sequence[str], kept: Pass, dy: np.ndarray
 ) -> tuple[list[Any], bool]:
-    """Return what backward takes by position, and whether dy is part of it.
+    """Return the positional arguments of backward, and whether dy is one of them.
 
-    ``backward(dy, cache)``, ``(cache, dy)``, ``(dy)``, ``()``; with the arrays of forward beside,
-    by their names: ``(x, dy)``, ``(dy, target)``, ``(prediction, target)``.
+    ``backward(dy, cache)``, ``(cache, dy)``, ``(dy)``, ``()``; also with arrays of forward, which
+    are recognised by name: ``(x, dy)``, ``(dy, target)``, ``(prediction, target)``.
     """
     known = positional(backward)
     needed = [p for p in known if p.default is p.empty]
@@ -128,7 +128,7 @@ def arguments(
 
 
 def _is_upstream(name: str) -> bool:
-    """Tell whether a name is one of those that gradients have."""
+    """Return whether a name is a usual name of a gradient."""
     name = name.lower()
     return name.startswith(("d", "grad", "g_", "upstream", "delta", "error", "next")) and not (
         name.startswith(("data", "dvalues"))

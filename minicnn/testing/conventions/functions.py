@@ -33,8 +33,8 @@ class FunctionSubject(Subject):
         options: Mapping[str, Any],
     ) -> None:
         self._pristine, self._thing = pair, thing
-        self._alone = False  # whether the functions reach no object that a pass may change
-        # What backward takes in the place of dy and of the cache is no option, whatever its name.
+        self._alone = False  # True if the functions use no object that a pass may change
+        # The arguments of backward for dy and the cache are not options, whatever their names.
         own = {p.name for p in positional(pair[1])[:2]}
         self._takes = (keywords(pair[1]) - own) & options.keys()
         super().__init__(named(thing), names_of(pair[0], len(arrays)), arrays, options)
@@ -88,7 +88,7 @@ class LossAndGradientSubject(Subject):
         gradients = cache.cache
         one = len(gradients) == 1 and not isinstance(gradients[0], Mapping)
         if one and np.shape(gradients[0]) != np.shape(np.asarray(cache.inputs[0])):
-            # Of one gradient the shape tells whose it is: loss(x, y, W) gives that of W.
+            # The shape of a single gradient tells its argument: loss(x, y, W) returns that of W.
             shape = np.shape(gradients[0])
             floats = [(i, a) for i, a in enumerate(cache.inputs) if a is not None]
             same = [i for i, a in floats if a.dtype.kind == "f" and a.shape == shape]

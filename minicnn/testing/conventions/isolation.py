@@ -1,7 +1,7 @@
-"""Copies of what is checked, so that no pass sees what another one left behind.
+"""Copies of the checked object, so that no pass sees the leftovers of another pass.
 
-An object is copied. Of functions, the objects that they reach by a closure or by a global name are
-copied as well: two functions around one layer then are as good as the layer.
+An object is copied. For functions, the objects that they use through a closure or a global name are
+copied too. So two functions around a layer can be checked like the layer itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from minicnn.objects import said
 
-# Functions of libraries reach objects that must stay the same ones; of ours, none keeps state.
+# Functions of libraries use objects that must not be copied; ours keep no state.
 LIBRARIES = (
     *{sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")},
     str(Path(__file__).parents[2]),
@@ -28,9 +28,9 @@ LIBRARIES = (
 
 
 def copied(thing: Any, kept: dict[int, Any] | None = None) -> Any:
-    """Return a deep copy of an object, or of a pair of functions with the objects they reach.
+    """Return a deep copy of an object, or of a pair of functions with the objects they use.
 
-    Raises TypeError for what cannot be copied.
+    Raises TypeError for an object that cannot be copied.
     """
     memo: dict[int, Any] = dict(kept or {})
     if isinstance(thing, (tuple, list)):
@@ -66,8 +66,8 @@ def _copied(thing: Any, memo: dict[int, Any], depth: int) -> Any:
 
 
 def _function(function: FunctionType, memo: dict[int, Any], depth: int) -> Any:
-    """Return the function with its own copies of the objects that it reaches."""
-    memo[id(function)] = function  # it may reach itself
+    """Return the function with its own copies of the objects that it uses."""
+    memo[id(function)] = function  # it may use itself
     home = str(function.__globals__.get("__file__", function.__code__.co_filename))
     if depth > 4 or home.startswith(LIBRARIES) or "site-packages" in home:
         return function
@@ -102,19 +102,19 @@ def _content(cell: CellType) -> Any:
 
 
 def _reached(value: Any, memo: dict[int, Any], depth: int) -> Any:
-    """Return a copy of what a function reaches, if a pass may change it: objects, generators."""
+    """Return a copy of a value that a function uses, if a pass may change it."""
     if isinstance(value, FunctionType):
         return _function(value, memo, depth + 1) if id(value) not in memo else memo[id(value)]
     if isinstance(value, (type, ModuleType)) or not is_object(value):
         return value
     try:
         return _copied(value, memo, depth)
-    except TypeError:  # a lock, a file: it stays what it is
+    except TypeError:  # a lock or a file is not copied
         return value
 
 
 def is_object(value: Any) -> bool:
-    """Tell whether a value is an instance of somebody's class, or a generator of numbers."""
+    """Return whether a value is an instance of a user's class, or a random generator."""
     if isinstance(value, (np.random.Generator, np.random.RandomState, random.Random, MethodType)):
         return True
     return hasattr(value, "__dict__") and not isinstance(
@@ -123,14 +123,14 @@ def is_object(value: Any) -> bool:
 
 
 def seed(number: int = 0) -> None:
-    """Seed the global generators: many layers draw dropout's mask with ``np.random.rand``."""
+    """Seed the global generators, because many layers draw masks with ``np.random.rand``."""
     np.random.seed(number)  # noqa: NPY002 - it is others who draw from it
     random.seed(number)
 
 
 @contextmanager
 def global_randomness_kept() -> Iterator[None]:
-    """Leave the global generators as they were."""
+    """Restore the global generators afterwards."""
     state, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         yield

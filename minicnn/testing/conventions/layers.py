@@ -23,9 +23,9 @@ from minicnn.testing.conventions.subject import (
 
 
 class LayerSubject(Subject):
-    """A layer or network with parameters: gradients of those are read from ``Param.grad``.
+    """A layer or network; the gradients of its parameters are read from ``Param.grad``.
 
-    It works on a copy, in which no parameter is frozen.
+    The check uses a copy in which no parameter is frozen.
     """
 
     def __init__(self, layer: Any, arrays: Arrays, options: Mapping[str, Any]) -> None:
@@ -44,7 +44,7 @@ class LayerSubject(Subject):
         self.unchecked = hidden(layer) + self._constants()
 
     def begin(self) -> None:
-        # Parameters are put in by forward: they need no copy, and are most of a network.
+        # Forward sets the parameters, so they need no copy; they are most of a network.
         kept = {id(a): a for p in params(self._pristine).values() for a in (p.data, p.grad)}
         self.layer = copy.deepcopy(self._pristine, kept)
         self._now = copy.deepcopy(self.options)
@@ -88,7 +88,7 @@ class LayerSubject(Subject):
         return (*dx, *(param.grad for param in own.values()))
 
     def adds(self, dy: np.ndarray, cache: Any) -> Iterable[tuple[str, bool]]:
-        """Yield of each parameter whether backward adds into ``grad``, or overwrites it."""
+        """Yield for each parameter whether backward adds into ``grad`` or overwrites it."""
         first = self.backward(dy, cache)[self.inputs :]
         own = params(self.layer)
         for param in own.values():
@@ -99,7 +99,7 @@ class LayerSubject(Subject):
             yield name, np.allclose(param.grad, grad + 1.0, rtol=1e-9, atol=1e-9)
 
     def spares_input(self, dy: np.ndarray, cache: Any) -> Arrays | None:
-        """Return the parameters' gradients with input_grad=False; None: there is no such option."""
+        """Return the parameters' gradients with input_grad=False; None without this option."""
         if "input_grad" not in keywords(self.layer.backward):
             return None
         own = params(self.layer)
@@ -109,7 +109,7 @@ class LayerSubject(Subject):
         return tuple(param.grad for param in own.values())
 
     def buffers(self) -> dict[str, np.ndarray]:
-        """Return what the layer keeps beside its parameters."""
+        """Return the arrays of the layer besides its parameters."""
         return dict(self.layer.named_buffers()) if isinstance(self.layer, Module) else {}
 
     def integers(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class LayerSubject(Subject):
         return LayerSubject(layer, self.arrays[: self.inputs], self.options)
 
     def _constants(self) -> list[str]:
-        """Return names of arrays that y depends on and that no pass writes to: no statistics."""
+        """Return names of arrays that y depends on and no pass changes: not statistics."""
         modules = dict(self._pristine.named_modules()) if isinstance(self._pristine, Module) \
             else {"": self._pristine}  # fmt: skip
         arrays = {
@@ -153,7 +153,7 @@ class LayerSubject(Subject):
                     found.append(key)
         except KeyboardInterrupt:
             raise
-        except BaseException:  # the check itself will say what is wrong
+        except BaseException:  # the check itself will report it
             found = []
         self.begin()
         return sorted(found)
@@ -172,9 +172,9 @@ def params(thing: Any) -> dict[str, Param]:
 
 
 def hidden(thing: Any) -> list[str]:
-    """Return names of what an object seems to learn and hides: it is no ``Param`` attribute.
+    """Return names of likely parameters that are not ``Param`` attributes.
 
-    Those are parameters in lists and dicts, and plain arrays with a gradient beside them.
+    These are parameters in lists and dicts, and plain arrays with a gradient beside them.
     """
     modules = dict(thing.named_modules()) if isinstance(thing, Module) else {"": thing}
     found = []

@@ -1,4 +1,4 @@
-"""Which name a gradient has beside its parameter, and which of several gradients is whose."""
+"""Usual names of gradients, and the assignment of several gradients to arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DICTS = {"params": ("grads", "gradients", "dparams", "param_grads", "grad"),
          "parameters": ("gradients", "grads", "grad"),
          "weights": ("grads", "gradients", "dweights"),
          "p": ("g", "grads"), "theta": ("grads", "dtheta")}  # fmt: skip
-UNNAMED = ("data", "value", "val", "array")  # of an object that is a parameter
+UNNAMED = ("data", "value", "val", "array")  # attributes of an object that is a parameter
 
 
 def plain(name: str) -> str:
@@ -25,7 +25,7 @@ def plain(name: str) -> str:
 
 
 def is_gradient_of(candidate: str, name: str) -> bool:
-    """Tell whether ``candidate`` is one of the usual names for the gradient of ``name``.
+    """Return whether ``candidate`` is a usual name for the gradient of ``name``.
 
     W/dW, weight/dweight, weights/d_weights, W/grad_W, W_grad, gradW, dL_dW, filters/grad_filters.
     """
@@ -43,17 +43,17 @@ def is_gradient_of(candidate: str, name: str) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value can be a gradient: an array of NumPy, or a number."""
+    """Return whether a value can be a gradient: an array of NumPy, or a number."""
     return isinstance(value, (np.ndarray, np.generic, float, int)) and not isinstance(value, bool)
 
 
 def assigned(
     returned: Any, names: Sequence[str], inputs: int, arrays: Arrays
 ) -> tuple[list[Any], int]:
-    """Return one gradient for each name out of what backward returned, and how many it gave.
+    """Return one gradient for each name from the result of backward, and their number.
 
-    A tuple is in the order of the arguments, those of inputs before those of parameters; a
-    dictionary has them by name, also as dx for x.
+    A tuple has the order of the arguments, inputs before parameters. A dictionary has names; dx is
+    accepted for x.
     """
     found: list[Any] = [None] * len(names)
     parts = list(returned) if isinstance(returned, (tuple, list)) else [returned]
@@ -96,7 +96,7 @@ def _by_name(returned: Mapping[Any, Any], names: Sequence[str], found: list[Any]
 def _places(
     parts: Sequence[Any], names: Sequence[str], inputs: int, arrays: Arrays
 ) -> list[int] | None:
-    """Return to which argument each gradient belongs, or None where they are too many."""
+    """Return the argument of each gradient, or None if there are too many gradients."""
     count, params = len(parts), len(names) - inputs
     if count <= inputs:
         return list(range(count))
@@ -104,11 +104,11 @@ def _places(
         first, places = [0], list(range(inputs, len(names)))
     elif count == len(names):
         first, places = list(range(inputs)), list(range(inputs, len(names)))
-    elif count == params:  # those of the parameters alone
+    elif count == params:  # only those of the parameters
         first, places = [], list(range(inputs, len(names)))
     else:
         return None
-    # (dx, dW, db) of a class that made b before W: then the shapes tell.
+    # (dx, dW, db) of a class that defines b before W: the shapes decide.
     rest = [np.shape(part) for part in parts[len(first) :]]
     own = [() if (a := arrays[place]) is None else a.shape for place in places]
     if rest != own and sorted(rest) == sorted(own) and len(set(own)) == len(own):

@@ -1,8 +1,9 @@
-"""Where an object keeps its parameters, and where their gradients.
+"""Finding the parameters of an object and their gradients.
 
-An object is walked through: its attributes, the dictionaries and lists in them, and the objects
-inside. An array that is there before forward and that forward leaves alone may be a parameter; one
-beside it with a usual name, or at the same place of a container beside, is its gradient.
+The search goes through an object: its attributes, dictionaries and lists in them, and inner
+objects. An array that exists before forward and that forward does not change may be a parameter.
+Its gradient is an array beside it with a usual name, or at the same key of a neighbouring
+container.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DEPTH = 8
 
 
 class Slot(NamedTuple):
-    """One array of an object: everywhere it is found, and where its gradient will be."""
+    """One array of an object: all its paths, and the path of its gradient."""
 
     name: str
     paths: tuple[Path, ...]
@@ -32,27 +33,27 @@ class Slot(NamedTuple):
         return resolve(root, self.paths[0])
 
     def put(self, root: Any, array: np.ndarray) -> None:
-        """Put an array everywhere that the parameter is found."""
+        """Put an array at all paths of the parameter."""
         for path in self.paths:
             owner = resolve(root, path[:-1])
             kind, key = path[-1]
             if kind == "attribute":
                 setattr(owner, key, array)
             elif isinstance(owner, tuple):
-                continue  # it is found through another name, or cannot be changed
+                continue  # it has another path, or cannot be changed
             else:
                 owner[key] = array
 
 
 def resolve(root: Any, path: Path) -> Any:
-    """Return what lies at a path; raises AttributeError, KeyError, IndexError."""
+    """Return the value at a path; raises AttributeError, KeyError, IndexError."""
     for kind, key in path:
         root = getattr(root, key) if kind == "attribute" else root[key]
     return root
 
 
 def found_at(root: Any, path: Path | None) -> Any:
-    """Return what lies at a path, or None."""
+    """Return the value at a path, or None."""
     if path is None:
         return None
     try:
@@ -74,7 +75,7 @@ def walk(root: Any, path: Path = (), seen: set[int] | None = None) -> Iterator[t
 
 
 def objects(root: Any, seen: set[int] | None = None, depth: int = 0) -> Iterator[Any]:
-    """Yield the objects inside an object that have a forward of their own: its layers."""
+    """Yield the inner objects with their own forward: the layers."""
     seen = set() if seen is None else seen
     for _, value in _inside(root):
         if depth < DEPTH and id(value) not in seen and _has_inside(value):
@@ -111,17 +112,17 @@ def _inside(root: Any) -> list[tuple[Step, Any]]:
 
 
 def text(path: Path) -> str:
-    """Return a path as it is written: layers.0.W."""
+    """Return a path as text: layers.0.W."""
     return ".".join(str(key) for _, key in path)
 
 
 def gradient_path(after: Any, path: Path, arrays: Mapping[Path, Any]) -> Path | None:
-    """Return where backward has left the gradient of the array at ``path``."""
+    """Return the path of the gradient of the array at ``path``."""
     *parent, (_, key) = path
     for other in arrays:  # beside it, under a usual name
         if other[:-1] == tuple(parent) and other != path and _names(other[-1][1], key):
             return other
-    if parent:  # at the same place of a container beside: params["W"], grads["W"] or ["dW"]
+    if parent:  # at the same key of a neighbouring container: params["W"], grads["W"] or ["dW"]
         (kind, container), above = parent[-1], tuple(parent[:-1])
         for other in arrays:
             if len(other) != len(path) or other[: len(above)] != above:
@@ -142,7 +143,7 @@ def _names(candidate: Any, name: Any) -> bool:
 
 
 def written_path(root: Any, name: str) -> Path:
-    """Return the path that a user wrote with dots; raises AttributeError where there is none."""
+    """Return the path that a user wrote with dots; raises AttributeError if there is none."""
     path: Path = ()
     for part in name.split("."):
         owner = resolve(root, path)
@@ -160,10 +161,10 @@ def written_path(root: Any, name: str) -> Path:
 def slots_of(
     before: Any, after: Any, settled: Mapping[Path, Any], explicit: Mapping[str, str] | None
 ) -> tuple[list[Slot], list[Slot]]:
-    """Return the parameters with a gradient, and the other arrays that forward leaves alone.
+    """Return the parameters with a gradient, and the other arrays that forward does not change.
 
-    ``before`` is the object as it came, ``after`` the same after forward and backward; ``settled``
-    are the arrays of ``before`` that forward neither replaced nor wrote to.
+    ``before`` is the object before the passes, ``after`` the same after forward and backward.
+    ``settled`` are the arrays of ``before`` that forward neither replaced nor wrote to.
     """
     arrays = {path: value for path, value in walk(after) if _is_floats(value)
               or type(value) in (float, np.float64, np.float32)}  # fmt: skip
@@ -184,7 +185,7 @@ def slots_of(
     with_gradient, without = [], []
     for paths, gradient in pairs:
         if any(p in gradients for p in paths):
-            continue  # it is a gradient itself, made before
+            continue  # it is a gradient itself, made earlier
         slot = Slot(text(paths[0]), tuple(paths), gradient)
         if gradient:
             with_gradient.append(slot)

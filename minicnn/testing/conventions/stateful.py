@@ -1,7 +1,7 @@
-"""Objects with forward and backward, in the manner of courses: state and parameters on self.
+"""Objects with forward and backward, as in many courses: state and parameters on self.
 
-Each forward runs on a copy of its own, and the copy is what its backward is called on. So two
-passes do not disturb each other, and an object of which the cache is returned is checked as well.
+Each forward runs on its own copy, and backward is called on the same copy. So two passes do not
+disturb each other. An object whose forward returns a cache can be checked too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from minicnn.testing.conventions.subject import (
 
 
 class ObjectSubject(Subject):
-    """An object; ``backward`` is None where forward returns ``(loss, gradients)``."""
+    """An object; ``backward`` is None if forward returns ``(loss, gradients)``."""
 
     def __init__(
         self, thing: Any, arrays: Arrays, options: Mapping[str, Any],
@@ -56,7 +56,7 @@ class ObjectSubject(Subject):
     # ---- parameters
 
     def _find(self) -> None:
-        """Run both once, and look for what is a parameter and where its gradient lies."""
+        """Run both once, and find the parameters and their gradients."""
         before = isolation.copied(self._pristine)
         kept = {path: (value, np.array(value)) for path, value in slots.walk(before)}
         seeded = np.random.default_rng(0)
@@ -71,12 +71,12 @@ class ObjectSubject(Subject):
         except TypeError as error:
             if str(error).startswith("gradcheck:"):
                 raise
-            return  # the check itself will raise it again, and say where
+            return  # the check itself will report it, with its place
         except KeyboardInterrupt:
             raise
         except BaseException:
             return
-        # Attributes that backward writes to, such as optimiser state, are no parameters.
+        # Attributes that backward writes to, such as optimiser state, are not parameters.
         found, rest = slots.slots_of(self._pristine, before, settled, self._explicit)
         extra = self._returned(returned, [*found, *rest])
         own = found + [slot for slot in rest if slot in extra]
@@ -93,7 +93,7 @@ class ObjectSubject(Subject):
         ]  # fmt: skip
 
     def _returned(self, returned: Any, candidates: list[slots.Slot]) -> list[slots.Slot]:
-        """Return the parameters whose gradients backward returns beside dx, in its order."""
+        """Return the parameters whose gradients backward returns after dx, in this order."""
         parts = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         parts = [q for p in parts for q in (p if isinstance(p, (tuple, list)) else (p,))]
         if any(isinstance(part, Mapping) for part in parts):
@@ -127,7 +127,7 @@ class ObjectSubject(Subject):
         return chosen
 
     def _moves(self, slot: slots.Slot, y: np.ndarray) -> bool:
-        """Tell whether y depends on an array."""
+        """Return whether y depends on an array."""
         thing = isolation.copied(self._pristine)
         value = np.asarray(slot.get(thing))
         if not value.size:
@@ -155,7 +155,7 @@ class ObjectSubject(Subject):
         return value_and_cache(result, inputs, getattr(thing, self._methods[1]), thing)
 
     def forward(self, arrays: Arrays) -> tuple[np.ndarray, Any]:
-        # Where forward returns a cache, one object serves all passes: the cache is all they share.
+        # If forward returns a cache, one object is enough for all passes.
         thing = self._shared
         if thing is None:
             thing = isolation.copied(self._pristine, self._spared())
@@ -167,7 +167,7 @@ class ObjectSubject(Subject):
         return y, kept
 
     def _spared(self) -> dict[int, Any]:
-        """Return the parameters' arrays: they are put in anyhow, so that no copy is needed."""
+        """Return the parameters' arrays, which need no copy, because forward sets them."""
         arrays = [slot.get(self._pristine) for slot in self._slots]
         return {id(a): a for a in arrays if isinstance(a, np.ndarray)}
 
@@ -184,7 +184,7 @@ class ObjectSubject(Subject):
         return returned
 
     def backward(self, dy: np.ndarray, cache: Pass) -> Arrays:
-        for slot in self._slots:  # many add into what is there
+        for slot in self._slots:  # many layers add into the old array
             gradient = slots.found_at(cache.owner, slot.gradient)
             if isinstance(gradient, np.ndarray) and gradient.dtype.kind == "f":
                 slot._replace(paths=(slot.gradient or (),)).put(
@@ -206,7 +206,7 @@ class ObjectSubject(Subject):
         return tuple(None if g is None else np.asarray(g) for g in found)
 
     def notes_of_surplus(self, count: int) -> None:
-        """Say that backward returned more than could be told apart."""
+        """Report that backward returned more gradients than could be assigned."""
         text = f"{count - 1} gradients that backward returned beside dx"
         if text not in self.unchecked:
             self.unchecked.append(text)

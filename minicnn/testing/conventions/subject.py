@@ -1,4 +1,4 @@
-"""What every convention is turned into: named arguments, one forward and one backward."""
+"""The common form of all conventions: named arguments, one forward and one backward."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Arrays = tuple[np.ndarray | None, ...]
 
 
 class ContractError(Exception):
-    """Forward or backward does not keep to a form that is known; the text says how."""
+    """Forward or backward has an unknown form; the text says what is wrong."""
 
 
 class Subject:
@@ -21,12 +21,12 @@ class Subject:
     gradient for each argument, None where there is none.
 
     Attributes
-        inputs      how many arguments, from the first, are no parameters
-        answered    for how many of them backward returned something
-        takes_dy    False: backward takes no upstream gradient, as that of many losses
-        held        True: state lies on self, so that one object serves one pass at a time
-        network     whether it is made of several layers, whose kinks meet
-        unchecked   names of what looks like a parameter and has no gradient
+        inputs      the number of arguments that are not parameters; they come first
+        answered    the number of inputs for which backward returned a gradient
+        takes_dy    False: backward takes no upstream gradient, as in many losses
+        held        True: the state is on self, so one object can do one pass at a time
+        network     True: it has several layers, whose kinks meet
+        unchecked   names of arrays that look like parameters and have no gradient
         integers    options of the subject that are numbers, such as stride and padding
     """
 
@@ -44,7 +44,7 @@ class Subject:
         self.unchecked: list[str] = []
 
     def begin(self) -> None:
-        """Go back to the state of before the first pass: generators, running statistics."""
+        """Restore the state before the first pass: generators, running statistics."""
         raise NotImplementedError
 
     def forward(self, arrays: Arrays) -> tuple[np.ndarray, Any]:

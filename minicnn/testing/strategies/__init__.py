@@ -1,9 +1,9 @@
-"""What to feed an operation, a layer or a network, drawn by hypothesis.
+"""Inputs for an operation, a layer or a network, drawn by hypothesis.
 
-All that is drawn is valid by construction, and shrinks to small cases: images, kernels and batches
-of a pixel or two. A strategy that has the name of an operation draws calls of it: arrays and
-options together. Arrays hold ties, zeros of both signs, huge numbers and small differences of large
-ones, are contiguous or not, and some are read-only.
+Every example is valid by construction, and shrinks to small cases: images, kernels and batches of a
+pixel or two. A strategy with the name of an operation draws calls of it: arrays and options
+together. Arrays hold ties, zeros of both signs, huge numbers, and small differences of large
+numbers. They may be contiguous or not, and some are read-only.
 
     from minicnn.testing import strategies as mst
 

@@ -1,4 +1,4 @@
-"""Arrays to feed: what they hold, and how they lie in memory."""
+"""Arrays as inputs: their numbers, and their layout in memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def numbers(kind: str, shape: Sequence[int], rng: np.random.Generator) -> np.nda
 
 
 def arranged(array: np.ndarray, layout: str) -> np.ndarray:
-    """Return equal values that lie in memory as one of LAYOUTS says; what lies between is NaN."""
+    """Return the same values in one of LAYOUTS; memory between them holds NaN."""
     poison = np.nan if array.dtype.kind == "f" else 0
     if array.ndim == 0:
         return array.copy()
@@ -66,7 +66,7 @@ def arranged(array: np.ndarray, layout: str) -> np.ndarray:
 
 
 class Fill:
-    """Makes arrays, one after the other, of one kind of numbers; the same seed, the same arrays."""
+    """Makes arrays, one after the other, of one kind of numbers; a seed always gives the same."""
 
     def __init__(
         self, dtype: Any, kind: str, layouts: Sequence[str], frozen: bool, seed: int
@@ -91,14 +91,14 @@ class Fill:
         return self.lay(np.asarray(numbers(self.kind, shape, self.rng), self.dtype))
 
     def upstream(self, shape: Sequence[int]) -> np.ndarray:
-        """Return a gradient: ordinary numbers, whatever the kind."""
+        """Return a gradient: always ordinary numbers."""
         return self.lay(np.asarray(self.rng.standard_normal(shape), self.dtype))
 
 
 def fills(
     kinds: Sequence[str] = KINDS, dtypes: Sequence[Any] = (np.float64, np.float32)
 ) -> st.SearchStrategy[Fill]:
-    """Draw what arrays are filled with: kind of number, dtype, layouts, read-only or not, seed."""
+    """Draw a fill of arrays: kind of number, dtype, layouts, read-only or not, seed."""
     return st.builds(
         Fill,
         dtype=st.sampled_from(list(dtypes)),
@@ -116,8 +116,8 @@ FINITE: Values = fills()
 class Digits(Fill):
     """Makes float64 arrays of small integers, each drawn by hypothesis, so that they shrink to 1.
 
-    To 1, because a weight of 0 would hide most of what is wrong. Ties, zeros and negative numbers
-    are frequent, and counterexamples become small enough to be read.
+    They shrink to 1 and not to 0, because a weight of 0 would hide most mistakes. Ties, zeros and
+    negative numbers are frequent, and counterexamples become small enough to read.
     """
 
     def __init__(self, draw: st.DrawFn) -> None:
@@ -136,5 +136,5 @@ _digits = st.sampled_from([1.0, 0.0, -1.0, 2.0, -2.0, 3.0, -3.0])
 
 @st.composite
 def digits(draw: st.DrawFn) -> Fill:
-    """Draw a fill of small integers, for counterexamples that can be read."""
+    """Draw a fill of small integers, for readable counterexamples."""
     return Digits(draw)

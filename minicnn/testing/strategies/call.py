@@ -1,4 +1,4 @@
-"""One call of an operation, as strategies draw it."""
+"""One call of an operation, drawn by a strategy."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Call:
     """One call of an operation: arrays first, then options by name.
 
     Attributes
-        arrays          what forward takes by position; None for an optional array not given
-        options         what it takes by name
-        differentiable  of how many of the arrays backward returns gradients
-        fill            what the arrays were filled with
+        arrays          positional arguments of forward; None for an optional array not given
+        options         its options, by name
+        differentiable  the number of arrays for which backward returns gradients
+        fill            the fill of the arrays
         updates         arrays that forward writes to on purpose: name and position
     """
 
@@ -49,8 +49,8 @@ class Call:
         return x.dtype
 
     def forward(self, impl: str) -> tuple[np.ndarray, Any]:
-        """Return ``(y, cache)``; nothing of the call changes, so that it can be run again."""
-        options = copy.deepcopy(self.options)  # a generator would go on
+        """Return ``(y, cache)``. The call does not change, so it can be run again."""
+        options = copy.deepcopy(self.options)  # a generator would continue
         arrays = list(self.arrays)
         for i in self.updates.values():
             array = arrays[i]

@@ -1,10 +1,10 @@
-"""Valid calls of every operation: its arrays, and its options by name.
+"""Valid calls of every operation: arrays, and options by name.
 
 Every argument can be narrowed: ``conv2d(dilation=1, groups=1, square=True, padding=(0, 1))`` draws
-calls with padding 0 or 1; see ``choices``. What is drawn then is valid by construction, too.
+calls with padding 0 or 1; see ``choices``. These calls are valid by construction, too.
 
-A strategy has the name of its operation. Names and arguments are torch.nn.functional's, so that
-what is drawn also calls torch, or an operation of your own with the same arguments.
+A strategy has the name of its operation. Names and arguments are those of torch.nn.functional. So a
+call can also be used for torch, or for your own operation with the same arguments.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def batch_norm(
     training: Any = ANY, momentum: Any = ANY,
     eps: Any = ANY, affine: Any = ANY,
 ) -> Call:  # fmt: skip
-    """Draw x with two values of each channel or more; in inference there are running arrays."""
+    """Draw x with at least two values for each channel; in inference also running arrays."""
     fill, training = draw(values), draw(choices(training, st.booleans()))
     n, c = draw(sizes.batches), draw(sizes.channels)
     rest = draw(st.lists(st.integers(1, 4), max_size=3))
@@ -253,9 +253,9 @@ def local_response_norm(
 def class_targets(
     draw: st.DrawFn, rng: np.random.Generator, shape: tuple[int, ...], classes: int, reduction: str
 ) -> tuple[np.ndarray, int]:
-    """Draw targets and ignore_index: a number that is no class, or one that is.
+    """Draw targets and ignore_index: a number that is a class, or one that is not.
 
-    Of a mean, one target counts at least: that of nothing is NaN.
+    For a mean, at least one target counts, because the mean of nothing is NaN.
     """
     ignore_index = draw(st.sampled_from([-100, 255, 0, classes - 1]))
     target = rng.integers(0, classes, shape)
@@ -275,7 +275,7 @@ def class_targets(
 def weights_of_classes(
     draw: st.DrawFn, rng: np.random.Generator, classes: int, reduction: str, weighted: Any = ANY
 ):
-    """Draw None or weights; some are 0 unless they could add up to nothing to divide by."""
+    """Draw None or weights; some are 0, unless their sum could be 0."""
     kinds = st.sampled_from(["none", "positive", "some zero"])
     if weighted is not ANY:
         kinds = st.sampled_from(["positive", "some zero"] if weighted else ["none"])

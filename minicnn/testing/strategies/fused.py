@@ -1,8 +1,8 @@
-"""Valid calls of the operations that minicnn.fused makes of several.
+"""Valid calls of the fused operations.
 
-ReLU and a maximum choose: a number that rounding moves to the other side of 0 changes a gradient
-by much. So arrays hold small integers, whose products and sums are exact, and what goes through a
-batch norm, which is not, is kept away from 0.
+ReLU and a maximum are not smooth: if rounding moves a number to the other side of 0, a gradient
+changes much. So arrays hold small integers, whose products and sums are exact. A batch norm is not
+exact, so its outputs are kept away from 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def linear_relu(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = EXACT) -
 
 @st.composite
 def _axis(draw: st.DrawFn, sizes: Sizes) -> dict[str, int]:
-    """Draw a side of the image, a kernel, and a pool, of which one window fits at least."""
+    """Draw a side of the image, a kernel, and a pool; at least one window fits."""
     axis = {
         "kernel": draw(st.integers(1, sizes.kernel)),
         "stride": draw(st.integers(1, 3)),
@@ -62,7 +62,7 @@ def conv_relu_pool(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = EXACT
 
 
 class _NormCall(Call):
-    """Has the running arrays last, behind those that gradients belong to."""
+    """A call with the running arrays last, after the arrays with gradients."""
 
     def forward(self, impl: str) -> tuple[np.ndarray, Any]:
         x, weight, bias, residual, *running = self.arrays
@@ -72,7 +72,7 @@ class _NormCall(Call):
 
 @st.composite
 def batch_norm_relu(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = EXACT) -> Call:
-    """Draw a call whose numbers keep away from 0 in front of ReLU, by the residual or the bias."""
+    """Draw a call whose numbers before ReLU are not near 0; residual or bias moves them away."""
     call = draw(batch_norm(sizes, values))
     x, weight, bias, mean, var = call.arrays
     assert x is not None
@@ -91,14 +91,14 @@ def batch_norm_relu(draw: st.DrawFn, sizes: Sizes = SMALL, values: Values = EXAC
 
 
 def _normalised(call: Call, bias: np.ndarray | None) -> np.ndarray:
-    """Return what the batch norm gives, in float64."""
+    """Return the output of the batch norm, in float64."""
     arrays = [call.arrays[0], call.arrays[1], bias, *call.arrays[3:]]
     wide: list[Any] = [None if a is None else a.astype(np.float64) for a in arrays]
     return norm.forward(*wide, **call.options, impl="textbook")[0]
 
 
 def _shifts(channels: np.ndarray, fill: Fill) -> np.ndarray:
-    """Return for each channel what moves the widest gap between its numbers to 0."""
+    """Return for each channel the shift that moves the widest gap between its numbers to 0."""
     shifts = np.empty(len(channels))
     for i, numbers in enumerate(np.sort(channels, axis=1)):
         gaps = np.diff(numbers)

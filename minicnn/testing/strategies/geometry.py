@@ -1,7 +1,7 @@
-"""Windows on images, valid by construction: the image's size follows from the windows drawn.
+"""Windows on images, valid by construction: the drawn windows determine the image's size.
 
-Along each axis a kernel, a dilation, a stride and a number of windows are drawn, then how many
-pixels are left over at the end, and how many of all these are padding.
+Along each axis a kernel, a dilation, a stride and a number of windows are drawn. Then the number of
+pixels left over at the end is drawn, and how many of all these pixels are padding.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Axis(NamedTuple):
 
     @property
     def extent(self) -> int:
-        """How many pixels a window spans."""
+        """The number of pixels that a window spans."""
         return self.dilation * (self.kernel - 1) + 1
 
     @property
     def starts(self) -> list[int]:
-        """Where the windows start that fit, as positions in the image; counted, not computed."""
+        """The start positions of the windows that fit; counted, not computed."""
         last = self.size + self.after - self.extent
         return [p for p in range(-self.before, last + 1) if (p + self.before) % self.stride == 0]
 
@@ -41,7 +41,7 @@ class Axis(NamedTuple):
 
     @property
     def starts_ceil(self) -> list[int]:
-        """The same with ceil_mode: one more, if pixels are left over and it starts in the image."""
+        """The same with ceil_mode: one more if pixels are left over and it starts in the image."""
         more = self.starts[-1] + self.stride
         return self.starts + ([more] if self.left_over and more < self.size else [])
 
@@ -64,7 +64,7 @@ class Geometry(NamedTuple):
         return len(self.high.starts), len(self.wide.starts)
 
     def option(self, name: str) -> Any:
-        """Return one option as functions take it: an integer where both axes agree, else two."""
+        """Return an option for both axes: one integer if they are equal, otherwise two."""
         if name == "padding":
             if self.named_padding:
                 return self.named_padding
@@ -79,7 +79,7 @@ class Geometry(NamedTuple):
         return {name: self.option(name) for name in names}
 
     def pool_options(self, *names: str) -> dict[str, Any]:
-        """The same, but a stride of the kernel's size is left to the default."""
+        """The same, but a stride equal to the kernel's size is left out, as the default."""
         default = self.kernel == (self.high.stride, self.wide.stride)
         return self.options(*names) | ({"stride": None} if default else {})
 
@@ -105,7 +105,7 @@ class Convolution(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """How large what is drawn may be: numbers of things as strategies, geometry as maxima."""
+    """Limits of sizes: counts as strategies, geometry as maxima."""
 
     batches: st.SearchStrategy[int]
     channels: st.SearchStrategy[int]
@@ -121,9 +121,9 @@ SMALL = Sizes(
     batches=st.integers(1, 3), channels=st.integers(1, 3), features=st.integers(1, 5),
     kernel=3, stride=4, dilation=2, windows=3,
 )  # fmt: skip
-# Large enough that code for vectors and for several cores takes every path it has: batches of one,
-# of few, and of more than are cut into parallel pieces; channels within one vector of the
-# processor, just past one, and past two with a rest.
+# Large enough for every path of vectorised and parallel code: batches of one, of few, and of more
+# than the number of parallel pieces; channels within one vector of the processor, just past one,
+# and past two with a rest.
 WIDE = Sizes(
     batches=st.sampled_from([1, 2, 3, 9, 11]),
     channels=st.one_of(st.integers(1, 5), st.sampled_from([8, 15, 16, 17, 33, 40])),
@@ -136,7 +136,7 @@ ANY: Any = object()  # an argument that is not narrowed
 
 
 def choices(given: Any, default: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Return what an argument is drawn from: a value, one of a tuple or list, or a strategy.
+    """Return a strategy for an argument: of a value, of the entries of a tuple or list, or itself.
 
     So ``padding=1`` is always 1, ``padding=(0, 1)`` is 0 or 1, and ``padding=[(0, 1)]`` is 0 along
     the height and 1 along the width.
@@ -149,7 +149,7 @@ def choices(given: Any, default: st.SearchStrategy[Any]) -> st.SearchStrategy[An
 
 
 class Narrowed(NamedTuple):
-    """What windows may be, as ``choices`` takes it; ``square``: alike along both axes."""
+    """The arguments of windows, for ``choices``; ``square`` means equal along both axes."""
 
     kernel_size: Any = ANY
     stride: Any = ANY
@@ -169,7 +169,7 @@ class Narrowed(NamedTuple):
         return (first, first) if isinstance(second, (tuple, list, str)) else (first, second)
 
     def integers(self, name: str) -> list[int] | None:
-        """Return the integers that an argument may be, or None if it is drawn from a strategy."""
+        """Return the possible integers of an argument, or None if a strategy draws it."""
         given = getattr(self, name)
         if given is ANY or isinstance(given, st.SearchStrategy):
             return None
@@ -183,7 +183,7 @@ FREE = Narrowed()
 
 @st.composite
 def conv_axes(draw: st.DrawFn, sizes: Sizes = SMALL, *, padded: bool) -> Axis:
-    """Any padding up to the window's extent, so that a window may hold nothing else."""
+    """Any padding up to the window's extent, so a window may hold only padding."""
     kernel, stride = draw(st.integers(1, sizes.kernel)), draw(st.integers(1, sizes.stride))
     dilation = draw(st.integers(1, sizes.dilation))
     extent = dilation * (kernel - 1) + 1
@@ -253,7 +253,7 @@ def conv_geometries(
 def pool_geometries(
     draw: st.DrawFn, sizes: Sizes = SMALL, dilated: bool = False, narrowed: Narrowed = FREE
 ) -> Geometry:
-    """Draw windows of a pool, in a third of the cases with the stride's default.
+    """Draw windows of a pool, in a third of the cases with the default stride.
 
     Padding is up to half the kernel; every window holds a pixel.
     """
@@ -282,7 +282,7 @@ def pool_geometries(
     strides = tuple(k if s is None else s for k, s in zip(kernels, strides, strict=True))
 
     def axis(i: int) -> Axis:
-        # The taps of a window lie `dilation` apart: as many pixels, and it cannot step over all.
+        # The taps of a window lie `dilation` apart; of as many pixels, one tap hits at least one.
         d = dilations[i]
         return _axis(draw, sizes, kernels[i], strides[i], d, paddings[i], least=d)
 
