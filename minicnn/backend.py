@@ -39,7 +39,7 @@ def kernel(
     """Compile with Numba, cached on disk.
 
     parallel   Iterations of ``prange`` share the cores.
-    shares     It calls ``share`` of threads.py, which does so for large tasks.
+    shares     It calls ``share`` of threads.py, as the kernels of ``shared`` do.
     reorder    ``False`` keeps the order of additions, where rounding depends on it.
     """
     if function is None:

@@ -29,7 +29,8 @@ from numba.core.caching import IndexDataCacheFile
 
 PACKAGE = Path(__file__).parent
 ROOMS = ("*.py", "data/*.py", "fused/*.py", "ops/**/*.py", "optim/*.py")  # in which kernels stand
-COMPILES = (b"numba", b"llvmlite", b"minicnn.backend")  # a file with a kernel imports one of them
+# A file with a kernel imports one of these.
+COMPILES = (b"numba", b"llvmlite", b"minicnn.backend", b"minicnn.threads")
 
 
 def enable(compiled: Any) -> Any:

@@ -1,7 +1,9 @@
 """A loop over large tasks, shared out to Numba's threads.
 
-    share(count, task, (a, b))      task(0, a, b), task(1, a, b), ... task(count - 1, a, b)
-    share(count, task, (a, b), m)   the same on at most m threads
+    @shared
+    def add(task, x, y, out): ...       one task
+
+    add(tasks, x, y, out)               task 0, task 1, ... task (tasks - 1), on all threads
 
 ``prange`` of Numba does the same, and is what short loops are written with. But it compiles the
 body of the loop four times over, and takes each member of a table as an argument of its own; for a
@@ -10,18 +12,23 @@ convolution that lasts seconds. Here one function is written beside the kernel, 
     the caller                              thread k
         cut the tasks into parts,               for part = k, k + 1, ... and round:
         one for each thread                         while (t = next[part]++) < end of the part:
-        have the threads run that                       task(t, a, b)
+        have the threads run that                       task(t, x, y, out)
         raise what a task raised
 
 So each thread begins with tasks of its own, with OpenMP the same ones in layer after layer, and
 finds its images in its own cache; only then does it help the others. ``next++`` is one atomic
-instruction, so each task is taken once. Which thread that was is open: tasks must not depend on
-each other, and what they add up goes to a place of each task's own. After an error the tasks that
-are left still run. A kernel shares once, not in a loop: each time takes some of its stack.
+instruction, so each task is taken once. Any thread may run any task: tasks must not depend on each
+other, and each writes its sums to a place of its own. After an error the tasks that are left still
+run.
+
+``share(count, task, (a, b))`` is the call inside such a kernel. A kernel shares once, not in a
+loop: each time takes some of its stack.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +38,8 @@ from numba.core import cgutils
 from numba.core.callconv import errcode_t, excinfo_ptr_t
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
+
+from minicnn.backend import kernel, task
 
 _INDEX = cgutils.intp_t
 _BYTES = ir.IntType(8).as_pointer()
@@ -178,3 +187,35 @@ class _Common:
 share: Any = (
     _share_in_python if config.DISABLE_JIT else _share_in_threads  # type: ignore[attr-defined]
 )
+
+
+def shared(function: Callable | None = None, *, limited: bool = False) -> Any:
+    """Make of one task the kernel that runs all of them: f(task, a, b) becomes f(tasks, a, b).
+
+    A task whose second parameter is ``tasks`` is told how many there are; the kernel is called in
+    the same way, f(tasks, a, b). A ``limited`` kernel is called f(tasks, threads, a, b) and works
+    on at most so many threads.
+
+    Numba compiles a kernel by the names of its parameters, so the kernel is written out as source.
+    """
+    if function is None:
+        return functools.partial(shared, limited=limited)
+    name, _, *given = function.__name__, *inspect.signature(function).parameters
+    passed = ", ".join([*given, ""])
+    limit = ["threads"] if limited else []
+    parameters = ["tasks", *limit, *(name for name in given if name != "tasks")]
+    source = (
+        f"def {name}({', '.join(parameters)}): "
+        f"share({', '.join(['tasks', '_task', f'({passed})', *limit])})"
+    )
+    line = function.__code__.co_firstlineno
+    scope = {"share": share, "__name__": function.__module__}
+    exec(compile("\n" * (line - 1) + source, function.__code__.co_filename, "exec"), scope)
+    whole: Any = scope[name]
+    whole.__doc__ = function.__doc__
+    whole.__qualname__, function.__qualname__ = (
+        function.__qualname__,
+        f"{function.__qualname__}.task",
+    )
+    scope["_task"] = task(function)  # which compiles it under the name it has by now
+    return kernel(whole, shares=True)

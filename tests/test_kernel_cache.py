@@ -105,7 +105,7 @@ def test_processes_that_compile_at_once_do_not_mix_up_what_they_compile(tmp_path
 def test_every_file_with_a_kernel_counts() -> None:
     """One in a room that nobody looks into would keep its old code after an edit."""
     makes = re.compile(
-        rb"^\s*@(backend\.)?(kernel|inner|task|intrinsic|numba\.njit)\b", re.MULTILINE
+        rb"^\s*@(backend\.)?(kernel|inner|task|shared|intrinsic|numba\.njit)\b", re.MULTILINE
     )
     rooms = {path for room in kernel_cache.ROOMS for path in kernel_cache.PACKAGE.glob(room)}
     found = [path for path in kernel_cache.PACKAGE.rglob("*.py") if makes.search(path.read_bytes())]

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn.backend import kernel, task
-from minicnn.threads import share
+from minicnn.threads import share, shared
 from tests.arrays import compiled, on_threads
 
 
@@ -29,9 +29,15 @@ def count(tasks, times, scale, place):
     share(tasks, _count, (times, scale, place))
 
 
-@kernel(shares=True)
-def count_alone(tasks, threads, times, scale, place):
-    share(tasks, _count, (times, scale, place), threads)
+@shared(limited=True)
+def count_alone(task, times, scale, place):
+    """Count."""
+    times[task] += scale * place[1][task]
+
+
+@shared
+def tell(task, tasks, told):
+    told[task] = tasks
 
 
 @task
@@ -93,6 +99,15 @@ def test_what_a_task_raises_reaches_the_caller_once(tasks: int, data: st.DataObj
     assert done[bad] == 0
     fail(tasks, done, -1)
     assert done.all()
+
+
+def test_a_kernel_made_of_its_task_keeps_name_and_docstring_and_may_know_how_many_there_are() -> (
+    None
+):
+    assert (count_alone.__name__, count_alone.__doc__) == ("count_alone", "Count.")
+    told = np.zeros(5)
+    tell(4, told)
+    np.testing.assert_array_equal(told, [4, 4, 4, 4, 0])
 
 
 @compiled

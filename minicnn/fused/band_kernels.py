@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicnn.backend import inner, kernel, task
+from minicnn.backend import inner
 from minicnn.ops.conv2d.strided import fresh1, fresh2, more1, more2
 from minicnn.ops.conv2d.tile import ROWS, fill
 from minicnn.ops.conv2d.winograd import (
@@ -16,7 +16,7 @@ from minicnn.ops.conv2d.winograd import (
     _transform_outputs,
     _write_patch,
 )
-from minicnn.threads import share
+from minicnn.threads import shared
 
 LINE = 512  # numbers in a line, about
 FEW = 16  # lines that are summed before they enter a sum in float64
@@ -227,9 +227,12 @@ def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, 
 # ------------------------------------------------------------------------------------- the kernels
 
 
-@task
-def _forward_task(band, x, lines, y, weights, start, moments, count, tiles, lanes):
-    """One task of run_forward."""
+@shared
+def run_forward(band, x, lines, y, weights, start, moments, count, tiles, lanes):
+    """Convolve x (n, h, w, c), normalised by ``lines`` (3, line) if there are any, into y.
+
+    A band has ``count`` rows of tiles, and moments (bands, 4, o).
+    """
     n, h, w, c = x.shape
     high, o = (h + OUT - 1) // OUT, y.shape[3]
     first, last = band * count, min((band + 1) * count, n * high)
@@ -247,20 +250,14 @@ def _forward_task(band, x, lines, y, weights, start, moments, count, tiles, lane
     _moments(y.reshape(-1)[lo * w * o : hi * w * o], moments[band])
 
 
-@kernel(shares=True)
-def run_forward(bands, x, lines, y, weights, start, moments, count, tiles, lanes):
-    """Convolve x (n, h, w, c), normalised by ``lines`` (3, line) if there are any, into y.
-
-    A band has ``count`` rows of tiles, and moments (bands, 4, o).
-    """
-    share(bands, _forward_task, (x, lines, y, weights, start, moments, count, tiles, lanes))
-
-
-@task
-def _backward_task(
+@shared
+def run_backward(
     r, g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes
 ):
-    """One task of run_backward."""
+    """Fill dx, dweight (ranges, panels) and sums (ranges, 2, line), each range from its bands.
+
+    An empty dweight (ranges, 0) is not asked for.
+    """
     n, h, w, c = x.shape
     high, o = (h + OUT - 1) // OUT, y.shape[3]
     total, ranges = n * high, dweight.shape[0]
@@ -296,17 +293,3 @@ def _backward_task(
             _mask_and_add(z[lo - origin :], pixels[lo:hi], before[0], out[lo:hi], sums[r])
         elif residual.size:
             _add(out[lo:hi], residual[lo:hi])
-
-
-@kernel(shares=True)
-def run_backward(
-    tasks, g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes
-):
-    """Fill dx, dweight (ranges, panels) and sums (ranges, 2, line), each range from its bands.
-
-    An empty dweight (ranges, 0) is not asked for.
-    """
-    share(
-        tasks, _backward_task,
-        (g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes),
-    )  # fmt: skip

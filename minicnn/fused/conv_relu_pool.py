@@ -44,13 +44,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from minicnn.backend import inner, kernel, nchw, nhwc, task
+from minicnn.backend import inner, nchw, nhwc
 from minicnn.fused.patches import WIDTH, Patches, add_patches, addresses, framed, suits
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.ops.conv2d.direct import TASKS, pad_rows
 from minicnn.ops.conv2d.tile import copy, fill, product
 from minicnn.shapes import check_choice, check_gradient
-from minicnn.threads import share
+from minicnn.threads import shared
 from minicnn.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows, conv_windows, pool_windows
 from minicnn.winner import CHUNK, choose_positive
@@ -276,9 +276,9 @@ def _side_by_side(weight: np.ndarray, g: Windows, plan: _Plan) -> np.ndarray:
 # ---------------------------------------------------------------------------------------- kernels
 
 
-@task
-def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
-    """One task of _forward."""
+@shared
+def _forward(r, tasks, x, weights, start, y, winner, tables, conv, pool):
+    """Write y and winner (n, ph, pw, o) for x (n, h, w, c)."""
     high, wide, pixels, taps, width, span, members, taps_of, ends = tables
     n, lanes = x.shape[0], VECTOR_BYTES // x.itemsize
     image = np.zeros(high * wide * x.shape[3], x.dtype)
@@ -287,7 +287,7 @@ def _forward_task(r, ranges, x, weights, start, y, winner, tables, conv, pool):
     o, nobody = y.shape[3], pool.kh * pool.kw
     best = np.empty(ends.size * o + width, x.dtype)
     place = np.empty(best.size, np.uint8)
-    for m in range(r * n // ranges, (r + 1) * n // ranges):
+    for m in range(r * n // tasks, (r + 1) * n // tasks):
         pad_rows(x[m], image, conv.top, conv.left, wide, 0, high)
         for v in range(0, span, 2 * lanes):
             product(
@@ -311,15 +311,12 @@ def _choose_all(z, o, members, taps, ends, nobody, best, place):
         first = ends[window]
 
 
-@kernel(shares=True)
-def _forward(ranges, x, weights, start, y, winner, tables, conv, pool):
-    """Write y and winner (n, ph, pw, o) for x (n, h, w, c)."""
-    share(ranges, _forward_task, (ranges, x, weights, start, y, winner, tables, conv, pool))
+@shared
+def _backward(r, tasks, x, dy, winner, weights, sums, bias_sums, dx, patches, conv):
+    """Add into the sums of each range of images, and write dx (n, h, w, c), if these have a size.
 
-
-@task
-def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv):
-    """One task of _backward."""
+    ``weights`` have a frame of zeros: see patches.py.
+    """
     (
         high, wide, margin, room, starts, steps, patch, rows, field, framed, size, shifts,
     ) = patches  # fmt: skip
@@ -331,7 +328,7 @@ def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patch
             corners[p * o + e], slots[p * o + e] = margin + starts[p], e * size
     factor, where = np.empty(corners.size, x.dtype), np.empty(corners.size, np.int64)
     weight_sums, bias_sum = sums[r].reshape(-1), bias_sums[r]
-    for m in range(r * n // ranges, (r + 1) * n // ranges):
+    for m in range(r * n // tasks, (r + 1) * n // tasks):
         gradient, place = dy[m].reshape(-1), winner[m]
         for q in range(factor.size):
             factor[q] = 0 if place[q] == nobody else gradient[q]
@@ -362,15 +359,3 @@ def _backward_task(r, ranges, x, dy, winner, weights, sums, bias_sums, dx, patch
             for i in range(conv.h):
                 at = margin + ((i + conv.top) * wide + conv.left) * c
                 copy(dimage[at : at + run], out[i * run : (i + 1) * run])
-
-
-@kernel(shares=True)
-def _backward(ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv):
-    """Add into the sums of each range of images, and write dx (n, h, w, c), if these have a size.
-
-    ``weights`` have a frame of zeros: see patches.py.
-    """
-    share(
-        ranges, _backward_task,
-        (ranges, x, dy, winner, weights, sums, bias_sums, dx, patches, conv),
-    )  # fmt: skip

@@ -27,9 +27,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from minicnn.backend import IMPLS, Impl, inner, kernel, single_threaded_blas, task
+from minicnn.backend import IMPLS, Impl, inner, single_threaded_blas
 from minicnn.shapes import ShapeError, check_choice, check_float, check_gradient, check_shape
-from minicnn.threads import share
+from minicnn.threads import shared
 
 FEW = 8  # images, at most, for which reading the weights takes longer than the products
 NEAR = 2**20  # bytes of weights that a cache holds
@@ -172,37 +172,22 @@ def _multiply_outer_some(dy, x, dweight, first, end):
             _add(dy[n, o], x[n], dweight[o])
 
 
-@task
-def _multiply_task(t, tasks, x, weight, y):
+@shared
+def _multiply(t, tasks, x, weight, y):
+    """y = x weight^T."""
     o = weight.shape[0]
     _multiply_some(x, weight, y, t * o // tasks, (t + 1) * o // tasks)
 
 
-@task
-def _multiply_back_task(t, tasks, dy, weight, dx):
+@shared
+def _multiply_back(t, tasks, dy, weight, dx):
+    """Add dy weight to dx."""
     i = weight.shape[1]
     _multiply_back_some(dy, weight, dx, t * i // tasks, (t + 1) * i // tasks)
 
 
-@task
-def _multiply_outer_task(t, tasks, dy, x, dweight):
+@shared
+def _multiply_outer(t, tasks, dy, x, dweight):
+    """Add dy^T x to dweight."""
     o = dweight.shape[0]
     _multiply_outer_some(dy, x, dweight, t * o // tasks, (t + 1) * o // tasks)
-
-
-@kernel(shares=True)
-def _multiply(tasks, x, weight, y):
-    """y = x weight^T."""
-    share(tasks, _multiply_task, (tasks, x, weight, y))
-
-
-@kernel(shares=True)
-def _multiply_back(tasks, dy, weight, dx):
-    """Add dy weight to dx."""
-    share(tasks, _multiply_back_task, (tasks, dy, weight, dx))
-
-
-@kernel(shares=True)
-def _multiply_outer(tasks, dy, x, dweight):
-    """Add dy^T x to dweight."""
-    share(tasks, _multiply_outer_task, (tasks, dy, x, dweight))

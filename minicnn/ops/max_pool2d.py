@@ -27,9 +27,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from minicnn.backend import IMPLS, Impl, inner, kernel, nchw, nhwc, task
+from minicnn.backend import IMPLS, Impl, inner, nchw, nhwc
 from minicnn.shapes import check_choice, check_float, check_gradient, check_image
-from minicnn.threads import share
+from minicnn.threads import shared
 from minicnn.windows import Windows, pool_windows, scatter, view
 from minicnn.winner import CHUNK, choose
 
@@ -154,14 +154,9 @@ def _tables(g: Windows, c: int) -> Tables:
     )
 
 
-@kernel(shares=True)
-def _choose(tasks, x, y, winner, tables):
+@shared
+def _choose(t, tasks, x, y, winner, tables):
     """Write y and winner (n, oh, ow, c), for many channels. A task has some of the n * oh rows."""
-    share(tasks, _choose_task, (tasks, x, y, winner, tables))
-
-
-@task
-def _choose_task(t, tasks, x, y, winner, tables):
     rows = y.shape[0] * y.shape[1]
     _choose_rows(x, y, winner, t * rows // tasks, (t + 1) * rows // tasks, tables)
 
@@ -181,14 +176,9 @@ def _choose_rows(x, y, winner, first_row, last_row, tables):
                 choose(image, start + e, members, taps, first, end, none, best, place, j * c + e)
 
 
-@kernel(shares=True)
-def _compare(tasks, x, y, winner, g):
+@shared
+def _compare(t, tasks, x, y, winner, g):
     """Do the same for few channels, or for large windows."""
-    share(tasks, _compare_task, (tasks, x, y, winner, g))
-
-
-@task
-def _compare_task(t, tasks, x, y, winner, g):
     rows = y.shape[0] * y.shape[1]
     gathered = np.empty(g.ow * x.shape[3], x.dtype)
     _compare_rows(x, y, winner, gathered, t * rows // tasks, (t + 1) * rows // tasks, g)
@@ -253,14 +243,9 @@ def _challenge(pixels, best, place, tap):
         place[e] = tap if wins else held
 
 
-@kernel(shares=True)
-def _greatest(tasks, x, y, g):
+@shared
+def _greatest(t, tasks, x, y, g):
     """Write y alone."""
-    share(tasks, _greatest_task, (tasks, x, y, g))
-
-
-@task
-def _greatest_task(t, tasks, x, y, g):
     rows = y.shape[0] * y.shape[1]
     best = np.empty(g.w * x.shape[3], x.dtype)
     _greatest_rows(x, y, best, t * rows // tasks, (t + 1) * rows // tasks, g)
@@ -303,14 +288,9 @@ def _keep(new, best):
         best[e] = new[e] if (new[e] > best[e]) | (new[e] != new[e]) else best[e]
 
 
-@kernel(shares=True)
-def _backward(images, dy, winner, dx, g):
+@shared
+def _backward(n, dy, winner, dx, g):
     """Add dy (n, oh, ow, c) to the zeros of dx, where the winners are."""
-    share(images, _backward_task, (dy, winner, dx, g))
-
-
-@task
-def _backward_task(n, dy, winner, dx, g):
     taps = np.empty(g.kh * g.kw, np.int64)  # from a window's first pixel to each of its others
     for tap in range(taps.size):
         taps[tap] = (tap // g.kw * g.dh * g.w + tap % g.kw * g.dw) * dx.shape[3]

@@ -38,10 +38,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.backend import inner, kernel, nchw, nhwc, task
+from minicnn.backend import inner, nchw, nhwc
 from minicnn.ops.conv2d import narrow
 from minicnn.ops.conv2d.tile import ROWS, copy, fill, product
-from minicnn.threads import share
+from minicnn.threads import shared
 from minicnn.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows
 
@@ -68,11 +68,15 @@ def pad_rows(x, image, top, left, wide, lo, hi):
             fill(row)
 
 
-@task
-def _correlate_task(
-    task, x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts
-):
-    """One task of _correlate."""
+@shared
+def _correlate(task, x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts):
+    """Convolve x (n, h, w, c) into y (n, pixels * o) by the tables of a _Plan.
+
+    weights (groups, panels) is as _pack leaves it; bias is (groups, o/groups), filled to whole
+    vectors. Where o/groups is no whole number of vectors, the sums go first to ``spots`` of a
+    spare array. ``cuts``: how many images are taken as one, and into how many parts their pixels
+    and their panels are cut.
+    """
     groups, width = bias.shape
     n, c = x.shape[0], x.shape[3]
     taps, per_group = weights.shape[1] // width, c // groups
@@ -129,21 +133,6 @@ def _move(spare, spots, out, places, lo, hi, first, count):
         copy(spare[spots[p] - spots[lo] :], out[at : at + count])
 
 
-@kernel(shares=True)
-def _correlate(tasks, x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts):
-    """Convolve x (n, h, w, c) into y (n, pixels * o) by the tables of a _Plan.
-
-    weights (groups, panels) is as _pack leaves it; bias is (groups, o/groups), filled to whole
-    vectors. Where o/groups is no whole number of vectors, the sums go first to ``spots`` of a
-    spare array. ``cuts``: how many images are taken as one, and into how many parts their pixels
-    and their panels are cut.
-    """
-    share(
-        tasks, _correlate_task,
-        (x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts),
-    )  # fmt: skip
-
-
 @inner
 def _cut(total, part, parts):
     """Return where a part of ``total`` rows begins and ends, cut between tiles."""
@@ -164,9 +153,13 @@ def _reach(phases, rows, images, part, parts):
     return least, greatest
 
 
-@task
-def _correlate_weights_task(task, x, dy, sums, place, pixels, taps, lanes, images, parts):
-    """One task of _correlate_weights."""
+@shared
+def _correlate_weights(task, x, dy, sums, place, pixels, taps, lanes, images, parts):
+    """Add x (n, h, w, c) times dy (n, pixels * o) into the sums of each range of images.
+
+    sums is (ranges, groups, panels of a row for each tap); the taps are cut into ``parts``. So
+    many ``images`` are taken as one; ``pixels`` has the addresses in all of them.
+    """
     ranges, groups, size = sums.shape
     width = size // taps.size  # o/groups, filled to whole vectors
     n, c = x.shape[0], x.shape[3]
@@ -226,19 +219,13 @@ def _gather(gradient, k0, k1, o, channel, count, panel, bs):
         copy(gradient[at : at + count], panel[(k - k0) * bs :])
 
 
-@kernel(shares=True)
-def _correlate_weights(tasks, x, dy, sums, place, pixels, taps, lanes, images, parts):
-    """Add x (n, h, w, c) times dy (n, pixels * o) into the sums of each range of images.
+@shared
+def _pack(task, weight, packed, order, steps, lanes):
+    """Write weight into panels: packed[group, panel, (tap, e), lane], filled with zeros.
 
-    sums is (ranges, groups, panels of a row for each tap); the taps are cut into ``parts``. So
-    many ``images`` are taken as one; ``pixels`` has the addresses in all of them.
+    ``order`` lists the taps; ``steps`` are those in weight from a group, a lane and an e to the
+    next, and how many lanes and e there are.
     """
-    share(tasks, _correlate_weights_task, (x, dy, sums, place, pixels, taps, lanes, images, parts))
-
-
-@task
-def _pack_task(task, weight, packed, order, steps, lanes):
-    """One task of _pack."""
     group_step, lane_step, e_step, size, es = steps
     rows = order.size * es
     width = packed.shape[1] // rows
@@ -260,19 +247,9 @@ def _pack_task(task, weight, packed, order, steps, lanes):
                 copy(near[e - e0, t], panel[row : row + bs])
 
 
-@kernel(shares=True)
-def _pack(tasks, weight, packed, order, steps, lanes):
-    """Write weight into panels: packed[group, panel, (tap, e), lane], filled with zeros.
-
-    ``order`` lists the taps; ``steps`` are those in weight from a group, a lane and an e to the
-    next, and how many lanes and e there are.
-    """
-    share(tasks, _pack_task, (weight, packed, order, steps, lanes))
-
-
-@task
-def _unpack_task(task, sums, weight, steps, lanes):
-    """One task of _unpack."""
+@shared
+def _unpack(task, sums, weight, steps, lanes):
+    """Add the ranges of ``sums`` and write them into weight: the inverse of _pack."""
     group_step, lane_step, e_step, size, es = steps
     ranges, groups = sums.shape[:2]
     taps = weight.size // (groups * size * es)
@@ -300,15 +277,9 @@ def _unpack_task(task, sums, weight, steps, lanes):
                     weight[at + e * e_step + t] = near[e - e0, t, lane]
 
 
-@kernel(shares=True)
-def _unpack(tasks, sums, weight, steps, lanes):
-    """Add the ranges of ``sums`` and write them into weight: the inverse of _pack."""
-    share(tasks, _unpack_task, (sums, weight, steps, lanes))
-
-
-@task
-def _sum_pixels_task(r, dy, sums):
-    """One task of _sum_pixels."""
+@shared
+def _sum_pixels(r, dy, sums):
+    """Add dy (n, oh, ow * o) into sums (ranges, o), column by column of the image first."""
     ranges, o = sums.shape
     n = dy.shape[0]
     columns = np.zeros(dy.shape[2], dy.dtype)
@@ -319,12 +290,6 @@ def _sum_pixels_task(r, dy, sums):
                 columns[e] += row[e]
     for e in range(columns.size):
         sums[r, e % o] += columns[e]
-
-
-@kernel(shares=True)
-def _sum_pixels(tasks, dy, sums):
-    """Add dy (n, oh, ow * o) into sums (ranges, o), column by column of the image first."""
-    share(tasks, _sum_pixels_task, (dy, sums))
 
 
 # ----------------------------------------------------------------------------------------- tables

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.backend import inner, kernel, nchw, nhwc, task
+from minicnn.backend import inner, nchw, nhwc
 from minicnn.ops.conv2d.tile import copy, fill, product
-from minicnn.threads import share
+from minicnn.threads import shared
 from minicnn.vectors import VECTOR_BYTES, filled
 from minicnn.windows import Windows
 
@@ -75,9 +75,9 @@ def add_rows(dy, columns, i0, i1, rows, dilation, channels, dx, above):
                 )  # fmt: skip
 
 
-@task
-def _input_gradient_task(task, bands, dy, rows, dx, columns, g):
-    """One task of _input_gradient."""
+@shared
+def _input_gradient(task, bands, dy, rows, dx, columns, g):
+    """Write dx (n, h, w, c) for dy (n, oh, ow, o), each image in so many bands of rows."""
     m, band = task // bands, task % bands
     h, w, c = dx.shape[1:]
     lo, hi = band * h // bands + g.top, (band + 1) * h // bands + g.top  # in the padded image
@@ -97,12 +97,6 @@ def _input_gradient_task(task, bands, dy, rows, dx, columns, g):
     for i in range(lo, hi):
         at = (i - first) * columns.pitch + g.left * c
         copy(image[at : at + w * c], out[(i - g.top) * w * c : (i - g.top + 1) * w * c])
-
-
-@kernel(shares=True)
-def _input_gradient(tasks, bands, dy, rows, dx, columns, g):
-    """Write dx (n, h, w, c) for dy (n, oh, ow, o), each image in so many bands of rows."""
-    share(tasks, _input_gradient_task, (bands, dy, rows, dx, columns, g))
 
 
 def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows) -> np.ndarray:

@@ -34,13 +34,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from minicnn.backend import inner, kernel, nchw, nhwc, task
+from minicnn.backend import inner, kernel, nchw, nhwc
 from minicnn.ops.conv2d import direct, winograd
 from minicnn.ops.conv2d.direct import COLUMNS, TASKS
 from minicnn.ops.conv2d.finish import finish, greatest
 from minicnn.ops.conv2d.tile import ROWS, product
 from minicnn.shapes import ShapeError, check_float
-from minicnn.threads import share
+from minicnn.threads import shared
 from minicnn.vectors import filled, lanes_of
 from minicnn.windows import Windows, conv_windows
 
@@ -71,11 +71,17 @@ def _bounds(part, parts, total, lines, pool):
     return p0, p1, max(0, i0) * lines, min(pool.h, i1) * lines
 
 
-@task
-def _correlate_task(
-    task, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor
-):
-    """One task of _correlate."""
+@shared(limited=True)
+def _correlate(task, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor):
+    """Convolve x (n, h, w, c) into y, any array of as many images.
+
+    ``place``: top, left, and the size of the padded image. ``out``: the first number in y, outputs
+    of a group and of so many pixels as are taken as one, channels of y, and how many those are.
+    ``rows`` and ``cols`` are the tables of direct.py, weights (groups, panels) is as its ``pack``
+    leaves them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many images are
+    taken together, and into how many parts their pixels and their panels are cut. A ``pool`` whose
+    kernel is 0 is none. At most so many ``threads`` share the ``tasks``.
+    """
     groups, width = bias.shape
     n, c = x.shape[0], x.shape[3]
     top, left, high, wide = place
@@ -159,25 +165,6 @@ def _pool(sums, span, y, m0, m1, p0, p1, lo, count, groups, out, pool, low):
                         sums, at + g * width, line, i1 - i0, columns, q0, q1, low,
                         y, pixel + g * o, o,
                     )  # fmt: skip
-
-
-@kernel(shares=True)
-def _correlate(
-    tasks, threads, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor
-):
-    """Convolve x (n, h, w, c) into y, any array of as many images.
-
-    ``place``: top, left, and the size of the padded image. ``out``: the first number in y, outputs
-    of a group and of so many pixels as are taken as one, channels of y, and how many those are.
-    ``rows`` and ``cols`` are the tables of direct.py, weights (groups, panels) is as its ``pack``
-    leaves them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many images are
-    taken together, and into how many parts their pixels and their panels are cut. A ``pool`` whose
-    kernel is 0 is none. At most so many ``threads`` share the ``tasks``.
-    """
-    share(
-        tasks, _correlate_task,
-        (x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor), threads,
-    )  # fmt: skip
 
 
 @kernel(parallel=True)

@@ -51,11 +51,11 @@ from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic
 
-from minicnn.backend import inner, kernel, nchw, nhwc, task
+from minicnn.backend import inner, nchw, nhwc
 from minicnn.ops.conv2d.direct import TASKS, pack, steps_of, turned, unpack
 from minicnn.ops.conv2d.finish import finish
 from minicnn.ops.conv2d.tile import ROWS, copy, fill, product
-from minicnn.threads import share
+from minicnn.threads import shared
 from minicnn.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows
 
@@ -366,11 +366,17 @@ def _multiples(count, step):
     return multiples
 
 
-@task
-def _correlate_task(
+@shared
+def _correlate(
     task, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
 ):
-    """One task of _correlate."""
+    """Convolve x (n, h, w, c) into y (n, oh, ow, channels); ``tiles`` are taken together.
+
+    weights are panels of (frequency, c, lanes), start is (frequency, o): what the sums begin with.
+    The widths are c and o filled to whole vectors. ``out``: o, the first channel of y that is
+    written, and into how many parts the panels are cut, each of which transforms x anew. ``added``
+    (n, oh, ow, o), or empty, is added, and what is below ``floor`` becomes that.
+    """
     n, oh, ow = y.shape[:3]
     c, (o, first, parts), low = x.shape[3], out, y.dtype.type(floor)
     block, part, panels = task // parts, task % parts, (out_width // lanes + 1) // 2
@@ -432,26 +438,9 @@ def _write_tiles(
         m, i, j = _next(m, i, j, high, wide)
 
 
-@kernel(shares=True)
-def _correlate(
-    tasks, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
-):
-    """Convolve x (n, h, w, c) into y (n, oh, ow, channels); ``tiles`` are taken together.
-
-    weights are panels of (frequency, c, lanes), start is (frequency, o): what the sums begin with.
-    The widths are c and o filled to whole vectors. ``out``: o, the first channel of y that is
-    written, and into how many parts the panels are cut, each of which transforms x anew. ``added``
-    (n, oh, ow, o), or empty, is added, and what is below ``floor`` becomes that.
-    """
-    share(
-        tasks, _correlate_task,
-        (x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor),
-    )  # fmt: skip
-
-
-@task
-def _correlate_weights_task(r, x, dy, sums, top, left, width, out_width, tiles, lanes):
-    """One task of _correlate_weights."""
+@shared
+def _correlate_weights(r, x, dy, sums, top, left, width, out_width, tiles, lanes):
+    """Add x (n, h, w, c) times dy (n, oh, ow, o) into sums (ranges, panels): see _correlate."""
     n, oh, ow = dy.shape[:3]
     c, own = x.shape[3], sums[r]
     high, wide = (oh + OUT - 1) // OUT, (ow + OUT - 1) // OUT
@@ -500,15 +489,12 @@ def _read_gradients(dy, high, wide, t0, t1, patch, width, d, tiles, stride, lane
         m, i, j = _next(m, i, j, high, wide)
 
 
-@kernel(shares=True)
-def _correlate_weights(tasks, x, dy, sums, top, left, width, out_width, tiles, lanes):
-    """Add x (n, h, w, c) times dy (n, oh, ow, o) into sums (ranges, panels): see _correlate."""
-    share(tasks, _correlate_weights_task, (x, dy, sums, top, left, width, out_width, tiles, lanes))
+@shared
+def _multiply(task, matrix, source, target, line):
+    """Add matrix @ panel to target, for each panel and each range of source (ranges, panels).
 
-
-@task
-def _multiply_task(task, matrix, source, target, line):
-    """One task of _multiply."""
+    A panel has a row of ``line`` numbers, or what is left for the last, for each column of matrix.
+    """
     rows = matrix.shape[0]
     first, part = task // TASKS * line, task % TASKS
     length = min(line, target.size // rows - first)
@@ -534,15 +520,6 @@ def _multiply_part(matrix, source, target, numbers, first, length, lo, hi):
                 sums = target[at + lo : at + hi]
                 for e in range(sums.size):
                     sums[e] += factor * numbers[e]
-
-
-@kernel(shares=True)
-def _multiply(tasks, matrix, source, target, line):
-    """Add matrix @ panel to target, for each panel and each range of source (ranges, panels).
-
-    A panel has a row of ``line`` numbers, or what is left for the last, for each column of matrix.
-    """
-    share(tasks, _multiply_task, (matrix, source, target, line))
 
 
 # -------------------------------------------------------------------------------------- interface
