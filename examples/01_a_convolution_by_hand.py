@@ -1,37 +1,37 @@
 # %% [markdown]
 # # A convolution by hand
 #
-# A convolution slides a small window over an image and writes down one number at each place. That
-# is all, and yet three things about it surprise people who have used it for years: it is not a
-# convolution, its kernels have odd sizes for a reason, and fast libraries do it as one product of
-# matrices. We do each by hand and hold it against `minicnn.ops`.
+# A convolution slides a small window over an image and computes one number at each position. That
+# is all. Three things about it still surprise people who have used it for years. It is not what
+# mathematics calls a convolution. Its kernels have odd sizes for a reason. And fast libraries
+# compute it as one product of matrices. We do each of these by hand and compare with `minicnn.ops`.
 #
-# Run it with `python examples/01_a_convolution_by_hand.py` (a few seconds; it has no options). It
-# uses a photograph that comes with scikit-learn. The pictures go to
+# Run it with `python examples/01_a_convolution_by_hand.py`. It takes a few seconds and has no
+# options. It uses a photograph that comes with scikit-learn. The pictures go to
 # `runs/01_a_convolution_by_hand/`.
 
 # %%
 import argparse
-import sys
 from pathlib import Path
 
+import course
 import numpy as np
 from sklearn.datasets import load_sample_image
 
-from minicnn import viz
 from minicnn.ops import conv2d, fold, unfold
 from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty, shades
 
 parser = argparse.ArgumentParser(description="A convolution by hand, and by the library.")
-parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
+course.arguments(parser)
 folder = Path("runs/01_a_convolution_by_hand")
 
 # %% [markdown]
 # ## The sliding window
 #
-# At every place lay the kernel on the image, multiply what lies on top of each other, and add up:
+# Lay the kernel $w$ on the image $x$ at every position. Multiply the numbers that lie on top of
+# each other, and add the products:
 #
-#     y[i, j] = sum over r, s of weight[r, s] * x[i + r, j + s]
+# $$y_{i,j} = \sum_{r,s} w_{r,s} \; x_{i+r,\,j+s}$$
 
 
 # %%
@@ -52,28 +52,30 @@ def conv(x: np.ndarray, weight: np.ndarray, **options) -> np.ndarray:
 
 rng = np.random.default_rng(0)
 x, weight = rng.standard_normal((7, 9)), rng.standard_normal((3, 2))
-np.testing.assert_allclose(by_hand(x, weight), conv(x, weight), rtol=1e-12)
-print(f"{x.shape} and a kernel {weight.shape} give {conv(x, weight).shape}, by hand as by minicnn")
+apart = np.abs(by_hand(x, weight) - conv(x, weight)).max()
+print(f"{x.shape} and a kernel {weight.shape} give {conv(x, weight).shape}, by hand and by minicnn")
+course.claim("the loops and minicnn compute the same", apart < 1e-12, f"a difference of {apart}")
 
 # %% [markdown]
 # ## It is not a convolution
 #
-# Mathematics and NumPy mean something else by the word: a convolution turns the kernel around
-# first. What we did above they call a cross-correlation.
+# In mathematics and in NumPy, a convolution first turns the kernel around. What we computed above
+# is called a cross-correlation there.
 
 # %%
 signal, taps = np.array([1.0, 2, 3, 4]), np.array([1.0, 0, -1])
 ours = conv(signal[None], taps[None])[0]
 theirs = np.convolve(signal, taps, mode="valid")
 print(f"minicnn {ours}, np.convolve {theirs}, np.correlate {np.correlate(signal, taps)}")
-assert (ours == np.correlate(signal, taps)).all()
-assert (ours == np.convolve(signal, taps[::-1], mode="valid")).all()
-assert (ours == -theirs).all()
+turned = np.convolve(signal, taps[::-1], mode="valid")
+course.claim("ours is NumPy's correlation", (ours == np.correlate(signal, taps)).all(), ours)
+course.claim("ours is np.convolve with the kernel turned around", (ours == turned).all(), ours)
+course.claim("this kernel, turned around, changes its sign", (ours == -theirs).all(), theirs)
 
 # %% [markdown]
-# The clearest view of a kernel is its answer to a single bright pixel. We take a kernel that shows
-# which way up it is, a letter F, and send the pixel through the layer: forward, and, as if it were
-# a gradient, backward.
+# A kernel shows itself best in its answer to a single bright pixel. We take a kernel whose top you
+# can see, a letter F. We send one bright pixel through the layer, forward. Then we send the same
+# pixel through backward, as if it were a gradient.
 
 # %%
 letter = np.array(
@@ -92,65 +94,77 @@ y, cache = conv2d.forward(pixel[None, None], letter[None, None], padding="same")
 forward = y[0, 0]
 dx, _, _ = conv2d.backward(pixel[None, None], cache)
 backward = dx[0, 0]
-assert (forward[3:8, 3:8] == letter[::-1, ::-1]).all()
-assert (backward[3:8, 3:8] == letter).all()
+half_turn, upright = letter[::-1, ::-1], letter
+course.claim(
+    "forward gives the kernel turned by half a turn", (forward[3:8, 3:8] == half_turn).all()
+)
+course.claim("backward gives the kernel as it is", (backward[3:8, 3:8] == upright).all())
 
 figure = empty(9, 2.7)
 for axes, picture, title in zip(
     figure.subplots(1, 4),
     (letter, pixel, forward, backward),
-    ("the kernel", "one bright pixel", "through forward", "through backward"),
+    ("the kernel, 5 x 5", "one bright pixel", "through forward", "through backward"),
     strict=True,
 ):
+    side = len(picture)
     axes.imshow(picture, cmap=shades("white", BLUE))
+    axes.hlines(np.arange(side + 1) - 0.5, -0.5, side - 0.5, color=GREY, linewidth=0.4)
+    axes.vlines(np.arange(side + 1) - 0.5, -0.5, side - 0.5, color=GREY, linewidth=0.4)
+    middle = (side - 1) / 2  # all four to one scale: a cell is a pixel
+    axes.set_xlim(middle - 5.7, middle + 5.7)
+    axes.set_ylim(middle + 5.7, middle - 5.7)
     axes.set_title(title, fontsize=11)
-    axes.set_xticks([])
-    axes.set_yticks([])
-viz.save(figure, folder / "turned.png")
+    axes.set_axis_off()
+course.show(figure, folder / "turned.png")
 
 # %% [markdown]
-# In `turned.png` forward stands the F on its head, and backward stands it up again. Forward lets
-# each output look through the window, so the output to the lower right of the pixel sees it in the
-# upper left of its window: the kernel appears turned by half a turn. Backward sends the gradient of
-# an output to the pixels of its window, so it stamps the kernel as it is. A sum of stamps is what
-# mathematics calls a convolution: **the forward pass of a convolution is a correlation, and its
-# backward pass is a convolution.**
+# In `turned.png`, forward turns the F by half a turn, and backward leaves it upright. In forward,
+# each output looks through its window. An output at the lower right of the pixel finds the pixel in
+# the upper left of its window. So the kernel appears turned by half a turn. In backward, the
+# gradient of an output goes to the pixels of its window. So backward stamps the kernel as it is. A
+# sum of stamps is what mathematics calls a convolution: **the forward pass of a convolution is a
+# correlation, and its backward pass is a convolution.**
 #
-# Why did nobody turn the kernel in forward? Because kernels are learned. A network that needs the F
-# upright learns it on its head, and nobody notices. It matters to whoever brings kernels from a
-# book on signals, as we shall with an edge filter: its sign changes.
+# Why does no library turn the kernel in forward? Because kernels are learned. A network that needs
+# an upright F learns a turned one, and nobody notices. The difference matters only if you bring a
+# kernel from a book on signal processing. We do that below with an edge filter, and its sign
+# changes.
 
 # %% [markdown]
 # ## What happens at the edge
 #
-# A window that has to lie inside the image has fewer places than the image has pixels: `valid`
-# loses `kernel - 1`. To keep the size, `same` puts that many zeros around. They are not harmless:
-# the mean over 3x3 of an image of ones should be one.
+# A window that must lie inside the image has fewer positions than the image has pixels. So `valid`
+# padding loses `kernel - 1` pixels. To keep the size, `same` padding puts that many zeros around
+# the image. These zeros change the result. Take the 3x3 mean of an image of ones. It should be one
+# everywhere.
 
 # %%
 ones, mean3 = np.ones((5, 6)), np.full((3, 3), 1 / 9)
 valid, same = conv(ones, mean3, padding="valid"), conv(ones, mean3, padding="same")
 print(f"valid {valid.shape}, same {same.shape}:\n{np.round(9 * same).astype(int)} / 9")
-assert (valid.shape, same.shape) == ((3, 4), (5, 6))
-np.testing.assert_allclose([same[0, 0], same[0, 1], same[1, 1]], [4 / 9, 6 / 9, 1])
+sizes, ninths = (valid.shape, same.shape), 9 * same[:2, :2]
+course.claim("valid loses 2 pixels of each side, same none", sizes == ((3, 4), (5, 6)), sizes)
+course.claim("the mean is 4/9, 6/9 and 1", np.allclose(ninths, [[4, 6], [6, 9]]), f"{ninths} / 9")
 
 # %% [markdown]
-# Four ninths in the corner, six at the side. A network can tell by this where the border is.
+# The result is four ninths in the corner and six ninths at the side. A network can learn from this
+# where the border is.
 #
-# `kernel - 1` zeros go half before and half after, which works for odd kernels. A 2x2 kernel needs
-# one zero, and one does not halve. minicnn, like PyTorch, puts it after. Is half a pixel worth a
-# thought? Stack a few layers. Here a spot is blurred again and again, by means over 3x3 and by
-# means over 2x2, and now and then we ask where its centre of mass is.
+# Half of the `kernel - 1` zeros go before the image and half after it. That works for odd kernels.
+# A 2x2 kernel needs one zero, and one cannot be halved. minicnn puts it after the image, as PyTorch
+# does. Is half a pixel important? Stack a few layers. Below, a spot is blurred again and again, by
+# 3x3 means and by 2x2 means. After some layers we compute the spot's centre of mass.
 
 # %%
 size = 33
-rows, columns = np.mgrid[:size, :size]
-spot = ((rows - 16) ** 2 + (columns - 16) ** 2 <= 9).astype(np.float64)
+row_of, column_of = np.mgrid[:size, :size]
+spot = ((row_of - 16) ** 2 + (column_of - 16) ** 2 <= 9).astype(np.float64)
 
 
 def centre(image: np.ndarray) -> tuple[float, float]:
     mass = image.sum()
-    return float((image * rows).sum() / mass), float((image * columns).sum() / mass)
+    return float((image * row_of).sum() / mass), float((image * column_of).sum() / mass)
 
 
 figure = empty(9, 4.9)
@@ -159,34 +173,40 @@ for line, k in zip(figure.subplots(2, 4), (3, 2), strict=True):
     for axes, layers in zip(line, (0, 4, 8, 16), strict=True):
         while depth < layers:
             image, depth = conv(image, np.full((k, k), 1 / k**2), padding="same"), depth + 1
-        down, right = (place - 16 for place in centre(image))
-        np.testing.assert_allclose([down, right], -layers / 2 if k == 2 else 0, atol=0.01)
+        down, right = (position - 16 for position in centre(image))
+        expected = layers / 2 if k == 2 else 0.0
+        course.claim(
+            f"after {layers} layers of {k}x{k} the spot has moved by {expected:g} pixels",
+            abs(down + expected) < 0.01 and abs(right + expected) < 0.01,
+            f"{-down:.2f} up and {-right:.2f} left",
+        )
         axes.imshow(image, cmap=shades("white", BLUE), vmin=0)
         axes.axhline(16, color=VERMILION, linewidth=0.8)
         axes.axvline(16, color=VERMILION, linewidth=0.8)
-        axes.set_title(f"{layers} layers: moved by {round(down, 1) + 0.0}", fontsize=11)
+        axes.set_title(f"{layers} layers: moved by {abs(down):.1f}", fontsize=11)
         axes.set_xticks([])
         axes.set_yticks([])
-    line[0].set_ylabel(f"means over {k}x{k}", fontsize=11)
-viz.save(figure, folder / "even_kernels.png")
+    line[0].set_ylabel(f"{k}x{k} means", fontsize=11)
+course.show(figure, folder / "even_kernels.png")
 
 # %% [markdown]
-# In `even_kernels.png` the spot of the 3x3 means stays where it was, on the cross. That of the 2x2
-# means walks to the upper left, half a pixel a layer: four pixels after 8 layers, eight after 16.
-# That is why nearly every kernel you will meet is 1x1, 3x3, 5x5 or 7x7.
+# In `even_kernels.png`, the spot of the 3x3 means stays on the cross. The spot of the 2x2 means
+# moves to the upper left, by half a pixel a layer: four pixels after 8 layers, eight after 16. This
+# is why nearly every kernel that you will meet is 1x1, 3x3, 5x5 or 7x7.
 
 # %% [markdown]
 # ## Stride, and the formula for the size
 #
-# With a stride the window jumps. Whoever designs a network computes sizes all day:
+# With a stride, the window jumps. If you design networks, you compute sizes all day. For a side of
+# $n$ pixels, a kernel of $k$, stride $s$, padding $p$ and dilation $d$, the output has
 #
-#     out = floor((size + 2*padding - dilation*(kernel - 1) - 1) / stride) + 1
+# $$\left\lfloor \frac{n + 2p - d\,(k - 1) - 1}{s} \right\rfloor + 1$$
 #
-# The floor hides something: pixels that no window reaches. They are easy to count, for their
-# gradient is exactly 0.
+# pixels. The floor $\lfloor \cdot \rfloor$ can leave pixels that no window reaches. They are easy
+# to count: their gradient is exactly 0.
 
 # %%
-layers = [
+table = [
     # what, size, kernel, stride, padding, dilation, out and unseen as the text says
     ("LeNet-5, the first layer", 28, 5, 1, 0, 1, 24, 0),
     ("LeNet-5, the second", 12, 5, 1, 0, 1, 8, 0),
@@ -196,39 +216,44 @@ layers = [
     ("AlexNet, as it is built", 224, 11, 4, 2, 1, 55, 0),
     ("dilated", 16, 3, 1, 4, 4, 16, 0),
     ("does not divide", 8, 3, 2, 0, 1, 3, 1),
-    ("stride beyond the kernel", 10, 2, 3, 0, 1, 3, 4),
+    ("stride larger than kernel", 10, 2, 3, 0, 1, 3, 4),
 ]
 print(f"{'':28}size kernel stride padding dilation  out  pixels unseen (along a row)")
-for what, size, kernel, stride, padding, dilation, *expected in layers:
-    out = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-    row, taps = np.ones((1, 1, 1, size)), np.ones((1, 1, 1, kernel))
+for what, n, kernel, stride, padding, dilation, *expected in table:
+    out = (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
     y, cache = conv2d.forward(
-        row, taps, stride=(1, stride), padding=(0, padding), dilation=(1, dilation)
-    )
+        np.ones((1, 1, 1, n)), np.ones((1, 1, 1, kernel)), stride=(1, stride),
+        padding=(0, padding), dilation=(1, dilation),
+    )  # fmt: skip
     dx, _, _ = conv2d.backward(np.ones_like(y), cache)
     unseen = int((dx == 0).sum())
-    print(f"{what:28}{size:4}{kernel:7}{stride:7}{padding:8}{dilation:9}{out:5}{unseen:8}")
-    assert [y.shape[-1], unseen] == [out, unseen] == expected
+    print(f"{what:28}{n:4}{kernel:7}{stride:7}{padding:8}{dilation:9}{out:5}{unseen:8}")
+    course.claim(
+        f"of {what} the formula and the layer give {expected[0]}, with {expected[1]} pixels unseen",
+        [y.shape[-1], unseen] == [out, unseen] == expected,
+        f"{out} by the formula, {y.shape[-1]} by the layer, {unseen} unseen",
+    )
 
 # %% [markdown]
-# Look at AlexNet. Its paper (Krizhevsky et al. 2012) says images of 224, kernels of 11, a stride of
-# 4, and an output of 55. The formula says 54.25 before the floor. Something like two pixels of
-# padding must have been there, and everybody who rebuilt it had to find out. Compute sizes; do not
-# copy them.
+# Look at AlexNet. Its paper (Krizhevsky et al. 2012) gives images of 224, kernels of 11, a stride
+# of 4, and an output of 55. The formula gives 54.25 before the floor. The authors must have used
+# about two pixels of padding, and everyone who rebuilt the network had to discover this. Compute
+# sizes; do not copy them.
 
 # %% [markdown]
 # ## Edges in a photograph
 #
-# A kernel whose weights add up to 0 is blind to what is constant and answers to change. Sobel's
-# takes the difference of left and right, averaged over three rows; turned by a quarter it takes the
-# difference of above and below. The grey image is itself a convolution, of 1x1: each output is a
-# mixture of red, green and blue (the weights are those of television, ITU-R BT.601).
+# If the weights of a kernel add up to 0, constant areas give 0 and changes give large numbers.
+# Sobel's kernel takes the difference of left and right, averaged over three rows. Turned by 90
+# degrees, it takes the difference of above and below. The grey image is the result of a convolution
+# too, a 1x1 one: each output mixes red, green and blue. (The weights are those of television, ITU-R
+# BT.601.)
 
 # %%
 photograph = load_sample_image("china.jpg")  # (427, 640, 3), bytes
-image = photograph.transpose(2, 0, 1)[None] / 255
+colours = photograph.transpose(2, 0, 1)[None] / 255
 television = np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
-grey, _ = conv2d.forward(image, television)
+grey, _ = conv2d.forward(colours, television)
 
 sobel = np.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
 bank = np.stack([sobel, sobel.T])[:, None]  # (2, 1, 3, 3): two kernels, two output channels
@@ -236,10 +261,12 @@ edges, _ = conv2d.forward(grey, bank)
 across, down = edges[0]
 strength = np.hypot(across, down)
 constant, _ = conv2d.forward(np.ones_like(grey), bank)
-assert edges.shape == (1, 2, 425, 638)
-assert (constant == 0).all()
+course.claim("a constant image has no edges", (constant == 0).all(), np.abs(constant).max())
 turned, _ = conv2d.forward(grey, bank[..., ::-1, ::-1])
-np.testing.assert_allclose(turned, -edges, atol=1e-12)
+course.claim(
+    "turning the kernels around changes the sign", np.allclose(turned, -edges, atol=1e-12, rtol=0),
+    f"a difference of {np.abs(turned + edges).max():.1g}",
+)  # fmt: skip
 
 figure = empty(9, 6.6)
 grey_shades, signed = shades("black", "white"), shades(BLUE, "white", VERMILION)
@@ -249,56 +276,67 @@ panels = [
     (down, "top to bottom", signed, -2, 2),
     (strength, "strength of both", shades("white", INK), 0, 2),
 ]
-for axes, (picture, title, colours, low, high) in zip(
+for axes, (picture, title, colour_map, low, high) in zip(
     figure.subplots(2, 2).flat, panels, strict=True
 ):
-    axes.imshow(picture, cmap=colours, vmin=low, vmax=high)
+    axes.imshow(picture, cmap=colour_map, vmin=low, vmax=high)
     axes.set_title(title, fontsize=11)
     axes.set_xticks([])
     axes.set_yticks([])
-viz.save(figure, folder / "edges.png")
+course.show(figure, folder / "edges.png")
 
 # %% [markdown]
-# In `edges.png` vermilion is where it gets lighter, to the right or downwards, and blue where it
-# gets darker. The columns of the temple stand out in the second picture and are gone in the third,
-# where the roofs are. The sky is blank in both: nothing changes there. Turn the kernels around, as
-# a book on signals would have it, and the two colours change places.
+# In `edges.png`, vermilion marks places where the image gets lighter, to the right or downwards.
+# Blue marks places where it gets darker. The columns of the temple stand out in the second picture.
+# They are gone in the third, which shows the roofs. The sky is blank in both, because nothing
+# changes there. If you turn the kernels around, as a book on signals does, the two colours change
+# places.
 #
-# The first layer of a network is such a bank, of 64 kernels instead of 2, and nobody tells it to
-# look for edges. It finds them by itself.
+# The first layer of a network is such a bank, of 64 kernels in place of 2. Nobody tells it to look
+# for edges. It learns that from the images.
 
 # %% [markdown]
 # ## One product of matrices
 #
-# A kernel at one place is an inner product of nine numbers with nine numbers. Many inner products
-# are a product of matrices, which computers are best at. So write each window as a column
-# (`unfold`, also called im2col) and the kernel as a row. `fold` puts columns back into an image and
-# adds up where they overlap: so the gradient of the columns becomes the gradient of the image.
+# At one position, the kernel computes an inner product of nine numbers with nine numbers. Many
+# inner products are a product of matrices, and computers are very fast at those. So write each
+# window as a column (`unfold`, also called im2col), and the kernel as a row. `fold` is the way
+# back: it puts columns into an image and adds where they overlap. It turns the gradient of the
+# columns into the gradient of the image.
 
 # %%
-x = np.arange(1.0, 17).reshape(1, 1, 4, 4)
-x[0, 0, 1, 1] += 4  # a ramp with a bump
-kernel = np.array([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])  # Laplace's: neighbours against the middle
-columns, cache = unfold.forward(x, kernel_size=3)
-product = kernel.reshape(1, 9) @ columns[0]
-np.testing.assert_allclose(product.reshape(2, 2), by_hand(x[0, 0], kernel))
-assert product.tolist() == [[-16, 4, 4, 0]]
+ramp = np.arange(1.0, 17).reshape(1, 1, 4, 4)
+ramp[0, 0, 1, 1] += 4  # a ramp with a bump
+laplace = np.array([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])  # the neighbours against the middle
+windows, window_cache = unfold.forward(ramp, kernel_size=3)
+product = laplace.reshape(1, 9) @ windows[0]
+course.claim(
+    "the product of matrices is the convolution",
+    np.allclose(product.reshape(2, 2), by_hand(ramp[0, 0], laplace)), product,
+)  # fmt: skip
+course.claim("it is -16, 4, 4 and 0", product.tolist() == [[-16, 4, 4, 0]], product)
 
-counts, _ = fold.forward(np.ones_like(columns), output_size=(4, 4), kernel_size=3)
-assert (counts[0, 0, :2, :2] == [[1, 2], [2, 4]]).all()
+counts, _ = fold.forward(np.ones_like(windows), output_size=(4, 4), kernel_size=3)
+course.claim(
+    "a corner lies in 1 window and a middle pixel in 4",
+    (counts[0, 0, :2, :2] == [[1, 2], [2, 4]]).all(), counts[0, 0, :2, :2],
+)  # fmt: skip
 
 # %%
 figure = empty(9.6, 3.8)
 grid = figure.add_gridspec(1, 5, width_ratios=[4, 9, 4, 4, 4])
-
-
-def draw(place: int, matrix: np.ndarray, title: str, window: tuple[int, int]) -> None:
-    """Draw the numbers of a matrix; the first window (h, w) in a frame."""
+panels = [  # a matrix, its title, and (h, w) of its first window
+    (ramp[0, 0], "the image", (3, 3)),
+    (laplace.reshape(1, 9), "the kernel as a row,", (1, 9)),
+    (windows[0], "times its windows\nas columns,", (9, 1)),
+    (product, "gives the output.", (1, 1)),
+    (counts[0, 0], "fold of ones", (3, 3)),
+]
+for place, (matrix, title, (h, w)) in enumerate(panels):
     axes = figure.add_subplot(grid[place])
     axes.imshow(matrix, cmap=shades("white", BLUE), vmin=0, vmax=32)
     for (i, j), number in np.ndenumerate(matrix):
         axes.text(j, i, f"{number:g}", ha="center", va="center", fontsize=9, color=INK)
-    h, w = window
     axes.plot(
         [-0.5, w - 0.5, w - 0.5, -0.5, -0.5], [-0.5, -0.5, h - 0.5, h - 0.5, -0.5],
         color=VERMILION, linewidth=2.5, clip_on=False, zorder=3,
@@ -308,48 +346,51 @@ def draw(place: int, matrix: np.ndarray, title: str, window: tuple[int, int]) ->
     axes.tick_params(length=0)
     axes.grid(color=GREY, linewidth=0.4)
     axes.set_title(title, fontsize=11)
-
-
-draw(0, x[0, 0], "the image", (3, 3))
-draw(1, kernel.reshape(1, 9), "the kernel as a row,", (1, 9))
-draw(2, columns[0], "times its windows\nas columns,", (9, 1))
-draw(3, product, "gives the output.", (1, 1))
-draw(4, counts[0, 0], "fold of ones", (3, 3))
-viz.save(figure, folder / "im2col.png")
+course.show(figure, folder / "im2col.png")
 
 # %% [markdown]
-# In `im2col.png` the frame marks one window: nine pixels of the image, one column of the matrix,
-# one number of the output. The kernel is Laplace's, which compares a pixel with its neighbours: a
-# ramp gives 0, and only the 10, which should be a 6, gives -16, and 4 in the windows beside it.
+# In `im2col.png`, the frame marks one window: nine pixels of the image, one column of the matrix,
+# one number of the output. The kernel is Laplace's. It compares a pixel with its neighbours, so a
+# ramp gives 0. The bump, a 10 in place of a 6, gives -16 in its own window and 4 in the two windows
+# beside it.
 #
-# On the right `fold` has added up a one from each window: the middle pixels lie in all 4, a corner
-# in 1. So `fold` does not undo `unfold`. It is its transpose, <unfold(x), c> = <x, fold(c)> for any
-# x and c, and that is what backward needs.
+# The last picture is the `fold` of ones. It counts the windows of each pixel: the middle pixels lie
+# in 4, a corner lies in 1. So `fold` does not undo `unfold`. It is the transpose of `unfold`: for
+# any image $x$ and columns $c$,
+#
+# $$\langle \mathrm{unfold}(x),\, c \rangle = \langle x,\, \mathrm{fold}(c) \rangle$$
+#
+# The transpose is what backward needs.
 
 # %%
-some_x, some_columns = rng.standard_normal(x.shape), rng.standard_normal(columns.shape)
+some_x, some_columns = rng.standard_normal(ramp.shape), rng.standard_normal(windows.shape)
 left = (unfold.forward(some_x, 3)[0] * some_columns).sum()
 right = (some_x * fold.forward(some_columns, (4, 4), 3)[0]).sum()
-np.testing.assert_allclose(left, right, rtol=1e-12)
-np.testing.assert_array_equal(
-    unfold.backward(some_columns, cache), fold.forward(some_columns, (4, 4), 3)[0]
+course.claim("fold is the transpose of unfold", np.isclose(left, right), f"{left} and {right}")
+same_gradient = np.array_equal(
+    unfold.backward(some_columns, window_cache), fold.forward(some_columns, (4, 4), 3)[0]
 )
+course.claim("the backward of unfold is fold", same_gradient, "other numbers")
 
-picture = grey.astype(np.float32)
-matrix, _ = unfold.forward(picture, kernel_size=3, padding=1)
-print(f"the photograph takes {picture.nbytes:,} bytes, its windows {matrix.nbytes:,}")
-assert matrix.nbytes == 9 * picture.nbytes
+image_bytes = grey.astype(np.float32).nbytes
+matrix_bytes = unfold.forward(grey.astype(np.float32), kernel_size=3, padding=1)[0].nbytes
+print(f"the photograph takes {image_bytes:,} bytes, its windows {matrix_bytes:,}")
+course.claim(
+    "the matrix takes nine times the memory", matrix_bytes == 9 * image_bytes,
+    f"{matrix_bytes / image_bytes:g} times",
+)  # fmt: skip
 
 # %% [markdown]
-# The price: each pixel is written nine times, and the matrix takes nine times the memory of the
-# image. How to have the product without the matrix is the story of the lesson on speed.
+# The product has a price: each pixel is written nine times, and the matrix takes nine times the
+# memory of the image. Lesson 12 shows how to compute the product without the matrix.
 #
 # ## Exercises
 #
-# 1. Find the 3x3 kernel that moves an image by one pixel to the right. Check:
-#    `(conv(spot, kernel)[:, 1:] == spot[1:-1, 1:-2]).all()`. Which one would `np.convolve` need?
-# 2. Let the 2x2 means stand still: give `conv` an image that you have padded yourself (`np.pad`),
-#    before in one layer and after in the next, with `padding=0`. Check: `centre` is (16, 16) again
-#    after 8 layers.
-# 3. Sobel's kernel is a column times a row. Which? Check that the two convolutions one after the
-#    other give `across` to 1e-12, with 6 products for each pixel in the place of 9.
+# `python -m examples.solutions 1` shows the solutions and runs them.
+#
+# 1. Find the 3x3 kernel that moves an image to the right by one pixel. Check:
+#    `(conv(spot, kernel)[:, 1:] == spot[1:-1, 1:-2]).all()`. Which kernel would `np.convolve` need?
+# 2. Keep the spot of the 2x2 means in its place. Pad the image yourself (`np.pad`) and call `conv`
+#    with `padding=0`. Check: `centre` is (16, 16) again after 8 layers.
+# 3. Sobel's kernel is a column times a row. Find both. Check that the two convolutions, one after
+#    the other, give `across` to 1e-12. How many products does each pixel take now, in place of 9?

@@ -1,53 +1,53 @@
 # %% [markdown]
-# # Backprop of one layer, and how to know that it is right
+# # Backprop of one layer, and how to check it
 #
-# A gradient is derived on paper, typed in, and then the network trains. So it must be right?
-# Below, five networks train, and four of them have a mistake in backward. You could not tell three
-# of those four from the right one. So we first derive a layer, then learn how to ask forward
-# whether backward is right, and only then write a layer of our own.
+# You derive a gradient on paper, type it in, and the network trains. So the gradient must be right?
+# Below, five networks train, and four of them have a mistake in backward. Three of those four look
+# just like the right one. So we first derive a layer. Then we use forward to check backward. At the
+# end we write a layer of our own.
 #
-# Run it with `python examples/02_backprop_of_one_layer.py` (ten seconds). It uses the digits that
-# come with scikit-learn; `--data mnist` takes MNIST, and minutes. The pictures go to
+# Run it with `python examples/02_backprop_of_one_layer.py`. It takes about ten seconds. It uses the
+# digits that come with scikit-learn; `--data mnist` takes MNIST, and minutes. The pictures go to
 # `runs/02_backprop_of_one_layer/`.
 
 # %%
 import argparse
-import sys
 from pathlib import Path
 
+import course
 import numpy as np
 
-from minicnn import data, nn, ops, optim, viz
+from minicnn import data, nn, ops, optim
 from minicnn.testing import gradcheck
 from minicnn.viz.paper import BLUE, GREY, INK, VERMILION, empty
 
 parser = argparse.ArgumentParser(description="Derive, check and break the gradient of a layer.")
 parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
-options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
-epochs = 6
-
+options = course.arguments(parser)
 folder = Path("runs/02_backprop_of_one_layer")
 rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## The derivation
 #
-# A linear layer takes n samples of i features to o features:
+# A linear layer takes $N$ samples of some features $i$ to other features $o$:
 #
-#     y[n,o] = bias[o] + sum over i of weight[o,i] * x[n,i]
+# $$y_{n,o} = b_o + \sum_i w_{o,i} \; x_{n,i}$$
 #
-# Somewhere far above stands the loss L, one number. From there comes dy[n,o] = dL/dy[n,o], what L
-# does when one output moves. The chain rule asks one question of every number that went in: **which
-# outputs does it touch, and how strongly?** Then it adds up, over all it touches.
+# Many layers later stands the loss $L$, one number. From there comes
+# $dy_{n,o} = \partial L / \partial y_{n,o}$: how $L$ changes when one output changes. The chain
+# rule asks one question of every input number: **which outputs depend on it, and how strongly?**
+# Then it adds over all of these outputs.
 #
-# - weight[o,i] touches y[n,o] for every sample n, by x[n,i]: dweight[o,i] = sum over n of
-#   dy[n,o] * x[n,i].
-# - bias[o] touches the same outputs, by 1: dbias[o] = sum over n of dy[n,o].
-# - x[n,i] touches y[n,o] for every o, by weight[o,i]: dx[n,i] = sum over o of
-#   dy[n,o] * weight[o,i].
+# - The weight $w_{o,i}$ acts on $y_{n,o}$ of every sample $n$, with the factor $x_{n,i}$. So
+#   $dw_{o,i} = \sum_n dy_{n,o} \; x_{n,i}$.
+# - The bias $b_o$ acts on the same outputs, with the factor 1. So $db_o = \sum_n dy_{n,o}$.
+# - The input $x_{n,i}$ acts on $y_{n,o}$ for every $o$, with the factor $w_{o,i}$. So
+#   $dx_{n,i} = \sum_o dy_{n,o} \; w_{o,i}$.
 #
-# Two habits keep one from mistakes. Each gradient has the shape of its array; and an index that
-# forward spreads over (the bias has no n) is one that backward sums over.
+# Two habits prevent mistakes. First, each gradient has the shape of its array. Second, if forward
+# repeats an array along an index, backward sums over that index: the bias has no $n$, so its
+# gradient is a sum over $n$.
 
 
 # %%
@@ -61,30 +61,30 @@ def backward(dy, cache):
 
 
 # %% [markdown]
-# ## Asking forward
+# ## Use forward to check backward
 #
-# Backward claims that x[0,0] moves L by dx[0,0]. Move it and see. For L we need not have a network:
-# with any dy, the number L = sum(dy * y) has dL/dy = dy.
+# Backward says how much $L$ changes when `x[0, 0]` changes. So change `x[0, 0]` and look. We need
+# no network for $L$. Take any array `dy`, and let $L = \sum dy \cdot y$. Then
+# $\partial L / \partial y = dy$.
 
 # %%
-x, weight, bias = (rng.standard_normal(shape) for shape in ((5, 4), (3, 4), 3))
-dy = rng.standard_normal((5, 3))
+x, weight, bias, dy = (rng.standard_normal(shape) for shape in ((5, 4), (3, 4), 3, (5, 3)))
 dx, dweight, dbias = backward(dy, forward(x, weight, bias)[1])
 
 step = 1e-3
 nudge = np.zeros_like(x)
 nudge[0, 0] = step
-higher = (dy * forward(x + nudge, weight, bias)[0]).sum()
-lower = (dy * forward(x - nudge, weight, bias)[0]).sum()
-print(f"dx[0,0] by backward {dx[0, 0]:.10f}, by differences {(higher - lower) / (2 * step):.10f}")
-assert abs((higher - lower) / (2 * step) - dx[0, 0]) < 1e-11
+higher, lower = ((dy * forward(x + d, weight, bias)[0]).sum() for d in (nudge, -nudge))
+slope = (higher - lower) / (2 * step)
+print(f"dx[0,0] by backward {dx[0, 0]:.10f}, by differences {slope:.10f}")
+course.claim("backward agrees with the differences", abs(slope - dx[0, 0]) < 1e-11, slope)
 
 # %% [markdown]
 # ## How small a step?
 #
-# A linear layer has no curvature, so any step will do. Let us take a function that bends, softplus,
-# y = log(1 + exp(x)), whose derivative is the sigmoid. A derivative is a limit for steps towards 0,
-# so the smallest step should be the best. Try it.
+# A linear layer has no curvature, so every step gives the same slope. Let us take a function with
+# curvature, softplus: $y = \log(1 + e^x)$. Its derivative is the sigmoid. A derivative is the limit
+# for steps towards 0. So is the smallest step the best? Try it.
 
 
 # %%
@@ -122,43 +122,51 @@ for name, (way, dtype, colour, style) in ways.items():
     best[name] = errors.min(), steps[errors.argmin()]
     axes.loglog(steps, np.maximum(errors, 1e-17), style, color=colour, label=name)
     print(f"{name:20} least error {best[name][0]:.0e}, with a step of {best[name][1]:.0e}")
-axes.set_xlabel("step")
-axes.set_ylabel("greatest error of the derivative")
+axes.set(xlabel="step", ylabel="largest error of the derivative")
 axes.legend(frameon=False)
 axes.grid(alpha=0.2)
-viz.save(figure, folder / "step.png")
-assert 1e-9 < best["one side"][0] < 1e-7
-assert 1e-12 < best["both sides"][0] < 1e-10
-assert 1e-6 < best["both sides"][1] < 1e-4
-assert 1e-6 < best["both sides, float32"][0] < 1e-4
-assert best["an imaginary step"][0] < 1e-15
+course.show(figure, folder / "step.png")
+bounds = {
+    "one side": (1e-9, 1e-7), "both sides": (1e-12, 1e-10), "both sides, float32": (1e-6, 1e-4),
+    "an imaginary step": (0, 1e-15),
+}  # fmt: skip
+for name, (low, high) in bounds.items():
+    error, h = best[name]
+    course.claim(f"the least error of {name} is {low:g} to {high:g}", low < error < high, error)
+h = best["both sides"][1]
+course.claim("the best step of both sides is near 1e-5", 1e-6 < h < 1e-4, f"{h:.0e}")
 
 # %% [markdown]
-# In `step.png` read the curves from the right. At first a smaller step is better: the error falls
-# with the step from one side, and with its square from both sides. Then it rises again: two nearly
-# equal numbers are subtracted, what remains is their last digits, and those are rounded. From both
-# sides the best is some ten digits, with a step near 1e-5; in float32 it is about five, too few to
-# tell a small mistake from rounding. **Check gradients in float64, from both sides.**
+# Read the curves of `step.png` from right to left. At first a smaller step is better. The error of
+# one side falls with the step, and the error of both sides falls with its square. Then the error
+# rises again. There, two nearly equal numbers are subtracted. Only their last digits remain, and
+# those are rounded. With both sides, the best step is near 1e-5, and about ten digits are right. In
+# float32 about five digits are right. That is too few to tell a small mistake from rounding.
+# **Check gradients in float64, with both sides.**
 #
-# The dashed line knows no such trouble. Step into the imaginary direction, f(x + ih) = f(x) +
-# ih f'(x) + ..., and the derivative stands in the imaginary part. Nothing is subtracted, so nothing
-# is lost (Squire & Trapp 1998). It asks of forward only that it takes complex numbers.
+# The dashed line does not rise. It uses a step in the imaginary direction. In
+#
+# $$f(x + ih) = f(x) + ih\,f'(x) + \dots$$
+#
+# the derivative is the imaginary part. Nothing is subtracted, so no digits are lost (Squire & Trapp
+# 1998). The only condition is that forward accepts complex numbers.
 #
 # ## The checker
 #
-# `minicnn.testing.gradcheck` does all this, and more, to all arguments.
+# `minicnn.testing.gradcheck` does all of this, and more, for all arguments.
 
 # %%
-arrays = [rng.standard_normal(shape) for shape in ((5, 4), (3, 4), 3)]
-print(gradcheck((forward, backward), *arrays))
+x = rng.standard_normal((5, 4))
+print(gradcheck((forward, backward), x, weight, bias))
 
 # %% [markdown]
-# The table has a line for each argument: its worst element, by backward and by differences. Two
-# more columns are errors of its gradient as a whole, `adjoint` along directions that move all
-# elements at once, and `complex step` by the imaginary step. Of more than a hundred elements it
-# draws a hundred to look at. (All of it is told in `minicnn/testing/README.md`.)
+# The table has a line for each argument. It shows the worst element, by backward and by
+# differences. Two more columns check the gradient as a whole: `adjoint` along directions that
+# change all elements at once, and `complex step` by the imaginary step. If an array has more than a
+# hundred elements, the checker draws a hundred of them. (`minicnn/testing/README.md` explains all
+# of it.)
 #
-# Now the classic slip, a minus too many:
+# Now the classic slip, a wrong minus:
 
 
 # %%
@@ -167,15 +175,15 @@ def wrong_sign(dy, cache):
     return -dx, dweight, dbias
 
 
-report = gradcheck((forward, wrong_sign), *arrays, raises=False)  # by default it raises
+report = gradcheck((forward, wrong_sign), x, weight, bias, raises=False)  # by default it raises
 print(report)
-assert report.causes == ["the sign is wrong."]
+course.claim("the sign is the cause", report.causes == ["the sign is wrong."], report.causes)
 
 # %% [markdown]
-# ## But does it matter?
+# ## But is it important?
 #
-# One would notice, surely: the network would not learn. Here are four mistakes people make, each in
-# one line. A network of two linear layers with ReLU between them is trained with each.
+# Surely one would notice: the network would not learn. Here are four common mistakes, one line
+# each. We train a network of two linear layers, with ReLU between them, with each mistake.
 
 
 # %%
@@ -211,12 +219,11 @@ loss_function = nn.CrossEntropyLoss()
 def learn(last: type[nn.Linear], activation: type[nn.ReLU]) -> tuple[list[float], float]:
     """Return the loss of each epoch, and the accuracy on the test images."""
     rng = np.random.default_rng(0)
-    model = nn.Sequential(
-        nn.Flatten(), nn.Linear(784, 64, rng=rng), activation(), last(64, 10, rng=rng)
-    )
+    first = nn.Linear(784, 64, rng=rng)
+    model = nn.Sequential(nn.Flatten(), first, activation(), last(64, 10, rng=rng))
     optimizer = optim.Adam(model.parameters())
     curve = []
-    for epoch in range(epochs):
+    for epoch in range(6):
         losses = []
         for x, target in loader.batches(epoch):
             optimizer.zero_grad()
@@ -243,53 +250,57 @@ axes = figure.subplots()
 print(f"{'mistake':24}{'test accuracy':15}gradcheck")
 for name, (last, activation, colour, style) in mistakes.items():
     curves[name], accuracies[name] = learn(last, activation)
-    axes.semilogy(
-        range(1, epochs + 1), curves[name], style, color=colour, label=name, linewidth=1.8
-    )
+    axes.semilogy(range(1, 7), curves[name], style, color=colour, label=name)
     layer = last(4, 3, rng=rng) if last is not nn.Linear else activation()
     report = gradcheck(layer, rng.standard_normal((5, 4)), raises=False)
     right[name] = report.ok
     print(f"{name:24}{accuracies[name]:13.2%}  {'right' if report.ok else report.faults[0].cause}")
-axes.set_xlabel("epoch")
-axes.set_ylabel("training loss")
+axes.set(xlabel="epoch", ylabel="training loss")
 axes.legend(frameon=False)
 axes.grid(alpha=0.2)
-viz.save(figure, folder / "mistakes.png")
+course.show(figure, folder / "mistakes.png")
 
 # %% [markdown]
-# On the digits the right network knows more than nine in ten of the test images. So do the three
-# with the first mistakes, to within a point and a half, and one of them may well beat it. In
-# `mistakes.png` two mistakes lie on the right curve, and the third runs beside it. Only the sign is
-# heard, and even that network ends far above guessing, with a loss that rises at first and falls in
-# the end: an engineer in a hurry would tune its learning rate.
+# On the digits, the right network gets more than nine in ten test images right. So do the networks
+# with the first three mistakes, to within a point and a half, and one of them may even be better.
+# In `mistakes.png`, two of the mistakes lie on the right curve, and the third lies close to it.
+# Only the wrong sign is visible. Even that network ends far above guessing: its loss rises at first
+# and falls in the end. An engineer in a hurry would tune its learning rate.
 #
-# Each mistake has its own way of hiding. The bias is hardly needed where all classes are equally
-# frequent. Ten times too small is no matter to Adam, which divides each gradient by its own size;
-# change to SGD and you have one layer that learns ten times slower. Without ReLU's derivative, 0 or
-# 1, the gradient still points roughly the right way (units that jump from 0 to 1, whose derivative
-# is 0 nearly everywhere, are trained like this on purpose: Bengio et al. 2013, the straight-through
-# estimator). And with the wrong sign, the first layer climbs the loss while the last one descends
-# it, and in the end the last one wins.
+# Each mistake has its own way of hiding.
 #
-# **Training does not tell whether a gradient is right, and the checker does in a second.**
+# - The bias is hardly needed where all classes are equally frequent.
+# - Adam divides each gradient by its own size, so ten times too small changes nothing. With SGD,
+#   one layer would learn ten times slower.
+# - Without the derivative of ReLU, 0 or 1, the gradient still points in roughly the right
+#   direction. (Units that jump from 0 to 1 have a derivative of 0 nearly everywhere. They are
+#   trained in this way on purpose: Bengio et al. 2013, the straight-through estimator.)
+# - With the wrong sign, the first layer climbs the loss while the last layer descends it. In the
+#   end the last layer wins.
+#
+# **Training does not show whether a gradient is right. The checker shows it in a second.**
 
 # %%
-assert right == {name: name == "none" for name in mistakes}
+only_these = right == {name: name == "none" for name in mistakes}
+course.claim("the checker finds each mistake and nothing else", only_these, right)
 if options.data == "digits":
-    hidden = ("bias forgotten", "dx ten times too small", "ReLU forgotten")
-    assert accuracies["none"] > 0.9
-    assert all(abs(accuracies[name] - accuracies["none"]) < 0.015 for name in hidden)
-    assert 0.2 < accuracies["dx with the wrong sign"] < 0.8
     of = {name: np.array(curve) / curves["none"] for name, curve in curves.items()}
-    assert all((abs(of[name] - 1) < 0.03).all() for name in hidden[:2])
-    assert ((of["ReLU forgotten"] > 1.1) & (of["ReLU forgotten"] < 1.6)).all()
-    wrong = curves["dx with the wrong sign"]
-    assert wrong[1] > wrong[0] > 2 * wrong[-1]
+    best_known, wrong = accuracies["none"], "dx with the wrong sign"
+    course.claim("the right network knows over 90 %", best_known > 0.9, f"{best_known:.1%}")
+    hidden = ("bias forgotten", 0.97, 1.03), ("dx ten times too small", 0.97, 1.03)
+    for name, low, high in (*hidden, ("ReLU forgotten", 1.1, 1.6)):
+        less, losses = best_known - accuracies[name], of[name]
+        course.claim(f"{name} costs under 1.5 points", abs(less) < 0.015, f"{less:.1%}")
+        inside = ((low < losses) & (losses < high)).all()
+        course.claim(f"the loss with {name} is {low} to {high} times the right one", inside, losses)
+    known, curve = accuracies[wrong], curves[wrong]
+    course.claim(f"{wrong} ends between 20 and 80 %", 0.2 < known < 0.8, f"{known:.1%}")
+    course.claim("its loss rises and then falls", curve[1] > curve[0] > 2 * curve[-1], curve)
 
 # %% [markdown]
 # ## A layer of your own
 #
-# Let us make softplus an operation. The derivative is the sigmoid, and the formula above will do.
+# Let us make softplus an operation, by the formula above. Its derivative is the sigmoid.
 
 
 # %%
@@ -301,14 +312,16 @@ def softplus_backward(dy, x):
     return dy / (1 + np.exp(-x))
 
 
-assert gradcheck((softplus_forward, softplus_backward), rng.standard_normal((3, 4))).ok
-far = 1000 * rng.standard_normal((3, 4))
+near, far = rng.standard_normal((3, 4)), 1000 * rng.standard_normal((3, 4))
+report = gradcheck((softplus_forward, softplus_backward), near, raises=False)
+course.claim("the formula is right near 0", report.ok, report)
 print(gradcheck((softplus_forward, softplus_backward), far, raises=False))
 
 # %% [markdown]
-# Right, and yet useless at x = 1000: exp overflows. NumPy's `logaddexp`, log(exp(a) + exp(b)), does
-# not, and with a = 0 it is ours; the sigmoid can be written with it too. A check is as good as its
-# inputs: `minicnn.testing.strategies` draws mean ones.
+# The formula is right, and useless at $x = 1000$: exp overflows. NumPy has `logaddexp`,
+# $\log(e^a + e^b)$, which does not overflow. With $a = 0$ it is softplus. The sigmoid can be
+# written with it too. A check is only as good as its inputs. That is why
+# `minicnn.testing.strategies` draws difficult ones.
 
 
 # %%
@@ -320,14 +333,17 @@ def softplus_backward(dy, x):
     return dy * np.exp(-np.logaddexp(0, -x))
 
 
-assert gradcheck((softplus_forward, softplus_backward), rng.standard_normal((3, 4))).ok
-assert gradcheck((softplus_forward, softplus_backward), far).ok
+for inputs, what in ((near, "near 0"), (far, "at numbers around 1000")):
+    report = gradcheck((softplus_forward, softplus_backward), inputs, raises=False)
+    course.claim(f"the stable formula is right {what}", report.ok, report)
 
 # %% [markdown]
-# A depthwise convolution has one kernel for each channel, and what it learns makes it a layer: a
-# `Module` with a `Param`. Forward slides windows; backward walks the same windows and asks our
-# question: weight[c,r,s] touches y by the window that it is laid on, and each pixel of that window
-# touches y by weight[c,r,s]. A pixel lies in many windows, hence the +=.
+# A depthwise convolution has one kernel for each channel. It learns, so it is a layer: a `Module`
+# with a `Param`. Forward slides windows, and backward walks over the same windows. It asks our
+# question twice. Which outputs depend on `weight[c, r, s]`? Those of its channel, each with the
+# factor of the pixel under it. Which outputs depend on a pixel? Those whose windows hold it, each
+# with the factor `weight[c, r, s]`. A pixel lies in many windows, so its gradients add up: that is
+# the `+=`.
 
 
 # %%
@@ -342,9 +358,8 @@ class Depthwise(nn.Module):
 
     def backward(self, dy, x, *, input_grad=True):
         weight, dweight, dx = self.weight.data, np.zeros_like(self.weight.data), np.zeros_like(x)
-        for (r, s, window), (_, _, dwindow) in zip(
-            self._windows(x), self._windows(dx), strict=True
-        ):
+        pairs = zip(self._windows(x), self._windows(dx), strict=True)
+        for (r, s, window), (_, _, dwindow) in pairs:
             dweight[:, r, s] = (dy * window).sum(axis=(0, 2, 3))
             dwindow += weight[:, r, s, None, None] * dy  # a view: this adds into dx
         self.weight.add_grad(dweight)
@@ -364,17 +379,22 @@ def grouped(x, weight):
 
 
 x = rng.standard_normal((2, 3, 6, 5))
-report = gradcheck(Depthwise(3, 3, rng=rng), x, equivalent=grouped)
+report = gradcheck(Depthwise(3, 3, rng=rng), x, equivalent=grouped, raises=False)
 print(report)
-assert report.ok
+course.claim("the depthwise layer is right", report.ok, report)
 
 # %% [markdown]
-# It also equals `conv2d` with as many groups as channels, which the checker was asked to compare
-# with: differences only say that backward fits forward, not that forward is what you meant.
+# The checker also compared the layer with `conv2d` with as many groups as channels (`equivalent=`).
+# Differences show only that backward fits forward. They do not show that forward computes what you
+# meant.
 #
 # ## Exercises
 #
-# 1. Write swish, y = x * sigmoid(x), and its backward. Check: `gradcheck` is silent, also at 1000.
-# 2. Write y = x - x.mean(axis=0), and claim dx = dy. What does the checker say? Then derive it, by
-#    our question: which outputs does x[n,i] touch? It is a third of batch norm (lesson 6).
+# `python -m examples.solutions 2` shows the solutions and runs them.
+#
+# 1. Write swish, $y = x \cdot \mathrm{sigmoid}(x)$, and its backward. Check: `gradcheck` passes
+#    near 0 and at numbers around 1000.
+# 2. Write `y = x - x.mean(axis=0)`, and use `dx = dy` as its backward. What does the checker say?
+#    Then derive the right backward by our question: which outputs depend on $x_{n,i}$? (This
+#    operation is a third of batch norm, lesson 6.)
 # 3. Give `Depthwise` a stride. Check by `equivalent=` with `conv2d(..., stride=2)`.

@@ -1,44 +1,46 @@
 # %% [markdown]
 # # Cross-entropy: the price of being surprised
 #
-# Nearly every classifier is trained to lower its cross-entropy. Why not simply the distance between
-# what it says and what is true? We start from a weather report, get to an experiment in which the
-# distances fail where the cross-entropy learns in seconds, and end with the two tricks that every
-# library has inside.
+# Nearly every classifier is trained to lower its cross-entropy. Why not simply lower the distance
+# between its answer and the truth? We start with a weather report. Then comes an experiment, in
+# which distances fail and cross-entropy learns in seconds. At the end stand two tricks that every
+# library contains.
 #
-# Run it with `python examples/04_cross_entropy.py` (a few seconds; it has no options). It uses the
-# digits that come with scikit-learn. The pictures go to `runs/04_cross_entropy/`.
+# Run it with `python examples/04_cross_entropy.py`. It takes a few seconds and has no options. It
+# uses the digits that come with scikit-learn. The pictures go to `runs/04_cross_entropy/`.
 
 # %%
 import argparse
-import sys
 from pathlib import Path
 
+import course
 import numpy as np
 
-from minicnn import data, models, viz
+from minicnn import data, models
 from minicnn.ops import cross_entropy, softmax
 from minicnn.viz.paper import BLUE, GREY, VERMILION, empty
 
 parser = argparse.ArgumentParser(description="Cross-entropy against the distances.")
-parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
+course.arguments(parser)
 folder = Path("runs/04_cross_entropy")
 
 # %% [markdown]
 # ## Entropy: how many questions?
 #
-# In a town it is sunny on half of the days, cloudy on a quarter, and it rains or snows on an eighth
-# each. A friend there tells you the weather by answers of yes and no. Ask "sunny?" first, then
-# "cloudy?", then "rain?": one question on half of the days, two on a quarter, three on the rest.
-# Something of probability p costs log2(1/p) questions (where p is a power of 1/2, as here; else in
-# the mean, when many days are asked for together), and the mean of that is the entropy,
+# In a town, half of the days are sunny, a quarter are cloudy, an eighth are rainy and an eighth are
+# snowy. A friend there tells you the weather by answers of yes and no. You ask "sunny?" first, then
+# "cloudy?", then "rain?". On half of the days one question is enough, on a quarter you need two,
+# and on the rest three. A weather of probability $p$ costs $\log_2(1/p)$ questions. (This holds for
+# powers of 1/2, as here. For other numbers it holds on average, if you ask for many days together.)
+# The mean of these costs is the entropy, in bits:
 #
-#     H(p) = sum of p * log2(1/p)   bits
+# $$H(p) = \sum_k p_k \log_2 \frac{1}{p_k}$$
 #
-# Now ask in an order that fits another town, q. Days still come as p says, but cost log2(1/q):
+# Now use an order of questions that is made for another town, $q$. The days still come with the
+# probabilities $p$, but each costs $\log_2(1/q)$. The mean cost is the cross-entropy. The part of
+# it that the right order would save is the Kullback-Leibler divergence, which is never negative:
 #
-#     H(p, q) = sum of p * log2(1/q)   the cross-entropy
-#     KL(p, q) = H(p, q) - H(p)        what believing q costs beyond need; never negative
+# $$H(p, q) = \sum_k p_k \log_2 \frac{1}{q_k} \qquad \mathrm{KL}(p, q) = H(p, q) - H(p)$$
 
 
 # %%
@@ -46,48 +48,48 @@ def cost(p, q):
     """Return the cross-entropy of q when p is true, in bits."""
     p, q = np.asarray(p), np.asarray(q)
     happens = p > 0
-    with np.errstate(divide="ignore"):  # what was held impossible costs infinitely many questions
+    with np.errstate(divide="ignore"):  # a weather of probability 0 costs infinitely many questions
         return float((p[happens] * -np.log2(q[happens])).sum())
 
 
 here = [1 / 2, 1 / 4, 1 / 8, 1 / 8]
-print("the questions are made for      bits a day   more than need be")
-for name, believed in {
-    "this town": here,
-    "nothing known": [1 / 4, 1 / 4, 1 / 4, 1 / 4],
-    "a town of snow": [1 / 8, 1 / 8, 1 / 4, 1 / 2],
-    "a town without snow": [1 / 2, 1 / 4, 1 / 4, 0],
-}.items():
-    print(f"{name:32}{cost(here, believed):10}{cost(here, believed) - cost(here, here):16}")
-assert cost(here, here) == 1.75
-assert cost(here, [1 / 4] * 4) == 2
-assert cost(here, [1 / 8, 1 / 8, 1 / 4, 1 / 2]) == 2.625
-assert cost(here, [1 / 2, 1 / 4, 1 / 4, 0]) == np.inf
+print("the questions are made for      bits a day   more than necessary")
+for name, believed, bits in (
+    ("this town", here, 1.75),
+    ("nothing known", [1 / 4, 1 / 4, 1 / 4, 1 / 4], 2),
+    ("a town of snow", [1 / 8, 1 / 8, 1 / 4, 1 / 2], 2.625),
+    ("a town without snow", [1 / 2, 1 / 4, 1 / 4, 0], np.inf),
+):
+    found = cost(here, believed)
+    print(f"{name:32}{found:10}{found - cost(here, here):16}")
+    course.claim(f"questions for {name} cost {bits} bits a day", found == bits, found)
 
 # %% [markdown]
-# 1.75 bits is the least possible. Knowing nothing costs a quarter of a bit more, being wrong costs
-# seven eighths, and whoever holds snow impossible asks for ever on the first snowy day. So a
-# classifier must hold nothing impossible, and softmax never says 0 (before rounding; see below).
-# KL is no distance, by the way: in the other direction the same two towns are a quarter apart.
+# The right questions cost 1.75 bits, and no questions cost less. Knowing nothing costs a quarter of
+# a bit more. Wrong beliefs cost seven eighths more. And if you believe that snow is impossible, you
+# ask for ever on the first snowy day. So a classifier must never say that a class is impossible.
+# Softmax never says exactly 0 (before rounding; see below).
+#
+# KL is not a distance, because it depends on the direction. The same two towns are a quarter of a
+# bit apart in the other direction.
 
 # %%
 snowless = [1 / 2, 1 / 4, 1 / 4, 0]
-print(
-    f"a snowless town asking as we do: {cost(snowless, here) - cost(snowless, snowless)} bits more"
-)
-assert cost(snowless, here) - cost(snowless, snowless) == 0.25
+more = cost(snowless, here) - cost(snowless, snowless)
+print(f"a snowless town that asks as we do: {more} bits more")
+course.claim("in the other direction it is a quarter of a bit", more == 0.25, more)
 
 # %% [markdown]
 # ## As a loss
 #
-# The truth about an image is p = 1 for its class t, and 0 for the others. Its entropy is 0, and of
-# the sum one term is left, log(1/q[t]): **how surprised was the network by the right answer?**
-# Summed over images it is minus the logarithm of the probability that the network gives to all the
-# right answers together, so least cross-entropy is greatest likelihood. (From here on the logarithm
-# is the natural one, as in every library.)
+# The truth about an image is $p = 1$ for its class $t$, and 0 for the other classes. Its entropy is
+# 0, and only one term of the sum is left: $\log(1/q_t)$. It says **how surprised the network is by
+# the right answer.** Now add this over all images. The sum is minus the logarithm of the
+# probability of all right answers together. So the least cross-entropy is the maximum likelihood.
+# (From here on we use the natural logarithm, as every library does.)
 #
-# A network that knows nothing about ten classes is surprised by log(10) = 2.303. This is the
-# cheapest test there is: look at the very first loss.
+# A network that knows nothing about ten classes has a cross-entropy of $\log 10 = 2.303$. This
+# gives the cheapest test there is: look at the first loss.
 
 # %%
 _, _, test = data.load("digits")
@@ -95,17 +97,21 @@ images = data.normalize(test.images, data.normalization(test))
 untrained = models.lenet5(rng=np.random.default_rng(0))
 first, _ = cross_entropy.forward(untrained(images), test.labels)
 print(f"LeNet-5 before training: {first:.3f}; log(10) is {np.log(10):.3f}")
-assert round(np.log(10), 3) == 2.303
-assert abs(first - np.log(10)) < 0.02
+course.claim("log(10) is 2.303", round(np.log(10), 3) == 2.303)
+course.claim("the first loss is log(10)", abs(first - np.log(10)) < 0.02, f"{first:.3f}")
 
 # %% [markdown]
 # ## Against the distances
 #
-# Two classes; the network gives the right one q, the other 1 - q. Three losses: the sum of absolute
-# differences, 2 (1 - q); the sum of squares, 2 (1 - q)^2; and log(1/q). And their slopes with
-# respect to the logit z of the right class, q = 1 / (1 + exp(-z)), for that is what is learned:
+# Take two classes. The network gives the right class the probability $q$, and the other class
+# $1 - q$. There are three losses: the sum of absolute differences, the sum of squares, and the
+# cross-entropy. The network learns the logit $z$ of the right class, with $q = 1 / (1 + e^{-z})$.
+# So we need the slope of each loss with respect to $z$:
 #
-#     absolute  -2 q (1 - q)        squared  -4 q (1 - q)^2        cross-entropy  -(1 - q)
+# | | absolute | squared | cross-entropy |
+# | --- | --- | --- | --- |
+# | loss | $2(1 - q)$ | $2(1 - q)^2$ | $\log(1/q)$ |
+# | slope | $-2q(1 - q)$ | $-4q(1 - q)^2$ | $-(1 - q)$ |
 
 # %%
 q = np.array([0.9, 0.5, 0.1, 0.01, 0.0001])
@@ -128,13 +134,15 @@ print(f"{'q of the right class':22}" + "".join(f"{name:>22}" for name in losses)
 for i, value in enumerate(q):
     pairs = (f"{losses[name][i]:10.4f} {slopes[name][i]:+11.4f}" for name in losses)
     print(f"{value:<22}" + "".join(pairs))
-np.testing.assert_allclose(slopes["absolute"], -2 * q * (1 - q))
-np.testing.assert_allclose(slopes["squared"], -4 * q * (1 - q) ** 2)
-np.testing.assert_allclose(slopes["cross-entropy"], -(1 - q))
-assert round(losses["squared"][-1], 4) == 1.9996
-assert round(losses["cross-entropy"][-1], 2) == 9.21
-assert round(slopes["squared"][-1], 4) == -0.0004
-assert round(slopes["cross-entropy"][-1], 4) == -0.9999
+by_hand = {
+    "absolute": -2 * q * (1 - q), "squared": -4 * q * (1 - q) ** 2, "cross-entropy": -(1 - q),
+}  # fmt: skip
+for name, slope in by_hand.items():
+    agrees = np.allclose(slopes[name], slope)
+    course.claim(f"the slope of {name} is as in the table", agrees, slopes[name])
+last = {name: (round(losses[name][-1], 4), round(slopes[name][-1], 4)) for name in losses}
+course.claim("the squared error ends at 1.9996", last["squared"] == (1.9996, -0.0004), last)
+course.claim("the cross-entropy ends at 9.21", last["cross-entropy"] == (9.2103, -0.9999), last)
 
 # %%
 z = np.linspace(-10, 6, 200)
@@ -156,33 +164,34 @@ left.legend(frameon=False)
 for axes in (left, right):
     axes.set_xlabel("logit of the right class")
     axes.grid(alpha=0.2)
-viz.save(figure, folder / "losses.png")
+course.show(figure, folder / "losses.png")
 
 # %% [markdown]
 # Read the last line of the table. The network gives the right class one chance in ten thousand. The
-# squared error is 1.9996, as bad as it gets, and its slope is 0.0004: **the more wrong the network
-# is, the less it is told so.** The cross-entropy is 9.21, and pulls with 0.9999, all its force.
+# squared error is 1.9996, nearly its maximum, and its slope is 0.0004. **The more wrong the network
+# is, the less it learns.** The cross-entropy is 9.21, and it pulls with 0.9999, nearly its maximum.
 #
-# In `losses.png`, on the left, the two distances are flat where the network is surely wrong; the
-# cross-entropy is a slope that never ends. On the right is what it comes to: the logarithm in the
-# loss undoes the exponential in softmax, and what remains is q - 1, the error itself. The other two
-# multiply it by q, which is next to nothing when the answer is badly wrong.
+# Look at the left of `losses.png`. The two distances are flat where the network is certain and
+# wrong. The cross-entropy has a slope everywhere. The right of the picture shows the reason. The
+# logarithm in the loss cancels the exponential in softmax. What remains is $q - 1$, the error
+# itself. The other two losses multiply the error by $q$, and $q$ is nearly 0 when the answer is
+# badly wrong.
 #
-# ## Being surely wrong
+# ## Certain and wrong
 #
-# Does that ever matter? Let us bring up a classifier badly: one matrix, taught that a 0 is a 1, a 1
-# is a 2, and so on, until it is sure. Then we tell it the truth and see which loss lets it unlearn.
-# So that nobody is wronged, each loss has three learning rates and shows its best.
+# Does this happen in practice? We first teach a classifier lies. It is one matrix, and it learns
+# that a 0 is a 1, a 1 is a 2, and so on, until it is certain. Then we tell it the truth. Which loss
+# can unlearn the lies? To be fair, each loss has three learning rates and shows its best run.
 
 # %%
 train, _, _ = data.load("digits")
-pixels = train.images[:, 1::2, 1::2].reshape(len(train), -1) / 255  # every other one will do
-pixels = np.hstack([pixels, np.ones((len(train), 1))])
+pixels = train.images[:, 1::2, 1::2].reshape(len(train), -1) / 255  # every other pixel is enough
+pixels = np.hstack([pixels, np.ones((len(train), 1))]).astype(np.float32)
 
 
 def unlearn(loss: str, weight: np.ndarray, labels: np.ndarray, steps: int, lr: float):
     """Return the weights after so many steps of gradient descent, and the accuracy before each."""
-    target, accuracy = np.eye(10)[labels], []
+    target, accuracy = np.eye(10, dtype=np.float32)[labels], []
     for _ in range(steps):
         logits = pixels @ weight.T
         accuracy.append(float((logits.argmax(axis=1) == train.labels).mean()))
@@ -198,13 +207,13 @@ def unlearn(loss: str, weight: np.ndarray, labels: np.ndarray, steps: int, lr: f
 
 
 lies = (train.labels + 1) % 10
-nothing = np.zeros((10, pixels.shape[1]))
+nothing = np.zeros((10, pixels.shape[1]), np.float32)
 misled, _ = unlearn("cross-entropy", nothing, lies, steps=100, lr=1)
 p, _ = softmax.forward(pixels @ misled.T)
-believes, sure = (p.argmax(axis=1) == lies).mean(), p.max(axis=1).mean()
-print(f"taught lies: believes {believes:.1%} of them, with a mean probability of {sure:.2f}")
-assert believes > 0.95
-assert sure > 0.85
+believes, certain = (p.argmax(axis=1) == lies).mean(), p.max(axis=1).mean()
+print(f"taught lies: believes {believes:.1%} of them, with a mean probability of {certain:.2f}")
+course.claim("it believes over 95 % of the lies", believes > 0.95, f"{believes:.1%}")
+course.claim("it is certain, with a mean over 0.85", certain > 0.85, f"{certain:.2f}")
 
 # %%
 figure = empty(7.2, 4.2)
@@ -223,30 +232,34 @@ axes.set_xlabel("steps with the true labels")
 axes.set_ylabel("training accuracy, %")
 axes.legend(frameon=False)
 axes.grid(alpha=0.2)
-viz.save(figure, folder / "unlearning.png")
+course.show(figure, folder / "unlearning.png")
 
 # %% [markdown]
-# Cross-entropy unlearns all ten lies and knows over 95 % of the images. With the same matrix, the
-# same images and the best of three rates, the squared error knows less than 80 %, and the absolute
-# difference less than half. In `unlearning.png` see how these climb: by stairs of about a tenth,
-# and each stair is a digit. Where a lie is believed the images hardly pull; only when those of one
-# digit have crept over the hill do they help each other down. Cross-entropy has no hill.
+# Cross-entropy unlearns all ten lies and knows over 95 % of the images. The squared error has the
+# same matrix, the same images and the best of three rates. It knows less than 90 %. The absolute
+# difference knows less than half. In `unlearning.png`, the accuracies of these two climb in steps
+# of about a tenth, and each step is a digit. The reason: an image whose lie is believed gives
+# almost no gradient. The loss has a flat hill there. The images of one digit cross the hill
+# together, because the first ones help the others. Cross-entropy has no hill.
 
 # %%
-assert known["cross-entropy"] > 0.95
-assert learnt["cross-entropy"] == 10
-assert known["squared"] < 0.8
-assert known["absolute"] < 0.5
-assert learnt["absolute"] < learnt["squared"] < 10
+share = known["cross-entropy"]
+course.claim("cross-entropy knows over 95 %", share > 0.95, f"{share:.1%}")
+course.claim("cross-entropy unlearns ten lies", learnt["cross-entropy"] == 10, learnt)
+course.claim("the squared error knows under 90 %", known["squared"] < 0.9, known["squared"])
+course.claim("the absolute error knows under half", known["absolute"] < 0.5, known["absolute"])
+ordered = learnt["absolute"] < learnt["squared"] < 10
+course.claim("the absolute error unlearns the fewest lies", ordered, learnt)
 
 # %% [markdown]
-# ## First trick: take out the greatest
+# ## First trick: subtract the maximum
 #
-# softmax needs exp(z), and in float32 exp(89) is already infinite. But softmax does not change when
-# all logits move by the same number, so the greatest may be moved to 0. And log(softmax) is better
-# never taken of a softmax: at a gap of 200 the probability is exp(-200), which float32 holds for 0,
-# and its logarithm for minus infinity. Together they are harmless,
-# log(1/q[t]) = log(sum of exp(z - greatest)) - (z[t] - greatest).
+# softmax needs $e^z$, and in float32 $e^{89}$ is already infinite. But softmax does not change if
+# you add the same number to all logits. So subtract the maximum $m$ of the logits first. The second
+# danger is the logarithm of a softmax. At a gap of 200, the probability is $e^{-200}$. In float32
+# this is 0, and its logarithm is minus infinity. The remedy is one formula for both together:
+#
+# $$\log \frac{1}{q_t} = \log \sum_k e^{z_k - m} - (z_t - m)$$
 
 # %%
 gap = np.array([[0, 200]], np.float32)
@@ -258,24 +271,24 @@ with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
     patched = -np.log(p[0, 0] + np.float32(1e-12))
 loss, cache = cross_entropy.forward(gap, right)
 pull = -cross_entropy.backward(1.0, cache)[0, 0]
-print(f"softmax by its formula {naive[0]}, with the greatest taken out {p[0]}")
+print(f"softmax by its formula {naive[0]}, with the maximum subtracted {p[0]}")
 print(f"its logarithm {two_steps}; of p + 1e-12 {patched:.1f}; cross_entropy {loss}, pull {pull}")
-assert np.log(np.finfo(np.float32).max) < 89
-assert np.isnan(naive).any()
-assert two_steps == np.inf
-assert round(float(patched), 1) == 27.6
-assert (loss, pull) == (200, 1)
+course.claim("exp(89) is infinite in float32", np.log(np.finfo(np.float32).max) < 89)
+course.claim("softmax by its formula gives NaN", np.isnan(naive).any(), naive)
+course.claim("the logarithm of a softmax is infinite", two_steps == np.inf, two_steps)
+course.claim("with 1e-12 added it is 27.6", round(float(patched), 1) == 27.6, patched)
+course.claim("cross_entropy gives 200 and pulls with 1", (loss, pull) == (200, 1), (loss, pull))
 
 # %% [markdown]
-# Many people mend the infinity with log(p + 1e-12). It gives 27.6 for this gap, and for any greater
-# one: once more the loss is flat where the network is most wrong, by a patch of ours this time.
-# That is why `cross_entropy` takes logits and no probabilities.
+# Many people remove the infinity by $\log(p + 10^{-12})$. It gives 27.6 for this gap, and for every
+# larger gap too. So the loss is flat again where the network is most wrong, and this time our own
+# patch is the reason. That is why `cross_entropy` takes logits and not probabilities.
 #
 # ## Second trick: do not ask for certainty
 #
-# There is one thing that cross-entropy never has: enough. With target 1 it rewards every further
-# step of the right logit, for ever. Label smoothing asks for 0.91 for the right class and 0.01 for
-# each of the nine others (10 % spread over all ten), and that a network can reach.
+# Cross-entropy has no end. With the targets 1 and 0, every further step of the right logit lowers
+# the loss. Label smoothing asks for less: 0.91 for the right class and 0.01 for each of the nine
+# others (10 % spread over all ten). A network can reach that.
 
 # %%
 gaps = np.linspace(0, 14, 1401)
@@ -287,34 +300,36 @@ smooth, _ = cross_entropy.forward(logits, threes, reduction="none", label_smooth
 best = gaps[smooth.argmin()]
 floor = -(0.91 * np.log(0.91) + 9 * 0.01 * np.log(0.01))
 print(f"best gap {best:.2f}, log(0.91 / 0.01) = {np.log(91):.2f}; least loss {smooth.min():.4f}")
-assert round(best, 2) == round(np.log(91), 2) == 4.51
-assert abs(smooth.min() - floor) < 1e-4
-assert round(floor, 2) == 0.50
-assert (np.diff(plain) < 0).all()
+in_theory = round(np.log(91), 2)
+course.claim("the best gap is log(0.91 / 0.01)", round(best, 2) == in_theory == 4.51, best)
+course.claim("the least loss is the entropy", abs(smooth.min() - floor) < 1e-4, smooth.min())
+course.claim("the entropy of the target is 0.50", round(floor, 2) == 0.50, floor)
+course.claim("without smoothing the loss falls for ever", (np.diff(plain) < 0).all())
 
 figure = empty(7.2, 4)
 axes = figure.subplots()
 axes.plot(gaps, plain, "--", color=VERMILION, label="target 1 and 0")
 axes.plot(gaps, smooth, color=BLUE, label="target 0.91 and 0.01")
 axes.axvline(best, color=GREY, linewidth=0.8)
-axes.annotate(f"enough: {best:.2f}", (best, 1.6), xytext=(6, 0), textcoords="offset points")
-axes.set_xlabel("logit of the right class above the others")
-axes.set_ylabel("loss")
+axes.annotate(f"minimum: {best:.2f}", (best, 1.6), xytext=(6, 0), textcoords="offset points")
+axes.set(xlabel="logit of the right class above the others", ylabel="loss")
 axes.legend(frameon=False)
 axes.grid(alpha=0.2)
-viz.save(figure, folder / "smoothing.png")
+course.show(figure, folder / "smoothing.png")
 
 # %% [markdown]
-# In `smoothing.png` the dashed loss falls for ever. The other has a lowest point, at a gap of
-# log(0.91 / 0.01) = 4.51, and there it is 0.50, the entropy of its target: the least that a
-# cross-entropy can be. Expect that floor in the training of the next lesson, and do not take it for
-# a network that fails to learn.
+# In `smoothing.png`, the dashed loss falls for ever. The other loss has a minimum at a gap of
+# $\log(0.91 / 0.01) = 4.51$. There it is 0.50, the entropy of its target, and a cross-entropy
+# cannot be lower. You will meet this floor in the training of the next lesson. It does not mean
+# that the network fails to learn.
 #
 # ## Exercises
 #
-# 1. Draw a thousand pairs of distributions and check that KL is never negative. Then prove it, by
-#    log(x) <= x - 1.
-# 2. With 1000 classes and the same smoothing, what is the best gap? Check by a zero of
-#    `cross_entropy.backward`: log(0.9001 / 0.0001) = 9.11.
-# 3. Make the classifier surer of its lies: unlearn from `3 * misled`. Which loss still gets there
-#    in 200 steps? Check: cross-entropy above 85 % with all three rates, the others below 50 %.
+# `python -m examples.solutions 4` shows the solutions and runs them.
+#
+# 1. Draw a thousand pairs of distributions and check that KL is never negative. Then prove it with
+#    $\log x \le x - 1$.
+# 2. Take 1000 classes and the same smoothing. What is the best gap? Check: `cross_entropy.backward`
+#    gives 0 there.
+# 3. Make the classifier more certain of its lies: unlearn from `3 * misled`. Which loss reaches
+#    over 85 % in 200 steps, with all three rates?

@@ -1,28 +1,29 @@
 # %% [markdown]
 # # Why deep is hard, and the residual
 #
-# A network of 56 layers can do whatever one of 20 layers can: let 36 layers do nothing. Yet for
-# years the deeper one did worse, on the *training* images, so it was no overfitting: it could not
-# be trained. Adding to the output of every second layer what came in two layers before (He et al.
-# 2016) mended that, and needs not one parameter more. What was wrong, and what does the sum change?
+# A network of 56 layers can do everything that one of 20 layers can: 36 of its layers need only do
+# nothing. Yet for years the deeper network did worse, even on the *training* images. So this was
+# not overfitting. The deep network could not be trained. He et al. (2016) solved the problem with a
+# sum: the input of two layers is added to their output. The sum has no parameters. What was the
+# problem, and what does the sum change?
 #
-# The popular answer is that gradients vanish. Of the four networks measured below that is true of
-# one, and it is not the one that people had trouble with.
+# The popular answer is that gradients vanish. We measure four networks below. In one of them
+# gradients do vanish, but nobody had trouble with that one.
 #
-# Run it with `python examples/06_deep_and_residual.py` (about half a minute on two free cores).
-# `--quick` trains the networks of 20 layers only (a quarter of a minute). The networks are those
-# that He et al. made for CIFAR-10. Since a lesson should not need a network of cables, the default
-# data are not CIFAR-10 but scikit-learn's digits, at 14x14 pixels. `--data cifar10`, or
-# `--data imagefolder:PATH` for a folder of such images, trains on colour and takes some minutes.
-# The pictures go to `runs/06_deep_and_residual/`.
+# Run it with `python examples/06_deep_and_residual.py`. It takes about half a minute on two free
+# cores. `--quick` trains the networks of 20 layers only, in less than half of that. The networks
+# are those that He et al. made for CIFAR-10. CIFAR-10 has to be downloaded, so the default data are
+# scikit-learn's digits at 14x14 pixels. `--data cifar10`, or `--data imagefolder:PATH` for a folder
+# of such images, trains on colour images and takes some minutes. The pictures go to
+# `runs/06_deep_and_residual/`.
 
 # %%
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import course
 import numpy as np
 
 import minicnn
@@ -31,7 +32,7 @@ from minicnn import data, models, nn, optim, viz
 parser = argparse.ArgumentParser(description="Plain and residual networks, shallow and deep.")
 parser.add_argument("--data", default="digits", help="digits, cifar10 or imagefolder:PATH")
 parser.add_argument("--quick", action="store_true", help="train the networks of 20 layers only")
-options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
+options = course.arguments(parser)
 digits = options.data == "digits"
 folder = Path("runs/06_deep_and_residual")
 
@@ -39,7 +40,7 @@ try:
     train = data.load(options.data).train
 except data.DataError as error:
     parser.error(str(error))
-if digits:  # drawn with 8x8 pixels and enlarged: half as many lose nothing, and cost a quarter
+if digits:  # 8x8 pixels, enlarged to 28x28: half as many hold the same
     train = data.Dataset(train.name, train.images[:, ::2, ::2], train.labels, train.classes)
 channels = train.images.shape[3]
 loader = data.Loader(
@@ -53,9 +54,11 @@ loss_function = nn.CrossEntropyLoss()
 #
 # A residual block computes `relu(main(x) + x)`, with main = conv, norm, relu, conv, norm. The plain
 # network is the residual one without the sums: its blocks compute `relu(main(x))`. The shortcuts
-# have no parameters (where the channels double they pad with zeros), so both networks have exactly
-# the same, and from the same seed the same values. A third, "bare", is plain without batch norm
-# (which gives each channel mean 0 and variance 1 over the batch, `minicnn/ops/batch_norm.py`).
+# have no parameters. (Where the channels double, the shortcut adds channels of zeros.) So both
+# networks have the same parameters, and from the same seed the same values. A third network,
+# "bare", is the plain one without batch norm. (Batch norm gives each channel mean 0 and variance 1
+# over the batch: `minicnn/ops/batch_norm.py`.) `block.svg` draws a residual block at which the
+# channels double.
 
 # %%
 
@@ -82,20 +85,24 @@ def size(model: nn.Module) -> int:
 
 
 for depth in (20, 56):
-    assert size(network(depth, "residual")) == size(network(depth, "plain"))
-    print(f"{depth} layers: {size(network(depth, 'plain')):,} parameters, plain or residual")
+    sizes = size(network(depth, "plain")), size(network(depth, "residual"))
+    print(f"{depth} layers: {sizes[0]:,} parameters, plain or residual")
+    course.claim("plain and residual have equally many", sizes[0] == sizes[1], sizes)
+block = network(20, "residual").layer2[0]
+course.show(viz.diagram(block, (16, 14, 14)), folder / "block.svg")
 
 # %% [markdown]
-# ## Experiment 1: how loud is the gradient when it comes home?
+# ## Experiment 1: how large is the gradient at the first layer?
 #
-# Backward is a chain: each block takes the gradient with respect to its output and returns the one
-# with respect to its input. We walk down the chain by hand and write down the norm in front of each
-# of the 27 blocks, before the first step of training, in four networks of 56 layers:
+# Backward is a chain: each block takes the gradient with respect to its output and returns the
+# gradient with respect to its input. We walk down the chain by hand, before the first step of
+# training, and note the norm at the input of each of the 27 blocks. We do this in four networks of
+# 56 layers:
 #
-# - bare, with PyTorch's default weights, which nobody meant for 56 layers in a row;
+# - bare, with PyTorch's default weights, which were not made for 56 layers in a row;
 # - bare, with the weights of He et al. (2015);
-# - plain, with the same weights and batch norm: what one would have trained that year;
-# - residual, likewise with batch norm.
+# - plain, with the same weights and batch norm, as it was usual in that year;
+# - residual, with the same weights and batch norm.
 
 # %%
 
@@ -135,47 +142,55 @@ norms = {
 picture = viz.lines(
     norms, range(1, 28), yscale="log", xlabel="block", ylabel="norm of the gradient at its input"
 )
-viz.save(picture, folder / "gradient_norms.png")
+course.show(picture, folder / "gradient_norms.png")
 ratio = {name: of_blocks[0] / of_blocks[-1] for name, of_blocks in norms.items()}
 for name, value in ratio.items():
     print(f"{name:24} gradient at the first block / at the last = {value:.2g}")
-assert ratio["bare, default weights"] < 1e-20 < 0.5**52  # 52 layers lie between
-assert ratio["plain, batch norm"] > 1000
-assert 0.001 < ratio["bare, He's weights"] < 1 < ratio["residual, batch norm"] < 100
+for name, low, high in (
+    ("bare, default weights", 0, 1e-20),
+    ("bare, He's weights", 0.001, 1),
+    ("plain, batch norm", 1000, np.inf),
+    ("residual, batch norm", 1, 100),
+):
+    sentence = f"the ratio of '{name}' lies between {low:g} and {high:g}"
+    course.claim(sentence, low < ratio[name] < high, f"{ratio[name]:.2g}")
 
 # %% [markdown]
-# `gradient_norms.png`, read from right to left, as the gradient travels:
+# Read `gradient_norms.png` from right to left, as the gradient travels.
 #
-# With the default weights it vanishes indeed: each layer leaves less than half of it, and it falls
-# by more than twenty powers of ten. Good weights alone solve that: a variance of 2/fan-in (the
-# fan-in is how many products an output adds up), where the default's is a sixth of it, holds the
-# norm within three powers of ten over 52 layers.
+# With the default weights the gradient vanishes: each layer leaves less than half of it, and in all
+# it falls by more than twenty powers of ten. Good weights alone solve this. He's weights have a
+# variance of 2/fan-in (the fan-in is the number of products in one output), six times that of the
+# default. They keep the norm within three powers of ten over 52 layers.
 #
-# And with batch norm, which was to make all well, it *explodes*: by a factor above a thousand.
-# Batch norm keeps every forward signal at variance 1, so how can backward grow? Let z be normal
-# with variance 1, as batch norm leaves it. ReLU keeps half of its mean square, 1/2, but part of
-# that is a mean, 1/sqrt(2 pi), which the next batch norm subtracts. What it scales up to 1 again is
-# the variance, 1/2 - 1/(2 pi). Backward, ReLU passes 1/2 of the gradient's mean square, and the
-# batch norm multiplies by one over that variance. (The convolution between the two has a factor of
-# its own, the same both ways, so that it cancels.) In all, for each layer
+# Batch norm was meant to help, and with it the gradient *explodes*, by a factor above a thousand.
+# Batch norm keeps every forward signal at variance 1. How can backward grow? Let $z$ be normal with
+# variance 1, as it leaves batch norm. ReLU keeps half of its mean square: $1/2$. Part of that is a
+# mean, $1/\sqrt{2\pi}$, and the next batch norm subtracts it. What remains is a variance of
+# $1/2 - 1/(2\pi)$, and batch norm scales it up to 1. In backward, ReLU lets $1/2$ of the gradient's
+# mean square pass, and batch norm divides by this variance. (The convolution between them has a
+# factor of its own. It is the same in both directions, so it cancels.) Each layer multiplies the
+# mean square by
 #
-#     (1/2) / (1/2 - 1/(2 pi)) = pi / (pi - 1) = 1.47,  in the norm sqrt(1.47) = 1.21
+# $$\frac{1/2}{1/2 - 1/(2\pi)} = \frac{\pi}{\pi - 1} = 1.47$$
 #
-# (Yang et al. 2019, A mean field theory of batch normalization). Measured, it is 1.15 to 1.25.
+# and the norm by $\sqrt{1.47} = 1.21$ (Yang et al. 2019, A mean field theory of batch
+# normalization). The measured factor is 1.15 to 1.25.
 
 # %%
 layers = 2 * (len(blocks(default)) - 1)  # between the first block and the last
 growth = ratio["plain, batch norm"] ** (1 / layers)
 print(f"batch norm, each layer: times {growth:.2f}, in theory {np.sqrt(np.pi / (np.pi - 1)):.2f}")
-assert 1.15 < growth < 1.25
-assert abs(np.pi / (np.pi - 1) - 1.47) < 0.005
-assert abs(np.sqrt(np.pi / (np.pi - 1)) - 1.21) < 0.005
+theory = np.pi / (np.pi - 1)
+course.claim("the gradient grows by 1.15 to 1.25 a layer", 1.15 < growth < 1.25, f"{growth:.2f}")
+course.claim("theory gives 1.47", abs(theory - 1.47) < 0.005, theory)
+course.claim("its root is 1.21", abs(np.sqrt(theory) - 1.21) < 0.005, np.sqrt(theory))
 
 # %% [markdown]
 # ## Experiment 2: do they learn?
 #
-# The same images in the same order, the same optimiser, the same parameters to begin with. Only the
-# sums differ. The curves are losses of *training*.
+# Both networks get the same images in the same order, the same optimiser and the same first
+# parameters. Only the sums differ. The curves are losses of *training*.
 
 # %%
 
@@ -205,52 +220,56 @@ def learn(model: nn.Sequential, steps: int) -> list[float]:
 
 
 KINDS = "plain", "residual"
-steps = 40 if options.quick else 100 if digits else 300
+steps = 30 if options.quick else 100 if digits else 300
 curves = {}
 for depth in (20,) if options.quick else (20, 56):
     for kind in KINDS:
         name = f"{kind}, {depth} layers"
         curves[name] = smooth(learn(network(depth, kind), steps))
         print(f"{name:20} training loss after {steps} steps {curves[name][-1]:.2f}")
-viz.save(
-    viz.lines(curves, xlabel="step", ylabel="training loss, mean of 10 steps"),
-    folder / "losses.png",
-)
+picture = viz.lines(curves, xlabel="step", ylabel="training loss, mean of 10 steps")
+course.show(picture, folder / "losses.png")
 last = {name: losses[-1] for name, losses in curves.items()}
-assert last["residual, 20 layers"] < last["plain, 20 layers"]
+for better, worse in (
+    ("residual, 20 layers", "plain, 20 layers"),
+    ("plain, 20 layers", "plain, 56 layers"),
+    ("residual, 56 layers", "plain, 56 layers"),
+):
+    if better in last and worse in last:
+        losses = f"{last[better]:.2f} and {last[worse]:.2f}"
+        course.claim(f"'{better}' learns better than '{worse}'", last[better] < last[worse], losses)
 if not options.quick:
-    assert last["plain, 56 layers"] > last["plain, 20 layers"]  # deeper is worse
-    assert curves["residual, 56 layers"][0] > np.log(10) > 2.30  # loud at first
-    assert last["residual, 56 layers"] < last["plain, 56 layers"]
+    first = curves["residual, 56 layers"][0]
+    course.claim("the deep residual network begins above log(10)", first > np.log(10) > 2.30, first)
 
 # %% [markdown]
-# `losses.png`: the plain network of 56 layers lags far behind the plain one of 20: that is the
-# degradation. With the sums the deep one learns. It even begins *above* ln 10 = 2.30, since 27 sums
-# make its signal large, and overtakes all the same.
+# In `losses.png`, the plain network of 56 layers is far behind the plain one of 20 layers. He et
+# al. call this the degradation. With the sums, the deep network learns. It even begins *above*
+# $\log 10 = 2.30$, because 27 sums make its signal large, and still overtakes the plain one.
 #
-# ## Experiment 3: what is really wrong
+# ## Experiment 3: the real problem
 #
-# Exploding gradients cannot be the whole answer. In front of a batch norm the scale of a weight
-# does not matter: too large a step makes it longer, and its next steps turn it less, by the square
-# of its length, for it grows and its gradient shrinks. And a gradient's length is one number, which
-# an optimiser can mend; its direction is not. A step helps if, where it lands, the gradient still
-# points the way it pointed where it started.
+# Exploding gradients cannot be the whole answer, because batch norm ignores the scale of a weight.
+# If a step is too large, the weight becomes longer. Its next steps then turn it less, by the square
+# of its length, because the weight has grown and its gradient has shrunk. Also, the length of a
+# gradient is one number, and an optimiser can correct it. It cannot correct the direction. A step
+# helps only if the gradient at its end still points in the direction of the gradient at its start.
 #
-# What the first layers receive is a product of the Jacobians of all layers behind them (a layer's
-# Jacobian is the matrix of how each of its outputs moves with each of its inputs), and the gradient
-# with respect to the image is that whole product. So: walk from one image to another in 64 steps
-# and compare the gradient of the first logit with respect to the image at each place with that at
-# the next. Cosine 1: the same direction. Cosine 0: no relation, as between two directions drawn at
-# random. Batch norm keeps the statistics of one batch meanwhile, as in inference, so that the
-# places do not act on one another.
+# The first layers receive a product of the Jacobians of all later layers. (A layer's Jacobian is
+# the matrix of the slopes of each output with respect to each input.) The gradient with respect to
+# the image is the whole product. So we walk from one image to another in 64 steps. At each point we
+# compute the gradient of the first logit with respect to the image, and compare it with the
+# gradient at the next point. A cosine of 1 means the same direction. A cosine of 0 means no
+# relation, as between two random directions. Batch norm keeps the statistics of one batch during
+# the walk, as in inference, so that the points do not act on one another.
 
 # %%
-PLACES = 65
+POINTS = 65
 
 
 def alignment(model: nn.Sequential) -> float:
-    """Return the mean cosine between the gradients at neighbours on the way between two images."""
-    share = np.linspace(0, 1, PLACES, dtype=np.float32)[:, None, None, None]
+    """Return the mean cosine between gradients at neighbouring points between two images."""
+    share = np.linspace(0, 1, POINTS, dtype=np.float32)[:, None, None, None]
     way = images[0] + share * (images[1] - images[0])
     for module in model.below():
         if isinstance(module, nn.BatchNorm2d):
@@ -259,43 +278,45 @@ def alignment(model: nn.Sequential) -> float:
     logits, cache = model.forward(way, training=False)
     dlogits = np.zeros_like(logits)
     dlogits[:, 0] = 1
-    gradients = model.backward(dlogits, cache).reshape(PLACES, -1)
+    gradients = model.backward(dlogits, cache).reshape(POINTS, -1)
     unit = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
     return float((unit[1:] * unit[:-1]).sum(axis=1).mean())
 
 
-depths = (8, 20, 32, 44, 56)
+depths = (8, 56) if options.quick else (8, 20, 32, 44, 56)
 aligned = {kind: [alignment(network(depth, kind)) for depth in depths] for kind in KINDS}
 for kind, cosines in aligned.items():
     cells = (f"{d} layers: {c:5.2f}" for d, c in zip(depths, cosines, strict=True))
     print(f"{kind:9}", "  ".join(cells))
-viz.save(
-    viz.lines(
-        aligned, depths, xlabel="layers",
-        ylabel="cosine between gradients\nat neighbouring images",
-    ),
-    folder / "shattering.png",
-)  # fmt: skip
-assert aligned["plain"][0] > 0.5 > 0.1 > abs(aligned["plain"][-1])
-assert min(aligned["residual"]) > 0.5
+picture = viz.lines(
+    aligned, depths, xlabel="layers", ylabel="cosine between gradients\nat neighbouring points"
+)
+course.show(picture, folder / "shattering.png")
+begin, end, least = aligned["plain"][0], aligned["plain"][-1], min(aligned["residual"])
+course.claim("plain, 8 layers, has a cosine above 0.5", begin > 0.5, f"{begin:.2f}")
+course.claim("plain, 56 layers, has one below 0.1", abs(end) < 0.1, f"{end:.2f}")
+course.claim("the residual networks stay above 0.5", least > 0.5, f"{least:.2f}")
 
 # %% [markdown]
-# `shattering.png`: at 8 layers both kinds stay above 0.5. At 56 layers the plain network's gradient
-# at one image says nothing about the gradient 1/64 of the way further: the cosine is below 0.1. It
-# is as good as noise, and there is little to descend along. The residual network's still agree by
-# more than 0.5. Balduzzi et al. (2017) call it the shattered gradients problem.
+# In `shattering.png`, both kinds are above 0.5 at 8 layers. At 56 layers, the plain network has a
+# cosine below 0.1: the gradient at one point says nothing about the gradient 1/64 of the way
+# further. It looks like noise, and there is little to descend along. In the residual network,
+# neighbouring gradients still agree by more than 0.5. Balduzzi et al. (2017) call this the
+# shattered gradients problem.
 #
-# The sum explains it. Backward through a block, the Jacobian is `1 + main'` in place of `main'`
-# (and then that of a ReLU). A product of 27 random `main'` changes wholly when each changes a
-# little. In the product of 27 `(1 + main')` the terms with few factors, above all the 1, come
-# through, and they hardly change. Depth is no longer a price that every signal pays.
+# The sum is the reason. The Jacobian of a block is $1 + M$ in place of $M$, the Jacobian of its
+# main branch (followed by that of a ReLU). In a product of 27 random $M$, a small change of each
+# changes everything. The product of 27 factors $(1 + M)$ is a sum of many terms. The terms with few
+# factors $M$ come through, above all the 1, and they hardly change. So the signal no longer has to
+# pass through every layer.
 #
-# ## Try it
+# ## Exercises
 #
-# 1. `models.cifar_resnet(..., zero_init_residual=True)` begins each block as the identity. What are
-#    the first loss, and the line in `gradient_norms.png`? (About ln 10, and flat to the last digit:
-#    backward, too, each block hands on what it is given.)
+# `python -m examples.solutions 6` shows the solutions and runs them.
+#
+# 1. `models.cifar_resnet(..., zero_init_residual=True)` starts each block as the identity. What are
+#    the first loss, and the line in `gradient_norms.png`? Think first, then measure.
 # 2. Leave the ReLUs out of the plain network with batch norm. By which factor does the gradient
-#    grow in each layer now? (1.03 in place of 1.18: there is hardly a mean to subtract.)
-# 3. Measure the cosine of the plain 56 layers again after the 100 steps. (Over 0.5, while the
-#    loss is still above 1: what it has learnt so far is to be a network that can learn.)
+#    grow in each layer now? Why?
+# 3. Measure the cosine of the plain network of 56 layers again after 100 steps of training. What
+#    has it learnt so far?

@@ -1,19 +1,19 @@
 # %% [markdown]
-# # VGG and the receptive field: what a unit can see, and what it looks at
+# # VGG and the receptive field: what a unit can see, and where it looks
 #
 # A unit of a convolutional network sees a square of the image, its receptive field. How large is
-# it, through strides, pools and branches? That follows from the layers alone. And how much does
-# each pixel in it matter? That is a gradient: of one unit with respect to the image.
+# this square, after strides, pools and branches? The layers alone tell. And how important is each
+# pixel in it? That is a gradient: the gradient of one unit with respect to the image.
 #
-# Run it with `python examples/08_receptive_field.py` (some ten seconds; `--quick` takes half). The
-# pictures go to `runs/08_receptive_field/`. Nothing is downloaded: the photograph comes with
-# scikit-learn.
+# Run it with `python examples/08_receptive_field.py`. It takes about ten seconds; `--quick` takes
+# half. The pictures go to `runs/08_receptive_field/`. Nothing is downloaded: the photograph comes
+# with scikit-learn.
 
 # %%
 import argparse
-import sys
 from pathlib import Path
 
+import course
 import numpy as np
 from sklearn.datasets import load_sample_image
 
@@ -21,16 +21,16 @@ from minicnn import insight, models, nn, optim, viz
 
 parser = argparse.ArgumentParser(description="Receptive fields, theoretical and effective.")
 parser.add_argument("--quick", action="store_true", help="fewer networks, less training")
-options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
+options = course.arguments(parser)
 folder = Path("runs/08_receptive_field")
 rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## Two 3x3 convolutions against one 5x5
 #
-# VGG's idea: a 3x3 convolution on a 3x3 convolution sees 5x5 pixels, as one 5x5 does, with 18
-# weights for each pair of channels instead of 25, 28 % fewer, and with a ReLU more in between.
-# Three of them see 7x7 with 27 weights instead of 49, 45 % fewer.
+# This is the idea of VGG. Two 3x3 convolutions in a row see 5x5 pixels, as one 5x5 does. They have
+# 18 weights for each pair of channels in place of 25. That is 28 % fewer, and there is one more
+# ReLU. Three 3x3 convolutions see 7x7 pixels with 27 weights in place of 49, 45 % fewer.
 
 # %%
 CHANNELS = 16
@@ -56,17 +56,24 @@ for small, large in (((3, 3), 5), ((3, 3, 3), 7)):
     print(
         f"{len(small)} of 3x3 see {seen[1]}, one {large}x{large} sees {seen[0]}; {fewer:.0%} fewer"
     )
-    assert seen[0] == seen[1] == (large, large)
-    assert weights(several) == len(small) * 9 * CHANNELS**2
-    assert weights(one) == large**2 * CHANNELS**2
-    assert round(100 * fewer) == {5: 28, 7: 45}[large]
+    equal = seen[0] == seen[1] == (large, large)
+    course.claim(f"{len(small)} of 3x3 see what one {large}x{large} sees", equal, seen)
+    counts = weights(several) // CHANNELS**2, weights(one) // CHANNELS**2
+    expected = {5: (18, 25), 7: (27, 49)}[large]
+    course.claim(f"they have {expected} weights a pair", counts == expected, counts)
+    less = {5: 28, 7: 45}[large]
+    course.claim(f"that is {less} % fewer", round(100 * fewer) == less, f"{fewer:.0%}")
 
 # %% [markdown]
 # ## The field of every layer
 #
-# Let a unit see `size` pixels, and let neighbouring units lie `jump` pixels apart. A window of k
-# taps with stride s on top of that sees (k - 1) * jump more, and multiplies the jump by s. With p
-# pixels of padding, the first unit begins p * jump earlier. That is all:
+# Let a unit see $f$ pixels, and let neighbouring units be $j$ pixels apart (the jump). Put a window
+# of $k$ taps with stride $s$ on top. It sees $k - 1$ jumps more, and it multiplies the jump by the
+# stride:
+#
+# $$f' = f + (k - 1)\,j \qquad j' = s\,j$$
+#
+# With $p$ pixels of padding, the first unit begins $p\,j$ pixels earlier. That is all.
 
 # %%
 size, jump, start = 1, 1, 0
@@ -80,83 +87,85 @@ for i, layer in enumerate(vgg16.features):
     start -= padding * jump
     jump *= stride
     field = table[f"features.{i}"]
-    assert field.size == (size, size)
-    assert field.jump == (jump, jump)
-    assert field.start == (start, start)
+    by_hand = ((size, size), (jump, jump), (start, start))
+    same = (field.size, field.jump, field.start) == by_hand
+    course.claim(f"layer {i} has the field of the formula", same, (field, by_hand))
 print(table)
-assert size == 212
-assert jump == 32
+course.claim("the last pool sees 212 pixels, 32 apart", (size, jump) == (212, 32), (size, jump))
 
 # %% [markdown]
-# A unit of VGG-16's last pool sees 212 x 212 pixels, nearly all of a 224 x 224 image; its neighbour
-# sees the same square moved by 32 pixels. In `vgg16.png` are the fields of one unit after each of
-# the five pools, on a photograph of 427 x 640 pixels: the last sees a good part of the pagoda,
-# the first not a window.
+# A unit of VGG-16's last pool sees 212 x 212 pixels, nearly all of a 224 x 224 image. Its neighbour
+# sees the same square, moved by 32 pixels. `vgg16.png` shows the fields of one unit after each of
+# the five pools, on a photograph of 427 x 640 pixels. The field of the last pool holds a good part
+# of the pagoda. The field of the first is smaller than a window of the pagoda.
 
 # %%
 photo = load_sample_image("china.jpg")
-assert photo.shape == (427, 640, 3)
 on_photo = insight.receptive_field(vgg16, (3, 427, 640))
 pools = [i for i, layer in enumerate(vgg16.features) if isinstance(layer, nn.MaxPool2d)]
-assert len(pools) == 5
 boxes = {}
 for n, i in enumerate(pools, 1):
     field = on_photo[f"features.{i}"]  # of its units, the one whose middle lies near (210, 190)
     corners = zip((210, 190), field.start, field.size, field.jump, strict=True)
     unit = [(at - start - size // 2) // jump for at, start, size, jump in corners]
     boxes[f"pool {n}"] = field.box(*unit)
-viz.save(
-    viz.receptive_field(photo, boxes, title="VGG-16: what one unit sees after each pool"),
-    folder / "vgg16.png",
-)
+picture = viz.receptive_field(photo, boxes, title="VGG-16: what one unit sees after each pool")
+course.show(picture, folder / "vgg16.png")
 
 # %% [markdown]
 # ## Through branches
 #
-# Side by side, branches see what the widest of them sees, if their centres agree. A residual block
-# has both: the shortcut still sees what came in, the main branch 2 * 2 * jump pixels more. So the
-# 81 x 81 of ResNet-20's last block are an upper end: along the shortcuts lie fields of all sizes
-# down to that of its first layer.
+# Branches side by side see what the widest of them sees, if their centres agree. A residual block
+# has two branches. The shortcut sees only what came in. The main branch sees $2 \cdot 2$ jumps
+# more. So the 81 x 81 pixels of ResNet-20's last block are an upper limit. Along the shortcuts
+# there are fields of all sizes, down to that of the first layer.
 
 # %%
 resnet = insight.receptive_field(models.resnet20(rng=rng), (3, 32, 32))
 for name in ("conv1", "layer1.0", "layer1.1", "layer2.0.downsample", "layer2.0", "layer3.2"):
     print(f"resnet20 {name:20} sees {resnet[name].size}, jump {resnet[name].jump}")
-assert resnet["layer1.1"].size[0] - resnet["layer1.0"].size[0] == 4
-assert resnet["layer3.2"].size == (81, 81)
+more = resnet["layer1.1"].size[0] - resnet["layer1.0"].size[0]
+course.claim("a block of the first stage sees 4 pixels more", more == 4, more)
+last = resnet["layer3.2"].size
+course.claim("the last block sees 81 x 81 pixels", last == (81, 81), last)
 
 googlenet = insight.receptive_field(models.googlenet(10, rng=rng), (3, 224, 224))
 block = {name: field.size for name, field in googlenet.items() if name.startswith("inception3a")}
 for branch in (1, 2, 3, 4):
     print(f"googlenet inception3a.branch{branch} sees {block[f'inception3a.branch{branch}']}")
-assert block["inception3a"] == max(block.values())
+widest = max(block.values())
+course.claim("the block sees what its widest branch sees", block["inception3a"] == widest, block)
 
 # %% [markdown]
-# The table knows no borders. What does is a matrix for each axis, whether unit o sees pixel p, and
-# a layer multiplies it by its own. It finds that SqueezeNet, for all its 224 pixels, sees 223 of
-# them: the first convolution (3x3, stride 2, no padding) never reaches the last row and column.
+# The table ignores the borders of the image. There is a more exact way: one matrix for each axis,
+# which says whether unit $o$ sees pixel $p$. Each layer multiplies this matrix by its own. In this
+# way you find a surprise: SqueezeNet takes images of 224 pixels and sees 223 of them. Its first
+# convolution (3x3, stride 2, no padding) never reaches the last row and the last column.
 
 # %%
 squeezenet = insight.receptive_field(models.squeezenet1_1(10, rng=rng), (3, 224, 224))
 seen = squeezenet["flatten"].pixels()
 print(f"SqueezeNet sees {seen.any(axis=1).sum()} of 224 rows")
-assert seen.any(axis=1).sum() == seen.any(axis=0).sum() == 223
-assert not seen[-1].any()
+rows, columns = seen.any(axis=1).sum(), seen.any(axis=0).sum()
+course.claim("it sees 223 rows and columns", (rows, columns) == (223, 223), (rows, columns))
+course.claim("it does not see the last row", not seen[-1].any())
 
 # %% [markdown]
 # ## The effective field
 #
-# Pixels in the middle of the field reach the unit on many paths, those in a corner on one. The
-# gradient of the middle unit with respect to the image measures it: one forward, a gradient of 1 at
-# that unit, one backward. Luo et al. (2016) found that it is a Gaussian, and why: with random
-# weights, the map of the gradient's mean square is smeared by a 3x3 square in every layer. Read as
-# a distribution over places, it is that of a walk whose random steps have variance 2/3 along each
-# axis: after L layers its variance is 2/3 L. The mean size of the gradient is the root of that
-# Gaussian, which has twice the variance. So
+# A pixel in the middle of the field reaches the unit on many paths, a pixel in a corner on one. The
+# gradient of the middle unit with respect to the image measures this. It takes one forward, a
+# gradient of 1 at that unit, and one backward. Luo et al. (2016) found that the result is a
+# Gaussian.
 #
-#     standard deviation = sqrt(4/3 L),        while the field's side is 2 L + 1
+# Here is the reason. With random weights, every layer blurs the map of the gradient's mean square
+# by a 3x3 square. Read this map as the distribution of a random walk. Each of its steps has a
+# variance of $2/3$ along each axis, so after $L$ layers the variance is $\frac{2}{3} L$. The mean
+# size of the gradient is the root of this Gaussian, and a root has twice the variance. So
 #
-# and the deeper a network, the smaller the part of its field that it looks at.
+# $$\text{standard deviation} = \sqrt{\tfrac{4}{3} L} \qquad \text{side of the field} = 2L + 1$$
+#
+# The deeper a network is, the smaller is the part of its field that it looks at.
 
 
 # %%
@@ -194,25 +203,25 @@ for depth in depths:
 widths = np.array([np.mean(fit.std) for fit in fits])
 growth = np.polyfit(np.log(depths), np.log(widths), 1)[0]
 print(f"the width grows with the depth to the power of {growth:.2f}")
-assert np.abs(widths / np.sqrt(4 / 3 * np.array(depths)) - 1).max() < 0.15
-assert 0.4 < growth < 0.6
-assert min(fit.r2 for fit in fits) > 0.9
+worst = np.abs(widths / np.sqrt(4 / 3 * np.array(depths)) - 1).max()
+course.claim("the widths are within 15 % of theory", worst < 0.15, f"{worst:.0%}")
+course.claim("the width grows with the square root", 0.4 < growth < 0.6, f"a power of {growth:.2f}")
+least = min(fit.r2 for fit in fits)
+course.claim("a Gaussian explains over 90 %", least > 0.9, f"{least:.1%}")
 
 # %% [markdown]
-# In `effective.png` each square is a whole theoretical field, scaled to one size: the bright spot
-# shrinks as the network grows deeper. In `width.png` half of the field's side is a straight line,
-# and the measured width lies on the square root.
+# In `effective.png`, each square is a whole theoretical field, scaled to one size. The bright spot
+# becomes smaller as the network becomes deeper. In `width.png`, half of the side of the field is a
+# straight line, and the measured width lies on the square root.
 
 # %%
 large = max(picture.shape[0] for picture in pictures)
 scaled = [insight.resize(picture[None], (large, large))[0] for picture in pictures]
 titles = [f"{depth} layers\nfield {2 * depth + 1} x {2 * depth + 1}" for depth in depths]
-viz.save(
-    viz.images(
-        np.stack(scaled), titles, columns=len(depths), title="What the middle unit looks at"
-    ),
-    folder / "effective.png",
+picture = viz.images(
+    np.stack(scaled), titles, columns=len(depths), title="Where the middle unit looks"
 )
+course.show(picture, folder / "effective.png")
 line = np.arange(1, max(depths) + 1)
 figure = viz.lines(
     {
@@ -221,20 +230,21 @@ figure = viz.lines(
         "two standard deviations, 2 sqrt(4/3 L)": 2 * np.sqrt(4 / 3 * np.array(depths)),
     },
     depths, xlabel="layers of 3x3, L", ylabel="pixels from the middle",
-    title="The field grows with the depth, what counts of it with its root",
+    title="The field grows linearly with depth, its effective part with the square root",
 )  # fmt: skip
-viz.save(figure, folder / "width.png")
+course.show(figure, folder / "width.png")
 
 # %% [markdown]
 # ## Before and after training
 #
-# Training changes where a network looks, to what the task asks for. The same eight layers, with the
-# same first weights, learn two tasks on images of noise: to give back the pixel in the middle, and
-# the mean of the 13 x 13 around it (times 13, so that both answers have a variance of 1). Every
-# place of an image is an example. In `training.png` both begin with the same bright spot; for the
-# pixel the field contracts to little more than that pixel, for the mean it widens, after the whole
-# training by more than a fifth, into a square with steep sides, and a Gaussian describes it less
-# well.
+# Training changes where a network looks. Eight layers with the same first weights learn two tasks
+# on images of noise. The first task: give back the pixel in the middle. The second task: give the
+# mean of the 13 x 13 pixels around it (times 13, so that both answers have a variance of 1). Every
+# position of an image is an example.
+#
+# In `training.png` both begin with the same bright spot. For the pixel, the field contracts to
+# little more than that pixel. For the mean, it becomes wider, by more than a fifth after the whole
+# training. It becomes a square with steep sides, and a Gaussian fits it less well.
 
 # %%
 SIDE, AROUND = 25, 6  # pixels of an image, and on each side of the middle
@@ -285,32 +295,37 @@ for name, wide in (("the pixel learnt", False), ("the mean learnt", True)):
     model, errors = learn(wide)
     looks[name] = insight.effective_field(model, shown, rng=rng)
     print(f"{name}: squared error {np.mean(errors[:5]):.2f} at first, {errors[-1]:.2f} at the end")
-    assert errors[-1] < 0.85 * np.mean(errors[:5])
+    left = errors[-1] / np.mean(errors[:5])
+    course.claim(f"{name} reduces the error below 85 %", left < 0.85, f"{left:.0%}")
 explained = {name: insight.fit_gaussian(strength).r2 for name, strength in looks.items()}
 for name, strength in looks.items():
     print(
         f"{name:16} spread {spread(strength):.2f} pixels; a Gaussian explains {explained[name]:.0%}"
     )
-viz.save(
-    viz.images(
-        np.stack([strength / strength.max() for strength in looks.values()]),
-        [f"{name}\nspread {spread(strength):.1f} pixels" for name, strength in looks.items()],
-        columns=3, title="Where the middle unit looks, in its field of 17 x 17",
-    ),
-    folder / "training.png",
+picture = viz.images(
+    np.stack([strength / strength.max() for strength in looks.values()]),
+    [f"{name}\nspread {spread(strength):.1f} pixels" for name, strength in looks.items()],
+    columns=3, title="Where the middle unit looks, in its field of 17 x 17",
 )  # fmt: skip
+course.show(picture, folder / "training.png")
 first, pixel, mean = map(spread, looks.values())
-assert pixel < 0.5 * first
-assert mean > (1.0 if options.quick else 1.2) * first
-assert explained["the mean learnt"] < explained["before training"]
+course.claim(
+    "for the pixel the field contracts", pixel < 0.5 * first, f"{pixel:.2f} of {first:.2f}"
+)
+wider = mean > (0.95 if options.quick else 1.2) * first
+course.claim("for the mean it widens by a fifth", wider, f"{mean:.2f} of {first:.2f}")
+fit, before = explained["the mean learnt"], explained["before training"]
+course.claim("a Gaussian fits less well after it", fit < before, f"{fit:.0%} and {before:.0%}")
 print(f"pictures: {folder}")
 
 # %% [markdown]
-# ## Try it
+# ## Exercises
 #
-# 1. In the course's network of lesson 7 a 5x5 convolution has 16 channels in and 24 out, 9,600
-#    weights. Put two 3x3 in its place: how many channels between them, and how many weights? (24
-#    leave 8,640, and 16 leave 5,760.)
-# 2. What do three 3x3 convolutions see that have a stride of 2 each? And with a stride of 1, and
-#    dilations of 1, 2 and 4? Reckon first, then ask `insight.receptive_field`. (15 pixels both. But
-#    the units lie 8 pixels apart with the strides, and 1 with the dilations.)
+# `python -m examples.solutions 8` shows the solutions and runs them.
+#
+# 1. In the network of lesson 7, a 5x5 convolution has 16 channels in and 24 out: 9,600 weights.
+#    Replace it by two 3x3 convolutions. How many channels can stand between them, so that weights
+#    are saved? Compute the weights for 24 and for 16 channels.
+# 2. Take three 3x3 convolutions with a stride of 2 each. Take another three with a stride of 1 and
+#    dilations of 1, 2 and 4. What does each row see? Compute first, then ask
+#    `insight.receptive_field`. What is the difference between the two?

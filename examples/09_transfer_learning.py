@@ -1,20 +1,21 @@
 # %% [markdown]
-# # Transfer learning: what does a network know that it was not taught?
+# # Transfer learning: what does a network know that nobody taught it?
 #
 # A network that has learnt the digits 0 to 4 has never seen a 7. Does it learn 5 to 9 from fewer
-# images than one that has learnt nothing? Which of its layers should be kept? And how much of the
-# gain is due to what it has *learnt*? That needs a control, which most tutorials leave out.
+# images than a network that has learnt nothing? Which of its layers should we keep? And how much of
+# the gain comes from what it has *learnt*? This last question needs a control, and most tutorials
+# leave it out.
 #
-# Run it with `python examples/09_transfer_learning.py` (about half a minute on two free cores);
-# `--quick` has fewer seeds, sets and competitors (a quarter of a minute). The digits of
-# scikit-learn have some 650 images of 5 to 9 to learn from, so the largest set has 600;
+# Run it with `python examples/09_transfer_learning.py`. It takes about half a minute on two free
+# cores. `--quick` has fewer seeds, sets and competitors, and takes less than half of that. The
+# digits of scikit-learn have some 650 images of 5 to 9 to learn from, so the largest set has 600;
 # `--data mnist` goes up to 1000. The pictures go to `runs/09_transfer_learning/`.
 
 # %%
 import argparse
-import sys
 from pathlib import Path
 
+import course
 import numpy as np
 
 import minicnn
@@ -23,9 +24,9 @@ from minicnn import data, models, nn, optim, viz
 parser = argparse.ArgumentParser(description="Digits 5 to 9 by a network that knows 0 to 4.")
 parser.add_argument("--data", default="digits", choices=("digits", "mnist"))
 parser.add_argument("--quick", action="store_true", help="fewer seeds, sets and competitors")
-options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
+options = course.arguments(parser)
 sizes = (10, 100) if options.quick else (10, 100, 1000 if options.data == "mnist" else 600)
-seeds = 4 if options.quick else 8
+seeds = 3 if options.quick else 8
 folder = Path("runs/09_transfer_learning")
 
 splits = data.load(options.data)
@@ -42,7 +43,9 @@ def five_classes(dataset: data.Dataset, first: int) -> Examples:
 
 old_train, old_test = five_classes(splits.train, 0), five_classes(splits.test, 0)
 new_train, new_test = five_classes(splits.train, 5), five_classes(splits.test, 5)
-assert options.data != "digits" or 645 < len(new_train[0]) < 665
+if options.data == "digits":
+    count = len(new_train[0])
+    course.claim("some 650 images are 5 to 9", 645 < count < 665, count)
 loss_function = nn.CrossEntropyLoss()
 
 
@@ -74,24 +77,25 @@ def accuracy(model: nn.Module, examples: Examples) -> float:
 # %%
 knowing = models.lenet5(5, rng=np.random.default_rng(0))
 learn(knowing, old_train, 800 if options.data == "mnist" else 300, np.random.default_rng(0))
-print(f"0 to 4: accuracy {accuracy(knowing, old_test):.2%} on {len(old_test[0])} test images")
-assert accuracy(knowing, old_test) > 0.95
+known = accuracy(knowing, old_test)
+print(f"0 to 4: accuracy {known:.2%} on {len(old_test[0])} test images")
+course.claim("the network knows 0 to 4 to over 95 %", known > 0.95, f"{known:.1%}")
 
 # %% [markdown]
 # ## The new task
 #
-# Each competitor is a LeNet-5 with the first k of its five layers copied from a network, and the
-# others drawn anew. What was copied is frozen: `freeze()` keeps the optimiser away, and backward
-# stops at the last frozen layer, for nothing below it asks for a gradient.
+# Each competitor is a LeNet-5. Its first $k$ of five layers are copied from a network, and its
+# other layers are new. The copied layers are frozen: `freeze()` keeps the optimiser from changing
+# them. Backward stops at the last frozen layer, because no layer below it needs a gradient.
 #
-# - scratch: k = 0, nothing copied.
-# - frozen: k = 1 to 4, copied from the network that knows 0 to 4.
+# - scratch: $k = 0$, nothing copied.
+# - frozen: $k$ = 1 to 4, copied from the network that knows 0 to 4.
 # - fine-tuned: both convolutions copied, and nothing frozen.
-# - *random, frozen*: the control. Both convolutions are frozen too, but come from a network that
-#   has learnt nothing at all, another one for each seed.
+# - *random, frozen*: the control. Both convolutions are frozen too, but they come from a network
+#   that has learnt nothing. There is another one for each seed.
 #
-# A set of ten images is two of each digit, and much depends on which two. So each competitor gets
-# the *same* sets, one for each seed, and we compare them set by set.
+# A set of ten images has two of each digit, and the result depends on which two. So each competitor
+# gets the *same* sets, one for each seed, and we compare set by set.
 
 # %%
 LAYERS = "conv1", "conv2", "fc1", "fc2"  # and fc3, which gives the logits, is always new
@@ -143,8 +147,9 @@ for i, size in enumerate(sizes):
             model = competitor(source, keep, frozen, rng)
             learn(model, examples, 120, rng)
             results[name][i, seed] = accuracy(model, new_test)
-            for param, old in zip(model.parameters(), source.parameters(), strict=True):
-                assert param.trainable or np.array_equal(param.data, old.data)
+            pairs = zip(model.parameters(), source.parameters(), strict=True)
+            same = all(p.trainable or np.array_equal(p.data, old.data) for p, old in pairs)
+            course.claim("frozen layers stay as they were copied", same)
 
 print(f"\n5 to 9: test accuracy, mean and standard deviation of {seeds} seeds")
 print(" " * 18 + "".join(f"{size:>6} images" for size in sizes))
@@ -155,13 +160,14 @@ for name, of_sizes in results.items():
 # %% [markdown]
 # ## What came out
 #
-# `by_images.png`: with ten images the frozen convolutions lead scratch by more than two points, and
-# with many images the lead melts: on the digits less than half of it is left with a hundred and
-# more. What the two tasks share is worth some images, and no more.
+# Look at `by_images.png`. With ten images, the frozen convolutions are ahead of scratch by more
+# than two points. With more images the lead becomes small: on the digits less than half of it is
+# left with a hundred images or more. The common part of the two tasks is worth some images, and not
+# more.
 #
-# The standard deviations in the table are large. They hold the luck of the draw, which all
-# competitors have in common. Set by set, as printed below, the lead is surer than the table lets
-# you think: with ten images it is there in most of the sets, if not in all.
+# The standard deviations in the table are large. They come from the luck of the draw, which all
+# competitors share. So compare set by set, as printed below. With ten images, the lead is there in
+# most of the sets, though not in all.
 
 # %%
 mean = {name: of_sizes.mean(axis=1) for name, of_sizes in results.items()}
@@ -172,7 +178,7 @@ picture = viz.lines(
 )  # fmt: skip
 picture.axes[0].set_xticks(sizes, [str(size) for size in sizes])
 picture.axes[0].minorticks_off()
-viz.save(picture, folder / "by_images.png")
+course.show(picture, folder / "by_images.png")
 for i, size in enumerate(sizes):
     lead = results["2 layers frozen"][i] - results["scratch"][i]
     print(
@@ -181,16 +187,21 @@ for i, size in enumerate(sizes):
     )
 few, hundred = 0, 1  # positions in ``sizes``
 lead = mean["2 layers frozen"] - mean["scratch"]
-assert lead[few] > 0.02
-assert (results["2 layers frozen"][few] > results["scratch"][few]).mean() > 0.7
-assert lead[few] > (2 if options.data == "digits" else 1) * lead[1:].max()
+enough = f"{lead[few]:+.1%}"
+course.claim("with ten images the lead is over two points", lead[few] > 0.02, enough)
+share = (results["2 layers frozen"][few] > results["scratch"][few]).mean()
+course.claim(
+    "it is there in most of the sets", share > (0.6 if options.quick else 0.7), f"{share:.0%}"
+)
+half = (2 if options.data == "digits" else 1) * lead[1:].max()
+course.claim("less than half is left with more images", lead[few] > half, f"{lead[1:].max():+.1%}")
 
 # %% [markdown]
-# `by_layers.png` (not with `--quick`): keeping more is not better. With four layers kept and 100
-# images the network does worse than from scratch, by more than ten points. The late layers have
-# learnt what tells 0 to 4 apart, and have thrown away the rest: whether there is a bar across, as
-# in a 7, they do not say. The early layers are general, the late ones special (Yosinski et al.
-# 2014).
+# `by_layers.png` (not with `--quick`) shows that keeping more layers is not better. With four
+# layers kept and 100 images, the network is more than ten points worse than from scratch. The late
+# layers have learnt to separate 0 to 4, and they drop everything else. Is there a bar across, as in
+# a 7? They do not say. The early layers are general, and the late layers are special (Yosinski et
+# al. 2014).
 
 # %%
 if not options.quick:
@@ -202,31 +213,36 @@ if not options.quick:
         by_layers, xlabel="layers kept and frozen", ylabel="test accuracy in percent"
     )
     picture.axes[0].set_xticks(range(5), ["none", "conv1", "+ conv2", "+ fc1", "+ fc2"])
-    viz.save(picture, folder / "by_layers.png")
-assert mean["4 layers frozen"][hundred] < mean["scratch"][hundred] - 0.10
+    course.show(picture, folder / "by_layers.png")
+behind = mean["scratch"][hundred] - mean["4 layers frozen"][hundred]
+course.claim("four layers are ten points behind scratch", behind > 0.10, f"{behind:.1%}")
 
 # %% [markdown]
-# And now the control. *Random* convolutions, frozen as they were drawn, come within five points of
-# scratch for every size of set: a network whose convolutions never learn anything does nearly as
-# well as one that learns them from so few images. So a frozen network that does well proves nothing
-# yet. What the learnt convolutions are worth is their lead over the random ones. With ten images it
-# is more than two points; on MNIST, where there was more to learn from, more than five. That, and
-# no more, is transfer.
+# Now look at the control. Its *random* convolutions are frozen as they were drawn, and still it is
+# within five points of scratch for every size of set. So a network whose convolutions never learn
+# is nearly as good as one that learns them from so few images. A good result of a frozen network
+# therefore proves nothing. The value of the learnt convolutions is their lead over the random ones.
+# With ten images it is more than two points. On MNIST, which has more to learn from, it is more
+# than five. Only this lead is transfer.
 
 # %%
 gain = mean["2 layers frozen"] - mean["2 random, frozen"]
 for size, value in zip(sizes, gain, strict=True):
     print(f"{size:4} images: learnt ahead of random convolutions by {value:+.1%}")
-assert gain[few] > (0.05 if options.data == "mnist" else 0.02)
-assert abs(mean["2 random, frozen"] - mean["scratch"]).max() < 0.05
+points = 0.05 if options.data == "mnist" else 0.02
+lead_few = f"{gain[few]:+.1%}"
+course.claim(f"learnt convolutions lead by over {points:.0%}", gain[few] > points, lead_few)
+most = abs(mean["2 random, frozen"] - mean["scratch"]).max()
+course.claim("random convolutions are within five points of scratch", most < 0.05, f"{most:.1%}")
 print(f"pictures: {folder}")
 
 # %% [markdown]
-# ## Try it
+# ## Exercises
 #
-# 1. Frozen layers give the same numbers in every step. Compute them once and train only the rest.
-#    How many times faster is a step, and is the accuracy the same? (It must be, up to rounding.)
-# 2. Let all layers learn 5 to 9, then put the old `fc3` back and test on 0 to 4. How much is
-#    forgotten? How much with four layers frozen? (Around half; nothing.)
-# 3. Exchange the tasks: learn 5 to 9 first, then 0 to 4. Is the lead the same? (It is smaller, some
-#    two points with ten images: 0 to 4 are learnt well from scratch.)
+# `python -m examples.solutions 9` shows the solutions and runs them.
+#
+# 1. Frozen layers give the same numbers in every step. Compute them once and train only the other
+#    layers. How many times faster is a step? Is the accuracy the same?
+# 2. Let all layers learn 5 to 9. Then put the old `fc3` back and test on 0 to 4. How much is
+#    forgotten? How much is forgotten with four layers frozen?
+# 3. Exchange the tasks: learn 5 to 9 first, then 0 to 4. Is the lead the same? Why?

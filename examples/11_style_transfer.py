@@ -1,26 +1,28 @@
 # %% [markdown]
 # # Style transfer: pixels that learn
 #
-# Gatys, Ecker & Bethge (2016): keep what a photograph shows, and paint it like another picture. The
-# network is not trained for it: while it paints, its weights stay, and the pixels are the
-# parameters. Their gradient comes from the same backward as ever, carried down to the input.
+# Gatys, Ecker & Bethge (2016) keep the content of a photograph and paint it in the style of another
+# picture. No network is trained for this. While it paints, the weights stay as they are, and the
+# pixels are the parameters. Their gradient comes from the usual backward, carried down to the
+# input.
 #
-# Run it with `python examples/11_style_transfer.py` (some ten seconds; `--quick` takes half).
-# Nothing is downloaded: both photographs come with scikit-learn. The paper's network is VGG-19 with
-# weights from ImageNet; where you have VGG-16's,
+# Run it with `python examples/11_style_transfer.py`. It takes about half a minute; `--quick` paints
+# a small picture in a few seconds. Nothing is downloaded: both photographs come with scikit-learn.
+# The paper uses VGG-19 with weights from ImageNet. If you have the weights of VGG-16, these
+# commands use them:
 #
 #     python -m reference.exchange vgg16-397923af.pth vgg16.safetensors
 #     python examples/11_style_transfer.py --weights vgg16.safetensors
 #
-# uses them. Otherwise a small network is trained here, in seconds, on these two photographs alone.
-# It knows edges, colours and blobs, no objects: it carries over the colours and the grain of the
-# style, no brush strokes. The pictures go to `runs/11_style_transfer/`.
+# Otherwise a small network is trained here, in seconds, on these two photographs alone. It knows
+# edges, colours and blobs, and no objects. It carries over the colours and the grain of the style,
+# and no brush strokes. The pictures go to `runs/11_style_transfer/`.
 
 # %%
 import argparse
-import sys
 from pathlib import Path
 
+import course
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
@@ -31,7 +33,7 @@ from minicnn import insight, models, nn, optim, viz
 parser = argparse.ArgumentParser(description="Style transfer by the engine's own backward.")
 parser.add_argument("--weights", help="VGG-16's weights from ImageNet, as safetensors")
 parser.add_argument("--quick", action="store_true", help="smaller pictures, fewer steps")
-options = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
+options = course.arguments(parser)
 if options.weights and not Path(options.weights).is_file():
     parser.error(f"there is no file {options.weights}. Leave --weights out to go without.")
 folder = Path("runs/11_style_transfer")
@@ -39,34 +41,40 @@ folder = Path("runs/11_style_transfer")
 # %% [markdown]
 # ## Two photographs
 #
-# Normalised by the mean and the standard deviation of ImageNet's pixels, as VGG expects.
+# They are normalised by the mean and the standard deviation of ImageNet's pixels, as VGG expects.
+# Around each we put a mirrored margin, and cut it off when the picture is shown. Without it, the
+# zeros that pad a convolution would paint a frame.
 
 # %%
 MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(3, 1, 1)
 STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(3, 1, 1)
-height, width = (64, 96) if options.quick else (128, 192)
+MARGIN = 12
+height, width = (64, 96) if options.quick else (256, 384)
 
 
-def photograph(name: str) -> np.ndarray:
-    """Return (1, 3, height, width), normalised."""
+def photograph(name: str, height: int, width: int) -> np.ndarray:
+    """Return (1, 3, height, width), normalised, and mirrored beyond the edges."""
     small = Image.fromarray(load_sample_image(name)).resize((width, height))
-    pixels = np.asarray(small, np.float32).transpose(2, 0, 1) / 255
-    return ((pixels - MEAN) / STD)[None]
+    pixels = (np.asarray(small, np.float32).transpose(2, 0, 1) / 255 - MEAN) / STD
+    sides = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
+    return np.pad(pixels, sides, mode="reflect")[None]
 
 
 def shown(x: np.ndarray) -> np.ndarray:
     """Return (height, width, 3), between 0 and 1."""
-    return np.clip(x[0] * STD + MEAN, 0, 1).transpose(1, 2, 0)
+    inside = x[0, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
+    return np.clip(inside * STD + MEAN, 0, 1).transpose(1, 2, 0)
 
 
-content, style = photograph("china.jpg"), photograph("flower.jpg")
+content, style = (photograph(name, height, width) for name in ("china.jpg", "flower.jpg"))
 
 # %% [markdown]
 # ## A network to look through
 #
-# The small one learns by a task that needs no labels: which of the two photographs is this patch
-# of, and by how many quarter turns was it turned? That makes eight classes, and to tell them apart
-# takes colours and the directions of edges.
+# The small network learns a task without labels. It gets patches of both photographs, turned by 0,
+# 90, 180 or 270 degrees. Which photograph is a patch from, and how was it turned? That makes eight
+# classes. To tell them apart, the network needs colours and the directions of edges. A few steps of
+# training are enough.
 
 
 # %%
@@ -81,13 +89,14 @@ def small_network() -> nn.Sequential:
     whole = nn.Sequential(model, head)
     fast = minicnn.fuse(whole)  # the same parameters, fewer passes over the memory
     loss_function, optimizer = nn.CrossEntropyLoss(), optim.Adam(whole.parameters(), lr=3e-3)
-    steps, side, hits = (100 if options.quick else 800), 32, 0.0
-    for _ in range(steps):
+    photos = [photograph(name, 128, 192)[0] for name in ("china.jpg", "flower.jpg")]
+    side, hits = 32, 0.0
+    for _ in range(150):
         classes = rng.integers(0, 8, 32)
         x = np.empty((32, 3, side, side), np.float32)
         for patch, label in zip(x, classes, strict=True):
-            photo = (content, style)[label // 4][0]
-            i, j = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+            photo = photos[label // 4]
+            i, j = (rng.integers(0, size - side + 1) for size in photo.shape[1:])
             patch[...] = np.rot90(photo[:, i : i + side, j : j + side], label % 4, (1, 2))
         optimizer.zero_grad()
         logits, cache = fast.forward(x, training=True)
@@ -96,7 +105,7 @@ def small_network() -> nn.Sequential:
         optimizer.step()
         hits = 0.9 * hits + 0.1 * float((logits.argmax(axis=1) == classes).mean())
     print(f"the small network tells {hits:.0%} of the patches; chance is 12.5 %")
-    assert hits > 0.25
+    course.claim("it tells over a quarter of the patches", hits > 0.25, f"{hits:.0%}")
     return model
 
 
@@ -111,15 +120,19 @@ network.freeze()
 # %% [markdown]
 # ## Content and style
 #
-# The **content** is what a layer gives, place by place. The **style** forgets the places: of the
-# maps F (c channels, p places) it keeps which channels answer together, the Gram matrix
+# The **content** is the output of a layer, position by position. The **style** ignores the
+# positions. Of the maps $F$ ($c$ channels, $p$ positions) it keeps which channels answer together.
+# This is the Gram matrix:
 #
-#     G[a, b] = sum_k F[a, k] F[b, k] / p
+# $$G_{ab} = \frac{1}{p} \sum_k F_{ak} F_{bk}$$
 #
-# With the style's own G*, the loss is L = sum_ab (G[a, b] - G*[a, b])^2 / c^2. F[a, k] occurs in
-# the row and in the column a of G, which is symmetric, so
+# Let $G^*$ be the matrix of the style. The loss is the mean squared difference:
 #
-#     dL/dF[a, k] = 4 / (c^2 p) sum_b (G[a, b] - G*[a, b]) F[b, k]
+# $$L = \frac{1}{c^2} \sum_{ab} (G_{ab} - G^*_{ab})^2$$
+#
+# $F_{ak}$ occurs in the row $a$ and in the column $a$ of $G$, and $G$ is symmetric. So
+#
+# $$\frac{\partial L}{\partial F_{ak}} = \frac{4}{c^2 p} \sum_b (G_{ab} - G^*_{ab}) \, F_{bk}$$
 
 
 # %%
@@ -153,16 +166,18 @@ step = 1e-5
 plus, minus = (style_loss(y + s * direction, wanted)[0] for s in (step, -step))
 slope, claimed = (plus - minus) / (2 * step), float((gradient * direction).sum())
 print(f"slope {slope:.8f}, the gradient says {claimed:.8f}")
-assert abs(slope - claimed) < 1e-6 * abs(slope)
+agree = abs(slope - claimed) < 1e-6 * abs(slope)
+course.claim("the gradient is the slope", agree, f"{claimed:.8f} and {slope:.8f}")
 
 # %% [markdown]
 # ## The pixels learn
 #
-# The image is a `Param`, like any weight, and Adam moves it. Each layer's gradient enters where the
-# layer stands (`inject`), and one backward gathers them all on its way down to the pixels. From
-# above comes nothing: no score is asked for. So that losses of different scale weigh alike, those
-# of style are divided by what they are for the photograph, and that of content, which is 0 there,
-# by the mean square of the photograph's features.
+# The image is a `Param`, like any weight, and Adam changes it. The gradient of each loss enters at
+# its layer (`inject`). One backward adds them all on its way down to the pixels. Nothing comes from
+# the end of the network, because no score is asked for.
+#
+# The losses have different scales. So each style loss is divided by its value for the photograph.
+# The content loss is 0 there, so it is divided by the mean square of the photograph's features.
 
 # %%
 layers = sorted({*of_style, of_content})
@@ -192,7 +207,6 @@ def losses_and_gradient(x: np.ndarray, weight: float) -> tuple[float, float, np.
             painted += loss / first[layer] / len(of_style)
             seen[layer].inject(weight / first[layer] / len(of_style) * dy)
         dx = network.backward(np.zeros_like(top), cache)
-    assert dx is not None
     return kept / scale, painted, dx
 
 
@@ -205,60 +219,61 @@ def paint(weight: float, steps: int) -> tuple[np.ndarray, list[float], list[floa
         content_now, style_now, dx = losses_and_gradient(pixels.data, weight)
         pixels.grad = dx
         optimizer.step()
-        pixels.data[...] = np.clip(pixels.data, low, high)  # no colour is blacker than black
+        pixels.data[...] = np.clip(pixels.data, low, high)  # colours stay between black and white
         kept.append(content_now)
         painted.append(style_now)
     return pixels.data, kept, painted
 
 
-steps = 60 if options.quick else 200
+steps = 60
 results = {}
-for weight in (1.0, 30.0):
+for weight in (3.0, 30.0):
     x, kept, painted = paint(weight, steps)
     results[weight] = x, kept, painted
     print(
-        f"style counts {weight:4g} times: of the distance in style {painted[-1]:.1%} is left, the "
+        f"style weight {weight:4g}: {painted[-1]:.1%} of the distance in style is left, and the "
         f"content has moved by {kept[-1]:.1%}"
     )
 
 # %% [markdown]
-# In `painted.png` the pagoda stands where it stood, in the colours and the grain of the flower; the
-# more the style counts, the less is left of the photograph. `losses.png` shows the bargain: the
-# style's distance falls from 1, and the content's rises from 0.
+# In `light.png` and `heavy.png` the pagoda stands where it stood, in the colours and the grain of
+# the flower. The larger the weight of the style is, the less is left of the photograph.
+# `painted.png` compares them with both photographs. `losses.png` shows the compromise: the distance
+# in style falls from 1, and the distance in content rises from 0.
 
 # %%
-light, heavy = results[1.0], results[30.0]
-viz.save(
-    viz.images(
-        np.stack([shown(x) for x in (content, style, light[0], heavy[0])]),
-        ["content", "style", "style counts 1", "style counts 30"],
-        columns=2,
-    ),
-    folder / "painted.png",
-)
-viz.save(
-    viz.lines(
-        {
-            "style's distance, counting 1": light[2], "content's, counting 1": light[1],
-            "style's distance, counting 30": heavy[2], "content's, counting 30": heavy[1],
-        },
-        xlabel="step", ylabel="distance", title="The bargain between content and style",
-    ),
-    folder / "losses.png",
+light, heavy = results[3.0], results[30.0]
+for name, result in (("light", light), ("heavy", heavy)):
+    picture = viz.images(shown(result[0])[None], side=9)
+    course.show(picture, folder / f"{name}.png")
+panels = {
+    "content": content, "style": style, "style weight 3": light[0], "style weight 30": heavy[0],
+}  # fmt: skip
+picture = viz.images(np.stack([shown(x) for x in panels.values()]), list(panels), columns=2, side=4)
+course.show(picture, folder / "painted.png")
+picture = viz.lines(
+    {
+        "style, weight 3": light[2], "content, weight 3": light[1],
+        "style, weight 30": heavy[2], "content, weight 30": heavy[1],
+    },
+    xlabel="step", ylabel="distance", title="The compromise between content and style",
 )  # fmt: skip
-assert light[2][0] > 0.99
-assert light[1][0] == 0
-assert heavy[2][-1] < light[2][-1] < 0.5
-assert heavy[1][-1] > light[1][-1]
+course.show(picture, folder / "losses.png")
+begins = light[2][0] > 0.99 and light[1][0] == 0
+course.claim("the distances begin at 1 and 0", begins, (light[2][0], light[1][0]))
+ends = heavy[2][-1], light[2][-1]
+course.claim("a heavy style comes closer to the style", ends[0] < ends[1] < 0.5, ends)
+moved = heavy[1][-1], light[1][-1]
+course.claim("a heavy style moves the content further", moved[0] > moved[1], moved)
 print(f"pictures: {folder}")
 
 # %% [markdown]
-# ## Try it
+# ## Exercises
+#
+# `python -m examples.solutions 11` shows the solutions and runs them.
 #
 # 1. What does a layer remember? Let `paint` begin with noise, `nn.Param(noise)` of the shape of
-#    `content`, and call `paint(0.0, 200)`. (The pagoda comes back: the content's distance falls
-#    from 0.83 to below 0.01. But it comes back through a veil of noise, which two layers of
-#    convolutions and a pool do not see.)
-# 2. And the style? Begin with noise again, leave out `seen[of_content].inject(...)`, and call
-#    `paint(1.0, 200)`. (Petals' colours in streaks and specks, nowhere a flower: 1 % of the style's
-#    distance is left, and no place is remembered. That is a texture.)
+#    `content`, and call `paint(0.0, 200)`. What comes back, and what does not?
+# 2. What is a style without a content? Begin with noise again, leave out
+#    `seen[of_content].inject(...)`, and call `paint(1.0, 200)`. How much of the distance in style
+#    is left?

@@ -1,32 +1,31 @@
 # %% [markdown]
 # # How fast is a convolution, and why?
 #
-# One layer, one image, 115,605,504 multiply-adds. Six programs compute it, with the same result up
-# to rounding. On the machine that this was written on, the slowest took thousands of times as long
-# as the fastest. Where does the time go, if not into the arithmetic? And what bounds the fastest?
+# Take one layer and one image: 115,605,504 multiply-adds. Six programs compute it, with the same
+# result up to rounding. The slowest takes thousands of times as long as the fastest. Where does the
+# time go, if not into the arithmetic? And what limits the fastest?
 #
-# Run it with `python examples/12_how_fast_and_why.py` (a quarter of a minute). Speed depends on
-# the machine, and on what else it does: so no time and no rate is claimed here. Yours are printed
-# and drawn in three pictures under `runs/12_how_fast_and_why/`. What is claimed, counts and errors,
-# holds on any machine. All is measured on one core. Cores multiply the speed by their number at
-# best, and change none of the reasons.
+# Run it with `python examples/12_how_fast_and_why.py`. It takes a quarter of a minute. Speed
+# depends on the machine, and on what else the machine does. So this lesson prints and draws your
+# times and rates, in three pictures under `runs/12_how_fast_and_why/`, and claims none of them. It
+# claims counts and errors, which hold on any machine. Everything runs on one core. More cores
+# multiply the speed by their number at best, and change none of the reasons.
 
 # %%
 import argparse
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+import course
 import numba
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from minicnn import fuse, nn, ops, viz
+from minicnn import fuse, nn, ops
 from minicnn.viz import paper
 
 parser = argparse.ArgumentParser(description="One convolution by six programs.")
-parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
+course.arguments(parser)
 numba.set_num_threads(1)
 blas = threadpool_limits(1)  # matrix products of NumPy
 folder = Path("runs/12_how_fast_and_why")
@@ -37,31 +36,19 @@ def channels_last(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
-def seconds(ways: dict[str, Callable], rounds: int = 9) -> dict[str, float]:
-    """Return the fastest of some calls of each; they take turns, and so meet the same noise."""
-    taken = {name: [] for name in ways}
-    for _ in range(rounds + 1):
-        for name, way in ways.items():
-            begin = time.perf_counter()
-            way()
-            taken[name].append(time.perf_counter() - begin)
-    return {name: min(times[1:]) for name, times in taken.items()}  # the first call compiles
-
-
 # %% [markdown]
 # ## The layer
 #
-# It is one of the 3x3 convolutions in the first stage of ResNet-18: 64 channels of 56x56 pixels
-# become 64 others. Each of the 64 * 56 * 56 outputs is a sum of 64 * 3 * 3 = 576 products. Its
-# value in float64 is what the errors are measured against.
+# The layer is one of the 3x3 convolutions in the first stage of ResNet-18. It turns 64 channels of
+# 56x56 pixels into 64 others. Each of the $64 \cdot 56 \cdot 56$ outputs is a sum of
+# $64 \cdot 3 \cdot 3 = 576$ products. We measure errors against its value in float64.
 
 # %%
 rng = np.random.default_rng(0)
 x = channels_last(rng.standard_normal((1, 64, 56, 56), dtype=np.float32))
 weight = rng.standard_normal((64, 64, 3, 3), dtype=np.float32)
 products = 64 * 56 * 56 * weight[0].size
-assert products == 115_605_504
-assert weight[0].size == 576
+course.claim("the layer has 115,605,504 products", products == 115_605_504, products)
 exact, _ = ops.conv2d.forward(
     x.astype(np.float64), weight.astype(np.float64), padding=1, impl="textbook"
 )
@@ -69,8 +56,8 @@ exact, _ = ops.conv2d.forward(
 # %% [markdown]
 # ## Loops
 #
-# The definition, once in plain Python and once compiled by Numba: the same lines. Python runs a
-# single row of a single channel; the whole takes 64 * 56 = 3,584 times as long.
+# This is the definition, once in plain Python and once compiled by Numba: the same lines. Python
+# computes one row of one channel. The whole layer takes $64 \cdot 56 = 3584$ times as long.
 
 
 # %%
@@ -91,10 +78,10 @@ by_python, by_loops = np.empty((1, 1, 56), np.float32), np.empty((64, 56, 56), n
 compiled = numba.njit(loops)
 
 # %% [markdown]
-# Now exchange the loops, so that the innermost runs along a row of the image. Each output is the
-# sum of the same products in the same order, so not one bit of the result changes. What changes is
-# that neighbouring outputs, which need not wait for each other, take turns: the compiler packs
-# several into one instruction, where before each addition had to wait for the one before it.
+# Now exchange the loops, so that the innermost loop runs along a row of the image. Each output is
+# the sum of the same products in the same order, so not one bit of the result changes. But
+# neighbouring outputs do not depend on one another, so the compiler packs several into one
+# instruction. Before, each addition had to wait for the addition before it.
 
 
 # %%
@@ -114,7 +101,7 @@ def rows(x, weight, y):
 
 
 by_rows = np.empty_like(by_loops)
-taken = seconds(
+taken = course.seconds(
     {
         "Python": lambda: loops(padded[:, :3], weight[:1], by_python),
         "loops, compiled": lambda: compiled(padded, weight, by_loops),
@@ -122,31 +109,31 @@ taken = seconds(
     },
     rounds=3,
 )
-taken["Python"] *= 3584
-assert 64 * 56 == 3584
-assert np.array_equal(by_python[0, 0], by_loops[0, 0])
-assert np.array_equal(by_loops, by_rows)
+taken["Python"] *= 64 * 56
+same_bits = np.array_equal(by_python[0, 0], by_loops[0, 0]) and np.array_equal(by_loops, by_rows)
+course.claim("all three give the same bits", same_bits)
 
 # %% [markdown]
 # ## From loops to a matrix product, and past it
 #
 # - **im2col** (`impl="textbook"`) copies every window into a column of a matrix and multiplies. The
-#   matrix is nine times the image, but matrix products have been tuned for decades.
-# - **direct** does the same product without the matrix. It holds a tile of sums in registers: each
-#   number that it reads takes part in many products, where in `rows` every product reads a pixel,
-#   and reads and writes a sum. `minicnn/ops/conv2d/direct.py` tells how.
-# - **Winograd** computes 4x4 outputs at once with 36 multiplications in place of 144, at the price
-#   of additions before and after: `minicnn/ops/conv2d/winograd.py`.
+#   matrix is nine times as large as the image. But matrix products have been tuned for decades.
+# - **direct** computes the same product without the matrix. It keeps a tile of sums in registers,
+#   so each number that it reads takes part in many products. In `rows`, every product reads a
+#   pixel, and it reads and writes a sum. The source is in `minicnn/ops/conv2d/`.
+# - **Winograd** computes 4x4 outputs at once, with 36 multiplications in place of 144. The price is
+#   additions before and after.
 
 # %%
 results = dict.fromkeys(taken, by_loops)  # the same bits
-assert weight[0].size * 56 * 56 == 9 * x.size  # the matrix
+matrix_size = weight[0].size * 56 * 56
+course.claim("the matrix is nine times the image", matrix_size == 9 * x.size, matrix_size)
 ways = {"im2col": "textbook", "direct": "direct", "Winograd": "winograd"}
 calls = {
     name: lambda impl=impl: ops.conv2d.forward(x, weight, padding=1, impl=impl)[0]
     for name, impl in ways.items()
 }
-taken |= seconds(calls, rounds=30)
+taken |= course.seconds(calls, rounds=30)
 results |= {name: call()[0] for name, call in calls.items()}
 
 
@@ -167,20 +154,21 @@ for name, time_taken in taken.items():
 # %% [markdown]
 # ## The errors
 #
-# No sum of 576 float32 products is exact. All errors are below 1e-6 of the result. Order matters
-# here too: a matrix product that adds up blocks rounds less than one long chain. Winograd's error
-# is the largest, 1.5 to 3 times direct's, because its transformations add and subtract numbers
-# larger than the result: of the seven digits of a float32 it leaves six.
+# No sum of 576 float32 products is exact. All errors here are below 1e-6 of the result. The order
+# of the sum is important: a matrix product adds blocks, and that rounds less than one long chain.
+# Winograd has the largest error, 1.5 to 3 times that of direct. Its transformations add and
+# subtract numbers that are larger than the result. So of the seven digits of a float32, six remain.
 
 # %%
-assert max(errors.values()) < 1e-6
-assert 1.5 < errors["Winograd"] / errors["direct"] < 3
-assert max(errors, key=errors.__getitem__) == "Winograd"
+largest, ratio = max(errors.values()), errors["Winograd"] / errors["direct"]
+course.claim("all errors are below 1e-6", largest < 1e-6, f"{largest:.1e}")
+course.claim("Winograd's is 1.5 to 3 times direct's", 1.5 < ratio < 3, f"{ratio:.2f}")
+course.claim("Winograd's is the largest", largest == errors["Winograd"], errors)
 
 # %% [markdown]
-# In `ladder.png` each step down is one idea: a compiler, vectors, sums that stay in registers, no
-# matrix, fewer multiplications. The scale is logarithmic, or only the first bar would be seen. On
-# the right are the errors: speed was not bought with them until the last step.
+# In `ladder.png`, each step down is one idea: a compiler, vectors, sums in registers, no matrix,
+# fewer multiplications. The scale is logarithmic, because on another scale you would see the first
+# bar only. The errors are on the right. Only the last step gives up accuracy for speed.
 
 
 # %%
@@ -204,16 +192,16 @@ right.set_xlabel("relative error, $10^{-7}$")
 for axes in (left, right):
     axes.spines[["top", "right"]].set_visible(False)
 figure.suptitle(f"One convolution, {products:,} multiply-adds")
-viz.save(figure, folder / "ladder.png")
+course.show(figure, folder / "ladder.png")
 
 # %% [markdown]
 # ## The roof
 #
-# A core can do no more multiply-adds in a second than its units have room for, and read and write
-# no more bytes than its path to the memory lets through. For the first limit we take the speed of
-# NumPy's matrix product, in which each number that is read takes part in hundreds of products. What
-# comes near the second is a pass over vectors too large for the caches near the core, with next to
-# no arithmetic.
+# A core has two limits. Its arithmetic units do only so many multiply-adds in a second. Its path to
+# the memory carries only so many bytes in a second. For the first limit we measure NumPy's matrix
+# product, in which each number that is read takes part in hundreds of products. For the second we
+# measure a pass over vectors that are larger than the caches near the core, with almost no
+# arithmetic. Both are measurements, and the true limits may be a little higher.
 
 
 # %%
@@ -225,36 +213,41 @@ def triad(a, b, c):
 
 matrix = rng.standard_normal((512, 512), dtype=np.float32)
 vectors = [np.ones(2**20, np.float32) for _ in range(3)]
-fastest = seconds({"product": lambda: matrix @ matrix, "pass": lambda: triad(*vectors)}, rounds=50)
+fastest = course.seconds(
+    {"product": lambda: matrix @ matrix, "pass": lambda: triad(*vectors)}, rounds=50
+)
 peak = 2e-9 * 512**3 / fastest["product"]  # GFLOP/s; a multiply-add counts as two
 bandwidth = 1e-9 * 3 * vectors[0].nbytes / fastest["pass"]  # GB/s
 ridge = peak / bandwidth
-print(
-    f"one core: {peak:.0f} GFLOP/s, {bandwidth:.1f} GB/s; the roof bends at {ridge:.0f} FLOP/byte"
-)
+print(f"one core: {peak:.0f} GFLOP/s, {bandwidth:.1f} GB/s; the roof bends at {ridge:.0f}")
 
 # %% [markdown]
-# An operation that does `a` operations for each byte that it must read or write (its **arithmetic
-# intensity**) can reach `min(peak, a * bandwidth)`: the roofline of Williams, Waterman & Patterson
-# (2009). Left of the bend the memory bounds it, and faster arithmetic would change nothing.
+# Count the operations of a program for each byte that it must read or write. This number $a$ is its
+# **arithmetic intensity**. With it, the program can reach
 #
-# Take images of 64 channels, 6.4 MB. ReLU does one operation, a comparison, for a number read and
-# a number written: 1/8 a byte. A 1x1 convolution does 128 operations for the same two numbers: 16 a
-# byte. The 3x3 convolution above does 1,152, and reads its weights besides: 132 a byte.
+# $$\min(\text{peak},\; a \cdot \text{bandwidth})$$
+#
+# operations in a second. This is the roofline of Williams, Waterman & Patterson (2009). On the left
+# of the bend the memory is the limit, and faster arithmetic changes nothing.
+#
+# Take images of 64 channels, 6.4 MB. ReLU does one operation, a comparison, for a number read and a
+# number written: $1/8$ for each byte. A 1x1 convolution does 128 operations for the same two
+# numbers: 16 for each byte. The 3x3 convolution above does 1,152, and it reads its weights too: 132
+# for each byte.
 
 # %%
 images = channels_last(rng.standard_normal((2, 64, 112, 112), dtype=np.float32))
 mixing = rng.standard_normal((64, 64, 1, 1), dtype=np.float32)
-assert f"{images.nbytes / 1e6:.1f}" == "6.4"
-times = seconds({"ReLU": lambda: ops.relu.forward(images)}, rounds=20)
-times |= seconds({"1x1, direct": lambda: ops.conv2d.forward(images, mixing)}, rounds=20)
+course.claim("the images take 6.4 MB", round(images.nbytes / 1e6, 1) == 6.4, images.nbytes)
+times = course.seconds({"ReLU": lambda: ops.relu.forward(images)}, rounds=20)
+times |= course.seconds({"1x1, direct": lambda: ops.conv2d.forward(images, mixing)}, rounds=20)
 once = 4 * (x.size + weight.size + exact.size)  # bytes
 intensity = {
-    "ReLU": 1 / 8, "1x1, direct": 2 * 64 / 8,
-    "3x3, direct": 2 * products / once, "3x3, Winograd": 2 * products / once,
+    "ReLU": 1 / 8, "1x1, direct": 2 * 64 / 8, "3x3, direct": 2 * products / once,
 }  # fmt: skip
-assert [round(value, 3) for value in intensity.values()][:2] == [0.125, 16]
-assert round(intensity["3x3, direct"]) == 132
+intensity["3x3, Winograd"] = intensity["3x3, direct"]
+of_3x3 = intensity["3x3, direct"]
+course.claim("the 3x3 convolution does 132 for each byte", round(of_3x3) == 132, of_3x3)
 reached = {name: 8e-9 * images.size * intensity[name] / times[name] for name in times}
 reached |= {"3x3, direct": rates["direct"], "3x3, Winograd": rates["Winograd"]}
 for name, rate in reached.items():
@@ -262,16 +255,15 @@ for name, rate in reached.items():
     print(f"{name:13} {rate:7.1f} GFLOP/s, {rate / roof:.2f} of the roof")
 
 # %% [markdown]
-# In `roofline.png` ReLU's place is on the slope, far below the peak. Faster arithmetic would not
-# help it, fewer bytes would. The direct convolution's place is under the flat part, where only
-# fewer operations help.
+# In `roofline.png`, ReLU is under the slope, far below the peak. Faster arithmetic would not help
+# it; fewer bytes would. The direct convolution is under the flat part. Only fewer operations help
+# it.
 #
-# A point above the roof breaks no law. It shows what the roof left out, and there are two such
-# points to look for. Winograd's rate counts the products of the definition, 144 for each 36 that it
-# multiplies. And the slope is the bandwidth of one pass over three vectors of 4 MB: ReLU lies above
-# it where a processor keeps more of ReLU's two arrays in its caches than of these three vectors. A
-# product of NumPy that is slow (an older BLAS, or one held to an older processor) lowers the flat
-# part, and the convolutions rise above it.
+# Is one of your points above the roof? No law is broken. The roof ignores two things. First,
+# Winograd does fewer products than the definition, 36 in place of 144, and its rate counts those of
+# the definition. Second, the memory limit was measured for vectors that no near cache holds. If a
+# cache of your machine holds the images of ReLU from one call to the next, ReLU reads them faster
+# than that. Both can happen to any operation, and your machine decides.
 
 # %%
 slope = np.geomspace(1 / 16, 1024, 200)
@@ -287,26 +279,29 @@ for name, rate in reached.items():
     place = {"xy": (intensity[name], rate), "xytext": (7, away), "textcoords": "offset points"}
     axes.annotate(name, **place, va="center", color=colour)
 axes.set_xlim(1 / 24, 3000)
-axes.set_ylim(min(reached.values()) / 3, 2 * max(peak, *reached.values()))
-axes.set_xlabel("arithmetic intensity, FLOP/byte")
-axes.set_ylabel("GFLOP/s, one core")
+low, high = min(reached.values()) / 3, 2 * max(peak, *reached.values())
+axes.axvspan(1 / 24, ridge, color=paper.BLUE, alpha=0.07, linewidth=0)
+axes.axvspan(ridge, 3000, color=paper.VERMILION, alpha=0.07, linewidth=0)
+for x_of, words in ((ridge / 24, "memory is the limit"), (ridge * 3000, "arithmetic is the limit")):
+    axes.text(x_of**0.5, low * 1.3, words, ha="center", color=paper.INK)
+axes.set(xlabel="arithmetic intensity, FLOP/byte", ylabel="GFLOP/s, one core", ylim=(low, high))
 axes.grid(alpha=0.3)
 axes.spines[["top", "right"]].set_visible(False)
-viz.save(figure, folder / "roofline.png")
+course.show(figure, folder / "roofline.png")
 
 # %% [markdown]
 # ## Fewer bytes: fusing
 #
-# A network is a row of layers, and most of them hang on the slope. In this stage of a small
-# residual network, batch norm and ReLU have one percent of the arithmetic. What have they of the
-# time?
+# A network is a row of layers, and most of them are under the slope. In this stage of a small
+# residual network, batch norm and ReLU do one percent of the arithmetic. How much of the time do
+# they take?
 
 # %%
 pixels = channels_last(rng.standard_normal((32, 16, 32, 32), dtype=np.float32))
-triples = [
-    [nn.Conv2d(16, 16, 3, padding=1, rng=rng), nn.BatchNorm2d(16), nn.ReLU()] for _ in range(3)
-]
-stage = nn.Sequential(*(layer for triple in triples for layer in triple))
+stage = nn.Sequential()
+for _ in range(3):
+    conv = nn.Conv2d(16, 16, 3, padding=1, rng=rng)
+    stage = nn.Sequential(*stage, conv, nn.BatchNorm2d(16), nn.ReLU())
 for _ in range(50):
     stage.forward(pixels, training=True)  # batch norm learns its means and variances
 
@@ -328,15 +323,16 @@ def layer_times(model: nn.Sequential, rounds: int = 30) -> dict[str, float]:
 
 
 operations = {"Conv2d": 2 * 9 * 16, "BatchNorm2d": 2, "ReLU": 1}  # for a number, in inference
-assert round(1 - operations["Conv2d"] / sum(operations.values()), 3) == 0.010
+part = 1 - operations["Conv2d"] / sum(operations.values())
+course.claim("they do 1 % of the arithmetic", round(part, 3) == 0.010, f"{part:.1%}")
 apart = layer_times(stage)
 share = 1 - apart["Conv2d"] / sum(apart.values())
 print(f"batch norm and ReLU: 1.0 % of the arithmetic, {share:.0%} of the time of inference")
 
 # %% [markdown]
-# `fuse` returns a network with the same parameters that does several layers in one pass, while the
-# numbers are in registers or in the nearest cache. For inference alone it goes further: batch norm
-# is then a fixed scale and shift, and disappears into the weights of the convolution.
+# `fuse` returns a network with the same parameters. It runs several layers in one pass, while the
+# numbers are in registers or in the nearest cache. For inference alone it goes further. Batch norm
+# is then a fixed scale and shift, and `fuse` puts it into the weights of the convolution.
 
 # %%
 trained, inferring = fuse(stage), fuse(stage, inference=True)
@@ -346,7 +342,8 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-assert difference(inferring(pixels), stage(pixels)) < 1e-5
+apart_by = difference(inferring(pixels), stage(pixels))
+course.claim("fused inference gives the same numbers", apart_by < 1e-5, apart_by)
 gradient = channels_last(rng.standard_normal(pixels.shape, dtype=np.float32))
 
 
@@ -357,12 +354,17 @@ def step(model: nn.Module) -> np.ndarray:
     return y
 
 
-inference = seconds({"by layer": lambda: stage(pixels), "fused": lambda: inferring(pixels)}, 30)
-training = seconds({"by layer": lambda: step(stage), "fused": lambda: step(trained)}, 15)
+inference = course.seconds(
+    {"layer by layer": lambda: stage(pixels), "fused": lambda: inferring(pixels)}, 30
+)
+training = course.seconds(
+    {"layer by layer": lambda: step(stage), "fused": lambda: step(trained)}, 15
+)
 for kind, both in {"inference": inference, "training step": training}.items():
-    layered, fused = 1e3 * both["by layer"], 1e3 * both["fused"]
+    layered, fused = 1e3 * both["layer by layer"], 1e3 * both["fused"]
     print(f"{kind}: {layered:.2f} ms layer by layer, {fused:.2f} ms fused, {fused / layered:.2f}")
-assert difference(step(trained), step(stage)) < 1e-5
+apart_by = difference(step(trained), step(stage))
+course.claim("fused training gives the same numbers", apart_by < 1e-5, apart_by)
 
 # %%
 figure = paper.empty(8, 3.6)
@@ -374,30 +376,34 @@ for kind, time_taken in apart.items():
     bottom += 1e3 * time_taken
 left.bar("fused for inference", 1e3 * inference["fused"], 0.6, color=paper.INK)
 left.legend(frameon=False)
-left.set_title("Inference")
-left.set_ylabel("milliseconds, one core")
-right.bar("layer by layer", 1e3 * training["by layer"], 0.6, color=paper.INK)
-right.bar("fused", 1e3 * training["fused"], 0.6, color=paper.INK)
-right.set_title("Training step")
+left.set(title="Inference", ylabel="milliseconds, one core")
+right.bar(
+    list(training), [1e3 * time_taken for time_taken in training.values()], 0.6, color=paper.INK
+)
+right.set(title="Training step")
 for axes in (left, right):
     axes.spines[["top", "right"]].set_visible(False)
-viz.save(figure, folder / "fused.png")
+course.show(figure, folder / "fused.png")
 
 # %% [markdown]
-# In `fused.png` what lies above the convolutions in the first bar is the price of reading and
-# writing, and fused, on our machine, nothing is left of it. What is saved beyond that is the
-# convolutions' own reading and writing, and the arranging of their weights, done once when the
-# network is fused. A training step must keep what backward needs.
+# In `fused.png`, the part of the first bar above the convolutions is the time of batch norm and
+# ReLU, mostly for reading and writing. Compare it with the second bar, where they run inside the
+# convolutions. The convolutions save reading and writing too, and `fuse` arranges their weights
+# once and not in each call. A training step saves less, because it must keep the numbers that
+# backward needs.
 #
 # ## Exercises
 #
-# 1. Which algorithm does the fast convolution take for an image of 4 channels, and from how many
-#    channels on Winograd? Guess the reason from what its transformations cost, then ask
-#    `ops.conv2d.algorithm((8, c, 56, 56), (c, c, 3, 3), padding=1)` and time both.
-# 2. What is the intensity of a linear layer of 2,048 inputs and outputs for one image, and for
-#    which batch does it pass your bend of the roof? Count the weights as read once. Then time
-#    `ops.linear.forward` with batches of 1, 8, 64 and 512 and look for the bend.
+# `python -m examples.solutions 12` shows the solutions and runs them.
+#
+# 1. Which algorithm does the fast convolution take for an image of 4 channels? From how many
+#    channels does it take Winograd? Guess the reason from the cost of the transformations. Then ask
+#    `ops.conv2d.algorithm((8, c, 56, 56), (c, c, 3, 3), padding=1)`, and time both.
+# 2. What is the intensity of a linear layer of 2,048 inputs and outputs, for one image? For which
+#    batch does it pass the bend of your roof? Count the weights as read once. Then time
+#    `ops.linear.forward` with batches of 1, 8, 64 and 512.
 # 3. Winograd multiplies a quarter as often as direct. Is it four times as fast? Time both with 16,
-#    64 and 256 channels: the products grow with their square, and what with their number?
+#    64 and 256 channels. The products grow with the square of the channels. What grows with their
+#    number?
 # 4. Train `examples/05_lenet5_on_mnist.py` twice, once with the environment variable
-#    `MINICNN_WINOGRAD=0`. By how much do the accuracies differ, and why by exactly that?
+#    `MINICNN_WINOGRAD=0`. By how much do the accuracies differ? Why by exactly that?

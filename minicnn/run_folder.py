@@ -124,10 +124,12 @@ def write_outcome(
     labels: np.ndarray,
     classes: Sequence[str],
     kernels: np.ndarray | None,
+    label_smoothing: float,
 ) -> None:
     """Leave the result on the test images, whose ``labels`` these are, and the pictures.
 
     ``kernels`` are the weights (o, c, kh, kw) of the first convolution, if there is one.
+    ``label_smoothing`` is that of the training loss.
     """
     from minicnn import viz
 
@@ -142,7 +144,7 @@ def write_outcome(
         },
     )
     columns = {name: [row[name] for row in history] for name in history[0]}
-    figures = {"curves.png": viz.curves(columns)}
+    figures = {"curves.png": viz.curves(columns, label_smoothing=label_smoothing)}
     matrix = confusion_matrix(labels, scores.predictions, len(classes))
     figures["confusion.png"] = viz.confusion(matrix, classes)
     if kernels is not None:

@@ -347,7 +347,7 @@ class Run:
             kernels = [p.data for p in self.model.parameters() if p.data.ndim == 4]
             run_folder.write_outcome(
                 self.folder, self.history, scores, test.labels, test.classes,
-                kernels[0] if kernels else None,
+                kernels[0] if kernels else None, self.recipe.label_smoothing,
             )  # fmt: skip
         return scores
 

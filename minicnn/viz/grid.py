@@ -27,14 +27,16 @@ def images(
     *,
     columns: int | None = None,
     title: str = "",
+    side: float = 2.2,
 ) -> Figure:
     """Return images (n, h, w) or (n, h, w, c) in rows, each below its title.
 
     Grey or, with c = 3, red, green and blue; uint8, or floats of which 0 is black and 1 is white.
-    Numbers outside of that are cut off. A title may have several lines.
+    Numbers outside of that are cut off. A title may have several lines. ``side`` is the
+    longest side of an image in inches, at most: all columns together take no more than 9 inches.
     """
     pictures = checked_images("images", images)
-    axes = sheet("images", pictures.shape, titles, columns, title)
+    axes = sheet("images", pictures.shape, titles, columns, title, side=side)
     for place, picture in zip(axes.places, pictures, strict=True):
         axes.draw(picture, place)
     return axes.figure
@@ -85,6 +87,7 @@ class Sheet:
         title: str,
         bar: bool,
         foot: float,
+        side: float,
     ) -> None:
         n, h, w = shape[:3]
         self.titles = list(titles) if titles is not None else [""] * n
@@ -93,7 +96,7 @@ class Sheet:
         needed = letters * 0.62 * LETTER / 72  # inches that the longest line takes
         columns = columns or _columns(n, h / w, needed)
         columns = min(columns, n)
-        wide = min(_WIDE / columns - _GAP, 2.2 * min(1.0, w / h))
+        wide = min(_WIDE / columns - _GAP, side * min(1.0, w / h))
         self.wide, self.high = wide, wide * h / w
         self.step = max(wide, needed) + _GAP, self.high + foot + _GAP + lines * _LINE
         rows = math.ceil(n / columns)
@@ -164,6 +167,7 @@ def sheet(
     *,
     bar: bool = False,
     foot: float = 0.0,
+    side: float = 2.2,
 ) -> Sheet:
     """Return the sheet for (n, h, w, ...) pictures; raise unless there are as many titles.
 
@@ -173,7 +177,7 @@ def sheet(
         raise ValueError(f"{op}: {len(titles)} titles for {shape[0]} pictures. Give one for each.")
     if columns is not None and columns < 1:
         raise ValueError(f"{op}: columns must be at least 1, got {columns}.")
-    return Sheet(shape, titles, columns, title, bar, foot)
+    return Sheet(shape, titles, columns, title, bar, foot, side)
 
 
 def checked_images(op: str, images: np.ndarray) -> np.ndarray:

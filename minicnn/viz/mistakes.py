@@ -9,7 +9,7 @@ import numpy as np
 
 from minicnn.viz.fonts import lettering
 from minicnn.viz.grid import checked_images, sheet
-from minicnn.viz.paper import BLUE, VERMILION
+from minicnn.viz.paper import BLUE, INK, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +29,11 @@ def mistakes(
 
     ``images`` (n, h, w) or (n, h, w, c), true ``labels`` (n,), ``probabilities`` (n, k) with rows
     that sum to 1. Above each image stand the predicted and the true class with their probabilities,
-    which the bars below it show too: vermilion the predicted, blue the true. At most ``most`` are
+    which the bars below it show too: vermilion the predicted, blue the true, as a key says. At most ``most`` are
     drawn; the title counts all. Where nothing is wrong, the least certain right answers are shown.
     """
+    from matplotlib.lines import Line2D
+
     pictures, labels, p = _checked(images, labels, probabilities, classes)
     if most < 1:
         raise ValueError(f"mistakes: most must be at least 1, got {most}.")
@@ -64,6 +66,11 @@ def mistakes(
                 solid_capstyle="butt",
             )  # fmt: skip
             foot += 0.05
+    bars = [Line2D([], [], color=colour, linewidth=2.5) for colour in (VERMILION, BLUE)]
+    page.figure.legend(
+        bars, ["probability of the predicted class", "of the true class"],
+        loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK,
+    )  # fmt: skip
     return page.figure
 
 

@@ -29,9 +29,12 @@ def heatmaps(
 
     ``images`` (n, h, w) or (n, h, w, c); each entry of ``maps`` (n, h', w'), of any size, stretched
     over the image; ``smooth`` interpolates. Each map has its own scale, from white at 0 to the
-    full colour at its largest number: vermilion speaks for, blue (negative) against. Titles are
-    those of the images.
+    full colour at its largest number: vermilion is positive, blue negative, as the key below says.
+    Under its maps an image is pale, and light on dark becomes dark on light. Titles are those of
+    the images.
     """
+    from matplotlib.patches import Patch
+
     pictures = checked_images("heatmaps", images)
     n = len(pictures)
     if not maps:
@@ -61,6 +64,13 @@ def heatmaps(
         values = np.asarray(list(maps.values())[column - 1][i], dtype=np.float64)
         page.draw(_faint(pictures[i]), place)
         page.draw(_coloured(values), place, interpolation="bilinear" if smooth else "nearest")
+    keys = [Patch(color=VERMILION, label="raises the score")]
+    if any((np.asarray(values) < 0).any() for values in maps.values()):
+        keys.append(Patch(color=BLUE, label="lowers it"))
+    page.figure.legend(
+        handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=8,
+        labelcolor=INK,
+    )  # fmt: skip
     return page.figure
 
 
@@ -151,8 +161,9 @@ def receptive_field(
 
 
 def _faint(picture: np.ndarray) -> np.ndarray:
-    """Return the image (h, w) or (h, w, 3) in grey, paler."""
+    """Return the image (h, w) or (h, w, 3) in grey, paler; a dark one as its negative."""
     grey = picture if picture.ndim == 2 else picture @ np.array([0.299, 0.587, 0.114])
+    grey = 1 - grey if grey.mean() < 0.5 else grey
     return _FAINT + (1 - _FAINT) * grey
 
 

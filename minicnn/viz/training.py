@@ -17,7 +17,7 @@ _NEEDED = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validati
 _MARKED = 30  # epochs, up to which each is marked by a point
 
 
-def curves(metrics: Mapping[str, Sequence[float]]) -> Figure:
+def curves(metrics: Mapping[str, Sequence[float]], *, label_smoothing: float = 0.0) -> Figure:
     """Return the learning curves of a run, from one sequence for each column, equally long.
 
     The columns are epoch, train_loss, train_accuracy, validation_loss and validation_accuracy,
@@ -25,27 +25,46 @@ def curves(metrics: Mapping[str, Sequence[float]]) -> Figure:
     out. A NaN or an infinity leaves a gap. The best epoch is that of the highest validation
     accuracy, of equals that of the lowest loss.
 
-    So that the last epochs can be read beside the first, losses that span more than a power of ten
-    have a logarithmic scale, and accuracies that reach 95 % one that is stretched towards 100 %.
+    Losses share a panel if they can be compared. With ``label_smoothing`` the training loss is that
+    of smoothed targets and the validation loss is not, so each has a panel of its own. Losses that
+    span more than a power of ten have a logarithmic scale. Accuracies run from 0 to 100 %; where
+    they come above 90 % a second panel shows the last part of this axis, enlarged.
     """
     columns = _columns(metrics)
     epoch, rate = columns["epoch"], columns.get("learning_rate")
     train, validation = 100 * columns["train_accuracy"], 100 * columns["validation_accuracy"]
-    best = _best(validation, columns["validation_loss"])
+    losses = columns["train_loss"], columns["validation_loss"]
+    best = _best(validation, losses[1])
+    apart, zoom = label_smoothing > 0, _zoom(train, validation)
 
-    figure = empty(9.6, 4.4 if rate is None else 5.6)
-    grid = figure.add_gridspec(
+    figure = empty(9.6, (4.4 if rate is None else 5.6) + 1.2 * (apart or zoom is not None))
+    outer = figure.add_gridspec(
         1 if rate is None else 2, 2, height_ratios=[4] if rate is None else [4, 1]
     )
-    loss, accuracy = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-    _draw(loss, epoch, columns["train_loss"], columns["validation_loss"], best)
+    left = outer[0, 0].subgridspec(1 + apart, 1)
+    right = outer[0, 1].subgridspec(1 + (zoom is not None), 1)
+    if apart:
+        upper, lower = figure.add_subplot(left[0]), figure.add_subplot(left[1])
+        _draw(upper, epoch, losses[0], None, None)
+        _draw(lower, epoch, None, losses[1], best)
+        _scale_loss(upper, losses[0], f"Training loss, with label smoothing {label_smoothing:g}")
+        _scale_loss(lower, losses[1], "Validation loss, without label smoothing")
+    else:
+        loss = figure.add_subplot(left[0])
+        _draw(loss, epoch, *losses, best)
+        _scale_loss(loss, np.concatenate(losses), "Loss")
+    accuracy = figure.add_subplot(right[0])
     _draw(accuracy, epoch, train, validation, best)
-    _scale_loss(loss, np.concatenate([columns["train_loss"], columns["validation_loss"]]))
-    _scale_accuracy(accuracy, np.concatenate([train, validation]))
+    _percent(accuracy, 0.0, "Accuracy")
+    if zoom is not None:
+        enlarged = figure.add_subplot(right[1])
+        _draw(enlarged, epoch, train, validation, best)
+        _percent(enlarged, zoom, f"Accuracy, from {zoom:g} % on")
     if rate is not None:
-        strip = figure.add_subplot(grid[1, :])
+        strip = figure.add_subplot(outer[1, :])
         strip.plot(epoch, rate, color=INK, linewidth=1.2, marker=_marker(epoch))
         strip.set_ylabel("learning rate")
+        strip.yaxis.set_major_formatter(_number)
         _tidy(strip, epoch)
 
     handles, labels = accuracy.get_legend_handles_labels()
@@ -85,13 +104,19 @@ def _best(accuracy: np.ndarray, loss: np.ndarray) -> int | None:
 
 
 def _draw(
-    axes: Axes, epoch: np.ndarray, train: np.ndarray, validation: np.ndarray, best: int | None
+    axes: Axes,
+    epoch: np.ndarray,
+    train: np.ndarray | None,
+    validation: np.ndarray | None,
+    best: int | None,
 ) -> None:
-    """Draw both lines of a panel, and the star on the best epoch."""
+    """Draw the lines of a panel, and the star on the best epoch."""
     marker = _marker(epoch)
-    axes.plot(epoch, train, color=BLUE, linestyle="--", marker=marker, label="training")
-    axes.plot(epoch, validation, color=VERMILION, marker=marker, label="validation")
-    if best is not None:
+    if train is not None:
+        axes.plot(epoch, train, color=BLUE, linestyle="--", marker=marker, label="training")
+    if validation is not None:
+        axes.plot(epoch, validation, color=VERMILION, marker=marker, label="validation")
+    if best is not None and validation is not None:
         axes.axvline(epoch[best], color=GREY, linewidth=1, linestyle=":", zorder=1)
         axes.plot(
             epoch[best],
@@ -106,36 +131,41 @@ def _draw(
     _tidy(axes, epoch)
 
 
-def _scale_loss(axes: Axes, losses: np.ndarray) -> None:
-    from matplotlib.ticker import LogLocator, NullLocator
+def _scale_loss(axes: Axes, losses: np.ndarray, title: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     notes = []
     finite = losses[np.isfinite(losses)]
     if finite.size and finite.min() > 0 and finite.max() > 10 * finite.min():
         notes.append("logarithmic")
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter("{x:g}")
+        decades = np.log10(finite.max() / finite.min())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 4 else (1,)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(_number)
     if finite.size < losses.size:
         notes.append("gaps: not finite")
-    axes.set_title(f"Loss ({', '.join(notes)})" if notes else "Loss")
+    axes.set_title(f"{title} ({', '.join(notes)})" if notes else title, fontsize=11)
 
 
-def _scale_accuracy(axes: Axes, percent: np.ndarray) -> None:
-    finite = percent[np.isfinite(percent)]
-    axes.set_title("Accuracy")
-    if finite.size and finite.max() >= 95:
-        axes.set_title("Accuracy (stretched towards 100 %)")
-        ticks = np.array([0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 100])
-        low = max(0, np.searchsorted(ticks, finite.min()) - 1)
-        ticks = ticks[low : np.searchsorted(ticks, finite.max()) + 1]
-        axes.set_ylim(ticks[0], ticks[-1] + 0.02)
-        # Even in the logarithm of the errors; 0.1 % more of them keep 100 % on the paper.
-        axes.set_yscale(
-            "function", functions=(lambda a: -np.log10(100.1 - a), lambda y: 100.1 - 10**-y)
-        )
-        axes.set_yticks(ticks)
+def _number(value: float, _: object = None) -> str:
+    """Return a tick's number as one reads it, with no factor at the end of the axis."""
+    return f"{value:.10g}"
+
+
+def _zoom(*percents: np.ndarray) -> float | None:
+    """Return where the enlarged part of an accuracy's axis begins, None for no such part."""
+    values = np.concatenate(percents)
+    values = values[np.isfinite(values)]
+    if not values.size or values.max() < 90:
+        return None
+    return next((low for low in (99.0, 98.0, 95.0) if np.median(values) >= low + 0.5), 90.0)
+
+
+def _percent(axes: Axes, low: float, title: str) -> None:
+    margin = 0.03 * (100 - low)
+    axes.set_ylim(low, 100 + margin)  # a point at 100 % is seen whole
+    axes.set_title(title, fontsize=11)
     axes.yaxis.set_major_formatter("{x:g} %")
 
 

@@ -194,7 +194,7 @@ def finish(run: Run) -> Scores:
         kernels = [p for p in run.model.parameters() if p.ndim == 4]
         run_folder.write_outcome(
             run.folder, run.history, scores, run.parts.test.labels, run.parts.classes,
-            kernels[0].numpy(force=True) if kernels else None,
+            kernels[0].numpy(force=True) if kernels else None, run.recipe.label_smoothing,
         )  # fmt: skip
     return scores
 

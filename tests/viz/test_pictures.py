@@ -43,18 +43,25 @@ def metrics(epochs):
 # ----------------------------------------------------------------------------------------- curves
 
 
+def panel(figure, title):
+    """Return the axes whose title begins so; "learning rate" is an axis of its own."""
+    (axes,) = (a for a in figure.axes if (a.get_title() or a.get_ylabel()).startswith(title))
+    return axes
+
+
 @pytest.mark.parametrize("epochs", [1, 12, 300])
 @pytest.mark.parametrize("rate", [True, False])
-def test_curves_have_two_panels_and_mark_the_best_epoch(epochs, rate):
+def test_curves_mark_the_best_epoch(epochs, rate):
     data = metrics(epochs)
     if not rate:
         del data["learning_rate"]
     figure = curves(data)
     written = texts(figure)
+    assert "Accuracy" in written
+    assert any(re.fullmatch(r"Accuracy, from 9\d % on", text) for text in written)
     assert any(text.startswith("Loss") for text in written)
-    assert any(text.startswith("Accuracy") for text in written)
     assert ("learning rate" in written) == rate
-    assert len(figure.axes) == 2 + rate
+    assert len(figure.axes) == 3 + rate
     best = min(3, epochs)
     percent = 100 * data["validation_accuracy"][best - 1]
     assert f"best epoch: {best}, validation accuracy {percent:.2f} %" in written
@@ -63,16 +70,44 @@ def test_curves_have_two_panels_and_mark_the_best_epoch(epochs, rate):
 
 def test_curves_draw_the_numbers_they_are_given():
     data = metrics(12)
-    loss, accuracy, rate = curves(data).axes
-    for axes, column, scale, line in (
-        (loss, "train_loss", 1, 0),
-        (loss, "validation_loss", 1, 1),
-        (accuracy, "train_accuracy", 100, 0),
-        (accuracy, "validation_accuracy", 100, 1),
-        (rate, "learning_rate", 1, 0),
+    figure = curves(data)
+    for title, column, scale, line in (
+        ("Loss", "train_loss", 1, 0),
+        ("Loss", "validation_loss", 1, 1),
+        ("Accuracy, from", "train_accuracy", 100, 0),
+        ("Accuracy, from", "validation_accuracy", 100, 1),
+        ("learning rate", "learning_rate", 1, 0),
     ):
-        assert np.array_equal(axes.lines[line].get_xdata(), data["epoch"])
-        assert np.array_equal(axes.lines[line].get_ydata(), scale * data[column])
+        drawn = panel(figure, title).lines[line]
+        assert np.array_equal(drawn.get_xdata(), data["epoch"])
+        assert np.array_equal(drawn.get_ydata(), scale * data[column])
+
+
+def test_losses_that_cannot_be_compared_stand_apart():
+    data = metrics(12)
+    figure = curves(data, label_smoothing=0.1)
+    train = panel(figure, "Training loss, with label smoothing 0.1")
+    validation = panel(figure, "Validation loss, without label smoothing")
+    assert np.array_equal(train.lines[0].get_ydata(), data["train_loss"])
+    assert [line.get_label() for line in train.lines] == ["training"]
+    assert np.array_equal(validation.lines[0].get_ydata(), data["validation_loss"])
+    assert nothing_is_cut_off(figure)
+
+
+@pytest.mark.parametrize(
+    "losses", [[2.3, 0.3], [1e-7, 9e-7], [2.30258, 2.30261], [1e-12, 1e3], [5e5, 3e4], [0.0, 0.0]]
+)
+def test_ticks_are_read_without_a_factor_at_any_scale(losses):
+    figure = curves(metrics(2) | {"train_loss": losses, "validation_loss": losses})
+    figure.draw_without_rendering()
+    axes = panel(figure, "Loss")
+    low, high = axes.get_ylim()
+    ticks = [t for t in axes.yaxis.get_major_ticks() if low <= t.get_loc() <= high]
+    assert len(ticks) >= 2
+    labels = [t.label1.get_text() for t in ticks]
+    assert len(set(labels)) == len(labels)
+    assert [float(label) for label in labels] == pytest.approx([t.get_loc() for t in ticks], 1e-9)
+    assert axes.yaxis.get_offset_text().get_text() == ""
 
 
 @pytest.mark.parametrize(
@@ -87,17 +122,20 @@ def test_of_equally_accurate_epochs_the_lowest_loss_is_best(loss, best):
 def test_scales_follow_the_numbers():
     flat = {"train_loss": [0.9, 0.8], "validation_loss": [0.9, 0.8]}
     low = {"train_accuracy": [0.3, 0.5], "validation_accuracy": [0.3, 0.5]}
-    loss, accuracy, _ = curves(metrics(2) | flat | low).axes
-    assert (loss.get_yscale(), accuracy.get_yscale()) == ("linear", "linear")
-    loss, accuracy, _ = curves(metrics(12)).axes
-    assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "function")
+    figure = curves(metrics(2) | flat | low)
+    assert len(figure.axes) == 3  # nothing to enlarge
+    assert panel(figure, "Loss").get_yscale() == "linear"
+    assert panel(curves(metrics(12)), "Loss").get_yscale() == "log"
     perfect = {"train_accuracy": [1.0, 1.0], "validation_accuracy": [1.0, 1.0]}
-    for worst in (0.0, 0.42, 0.95, 1.0):  # every point lies within the panel
+    for worst in (0.0, 0.42, 0.95, 1.0):  # every point lies within the panel, from 0 to 100 %
         perfect["train_accuracy"][0] = worst
-        accuracy = curves(metrics(2) | perfect).axes[1]
-        low, high = accuracy.get_ylim()
-        assert low <= 100 * worst < high
-        assert low < 100 < high
+        figure = curves(metrics(2) | perfect)
+        whole = next(axes for axes in figure.axes if axes.get_title() == "Accuracy")
+        assert whole.get_yscale() == "linear"
+        assert whole.get_ylim()[0] == 0
+        assert whole.get_ylim()[1] > 100
+    enlarged = panel(figure, "Accuracy, from 99 % on")
+    assert enlarged.get_ylim()[0] == 99
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -244,6 +282,20 @@ def test_every_filter_is_drawn_and_numbered(shape):
         assert (right - left, bottom - top) == pytest.approx((kw, kh))  # square weights
 
 
+def test_every_channel_of_every_filter_has_its_row_and_column():
+    weight = np.random.default_rng(0).standard_normal((16, 6, 5, 5)).astype(np.float32)
+    figure = filters(weight, by_channel=True)
+    axes = figure.axes[0]
+    written = texts(figure)
+    assert "16 filters of 5 x 5: a column for each filter, a row for each channel" in written
+    numbers = [int(t.get_text()) for t in axes.texts]
+    assert sorted(numbers) == sorted([*range(16), *range(6)])
+    assert np.array_equal(axes.images[16 * 2 + 3].get_array(), weight[3, 2])
+    assert nothing_is_cut_off(figure)
+    of_three = filters(weight[:, :3], by_channel=True)
+    assert len(of_three.axes[0].images) == 48  # no colours here
+
+
 def test_filters_of_zeros():
     assert "1 filter of 3 x 3" in "".join(texts(filters(np.zeros((1, 1, 3, 3)))))
 
@@ -264,7 +316,7 @@ def test_save_writes_a_png_whole(tmp_path):
     assert save(curves(metrics(3)), str(path)) == path
     with Image.open(path) as image:
         assert image.format == "PNG"
-        assert image.size == (1440, 840)
+        assert image.size == (1440, 1020)
         assert len(np.unique(np.asarray(image))) > 20
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
 
