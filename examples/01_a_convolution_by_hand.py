@@ -386,7 +386,7 @@ course.claim(
 #
 # ## Exercises
 #
-# `python -m examples.solutions 1` shows the solutions and runs them.
+# `python -m examples.solutions 1.1` shows the solution of the first exercise and runs it.
 #
 # 1. Find the 3x3 kernel that moves an image to the right by one pixel. Check:
 #    `(conv(spot, kernel)[:, 1:] == spot[1:-1, 1:-2]).all()`. Which kernel would `np.convolve` need?

@@ -104,9 +104,8 @@ def complex_step(x, h):
     return softplus(x + 1j * h).imag / h
 
 
-points = np.linspace(-3, 3, 101)
+points, steps = np.linspace(-3, 3, 101), np.logspace(-16, 0, 49)
 exact = 1 / (1 + np.exp(-points))
-steps = np.logspace(-16, 0, 49)
 ways = {
     "one side": (sided, np.float64, GREY, ":"),
     "both sides": (central, np.float64, BLUE, "-"),
@@ -390,7 +389,7 @@ course.claim("the depthwise layer is right", report.ok, report)
 #
 # ## Exercises
 #
-# `python -m examples.solutions 2` shows the solutions and runs them.
+# `python -m examples.solutions 2.1` shows the solution of the first exercise and runs it.
 #
 # 1. Write swish, $y = x \cdot \mathrm{sigmoid}(x)$, and its backward. Check: `gradcheck` passes
 #    near 0 and at numbers around 1000.

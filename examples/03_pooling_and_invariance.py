@@ -332,7 +332,7 @@ if options.data == "digits" and not options.quick:
 # %% [markdown]
 # ## Exercises
 #
-# `python -m examples.solutions 3` shows the solutions and runs them.
+# `python -m examples.solutions 3.1` shows the solution of the first exercise and runs it.
 #
 # 1. Give the two poolings of `trunk` a stride of 1. What does `invariance.png` show then? Think
 #    before you run it. Check: `max_change` is 0 everywhere. What does it cost?

@@ -325,7 +325,7 @@ course.show(figure, folder / "smoothing.png")
 #
 # ## Exercises
 #
-# `python -m examples.solutions 4` shows the solutions and runs them.
+# `python -m examples.solutions 4.1` shows the solution of the first exercise and runs it.
 #
 # 1. Draw a thousand pairs of distributions and check that KL is never negative. Then prove it with
 #    $\log x \le x - 1$.

@@ -231,7 +231,7 @@ print(f"pictures: {folder}")
 # %% [markdown]
 # ## Exercises
 #
-# `python -m examples.solutions 5` shows the solutions and runs them.
+# `python -m examples.solutions 5.1` shows the solution of the first exercise and runs it.
 #
 # 1. Freeze the first layer at its random weights: write `model.conv1.freeze()` before the optimiser
 #    is made. How much accuracy is lost? What does a good accuracy prove, then?

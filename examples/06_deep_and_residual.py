@@ -312,7 +312,7 @@ course.claim("the residual networks stay above 0.5", least > 0.5, f"{least:.2f}"
 #
 # ## Exercises
 #
-# `python -m examples.solutions 6` shows the solutions and runs them.
+# `python -m examples.solutions 6.1` shows the solution of the first exercise and runs it.
 #
 # 1. `models.cifar_resnet(..., zero_init_residual=True)` starts each block as the identity. What are
 #    the first loss, and the line in `gradient_norms.png`? Think first, then measure.

@@ -296,7 +296,7 @@ print(f"pictures: {folder}")
 #
 # ## Exercises
 #
-# `python -m examples.solutions 7` shows the solutions and runs them.
+# `python -m examples.solutions 7.1` shows the solution of the first exercise and runs it.
 #
 # 1. Take a 1x1 convolution from $c$ to $r$ channels and a 5x5 from $r$ to $d$. For which $r$ do
 #    they have fewer weights than the 5x5 alone? Compute it for the first block here and for

@@ -321,7 +321,7 @@ print(f"pictures: {folder}")
 # %% [markdown]
 # ## Exercises
 #
-# `python -m examples.solutions 8` shows the solutions and runs them.
+# `python -m examples.solutions 8.1` shows the solution of the first exercise and runs it.
 #
 # 1. In the network of lesson 7, a 5x5 convolution has 16 channels in and 24 out: 9,600 weights.
 #    Replace it by two 3x3 convolutions. How many channels can stand between them, so that weights

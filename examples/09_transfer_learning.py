@@ -239,7 +239,7 @@ print(f"pictures: {folder}")
 # %% [markdown]
 # ## Exercises
 #
-# `python -m examples.solutions 9` shows the solutions and runs them.
+# `python -m examples.solutions 9.1` shows the solution of the first exercise and runs it.
 #
 # 1. Frozen layers give the same numbers in every step. Compute them once and train only the other
 #    layers. How many times faster is a step? Is the accuracy the same?

@@ -255,7 +255,7 @@ print(f"pictures: {folder}")
 # %% [markdown]
 # ## Exercises
 #
-# `python -m examples.solutions 10` shows the solutions and runs them.
+# `python -m examples.solutions 10.1` shows the solution of the first exercise and runs it.
 #
 # 1. Cover the 7x7 pixels that a map marks *least*: `patch.argmin()` in place of `patch.argmax()`.
 #    How far does the score fall?

@@ -270,7 +270,7 @@ print(f"pictures: {folder}")
 # %% [markdown]
 # ## Exercises
 #
-# `python -m examples.solutions 11` shows the solutions and runs them.
+# `python -m examples.solutions 11.1` shows the solution of the first exercise and runs it.
 #
 # 1. What does a layer remember? Let `paint` begin with noise, `nn.Param(noise)` of the shape of
 #    `content`, and call `paint(0.0, 200)`. What comes back, and what does not?

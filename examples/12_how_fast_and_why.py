@@ -137,18 +137,17 @@ taken |= course.seconds(calls, rounds=30)
 results |= {name: call()[0] for name, call in calls.items()}
 
 
-def error(y: np.ndarray) -> float:
-    """Return the root mean square error, relative to the root mean square of the result."""
-    return float(np.sqrt(((y - exact[0]) ** 2).mean() / (exact**2).mean()))
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the root mean square of a - b, relative to that of b."""
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-errors = {name: error(y) for name, y in results.items()}
+errors = {name: difference(y, exact[0]) for name, y in results.items()}
 rates = {name: 2e-9 * products / taken[name] for name in taken}
 for name, time_taken in taken.items():
     print(
         f"{name:17} {1e3 * time_taken:12.2f} ms {rates[name]:8.2f} GFLOP/s  "
-        f"{taken['loops, compiled'] / time_taken:8.3f} times the compiled loops  "
-        f"error {errors[name]:.1e}"
+        f"{taken['loops, compiled'] / time_taken:8.3f} x compiled loops  error {errors[name]:.1e}"
     )
 
 # %% [markdown]
@@ -184,11 +183,10 @@ for place, name in enumerate(names):
     label = f" {short(1e3 * taken[name])} ms, {short(rates[name])} GFLOP/s"
     left.text(1e3 * taken[name], place, label, va="center", fontsize=9)
 left.set_xlim(3e2 * min(taken.values()), 1e5 * taken["Python"])  # room for the last label
-left.set_xlabel("milliseconds (logarithmic), one core")
+left.set(xlabel="milliseconds (logarithmic), one core")
 left.invert_yaxis()
 right.plot([1e7 * errors[name] for name in names], names, "o", color=paper.VERMILION)
-right.set_xlim(0, 10)
-right.set_xlabel("relative error, $10^{-7}$")
+right.set(xlim=(0, 10), xlabel="relative error, $10^{-7}$")
 for axes in (left, right):
     axes.spines[["top", "right"]].set_visible(False)
 figure.suptitle(f"One convolution, {products:,} multiply-adds")
@@ -323,10 +321,9 @@ def layer_times(model: nn.Sequential, rounds: int = 30) -> dict[str, float]:
 
 
 operations = {"Conv2d": 2 * 9 * 16, "BatchNorm2d": 2, "ReLU": 1}  # for a number, in inference
-part = 1 - operations["Conv2d"] / sum(operations.values())
-course.claim("they do 1 % of the arithmetic", round(part, 3) == 0.010, f"{part:.1%}")
 apart = layer_times(stage)
-share = 1 - apart["Conv2d"] / sum(apart.values())
+part, share = (1 - of["Conv2d"] / sum(of.values()) for of in (operations, apart))
+course.claim("they do 1 % of the arithmetic", round(part, 3) == 0.010, f"{part:.1%}")
 print(f"batch norm and ReLU: 1.0 % of the arithmetic, {share:.0%} of the time of inference")
 
 # %% [markdown]
@@ -336,12 +333,6 @@ print(f"batch norm and ReLU: 1.0 % of the arithmetic, {share:.0%} of the time of
 
 # %%
 trained, inferring = fuse(stage), fuse(stage, inference=True)
-
-
-def difference(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
-
-
 apart_by = difference(inferring(pixels), stage(pixels))
 course.claim("fused inference gives the same numbers", apart_by < 1e-5, apart_by)
 gradient = channels_last(rng.standard_normal(pixels.shape, dtype=np.float32))
@@ -394,7 +385,7 @@ course.show(figure, folder / "fused.png")
 #
 # ## Exercises
 #
-# `python -m examples.solutions 12` shows the solutions and runs them.
+# `python -m examples.solutions 12.1` shows the solution of the first exercise and runs it.
 #
 # 1. Which algorithm does the fast convolution take for an image of 4 channels? From how many
 #    channels does it take Winograd? Guess the reason from the cost of the transformations. Then ask

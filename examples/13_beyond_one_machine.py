@@ -202,7 +202,7 @@ for result in (scores, alone):
 #
 # ## Exercises
 #
-# `python -m examples.solutions 13` shows the solutions and runs them.
+# `python -m examples.solutions 13.1` shows the solution of the first exercise and runs it.
 #
 # 1. Let the first machine take 40 images and the second 24. Which mean of their gradients is that
 #    of the whole batch? Change `difference`, and check that LeNet-5's stays below 1e-6.

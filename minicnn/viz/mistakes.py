@@ -29,8 +29,9 @@ def mistakes(
 
     ``images`` (n, h, w) or (n, h, w, c), true ``labels`` (n,), ``probabilities`` (n, k) with rows
     that sum to 1. Above each image stand the predicted and the true class with their probabilities,
-    which the bars below it show too: vermilion the predicted, blue the true, as a key says. At most ``most`` are
-    drawn; the title counts all. Where nothing is wrong, the least certain right answers are shown.
+    which the bars below it show too: vermilion the predicted, blue the true, as a key says. At most
+    ``most`` are drawn; the title counts all. If nothing is wrong, the least certain right answers
+    are shown.
     """
     from matplotlib.lines import Line2D
 
