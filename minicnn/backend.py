@@ -39,7 +39,7 @@ def kernel(
     """Compile with Numba, cached on disk.
 
     parallel   Iterations of ``prange`` share the cores.
-    shares     It calls ``share`` of threads.py, as the kernels of ``shared`` do.
+    shares     It calls ``share`` of parallel.py, as the kernels of ``shared`` do.
     reorder    ``False`` keeps the order of additions, where rounding depends on it.
     """
     if function is None:
@@ -63,7 +63,7 @@ def inner(
 
 
 def task(function: Callable) -> Any:
-    """Compile a task of ``share``, see threads.py. Of overlaps, the same holds as for inner."""
+    """Compile a task of ``share``, see parallel.py. Of overlaps, the same holds as for inner."""
     return _hidden(_compile(function, True, **_NO_WAY_IN))
 
 

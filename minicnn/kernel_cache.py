@@ -28,9 +28,16 @@ import numba
 from numba.core.caching import IndexDataCacheFile
 
 PACKAGE = Path(__file__).parent
-ROOMS = ("*.py", "data/*.py", "fused/*.py", "ops/**/*.py", "optim/*.py")  # in which kernels stand
+ROOMS = (
+    "*.py",
+    "data/*.py",
+    "fused/*.py",
+    "kernels/*.py",
+    "ops/**/*.py",
+    "optim/*.py",
+)  # in which kernels stand
 # A file with a kernel imports one of these.
-COMPILES = (b"numba", b"llvmlite", b"minicnn.backend", b"minicnn.threads")
+COMPILES = (b"numba", b"llvmlite", b"minicnn.backend", b"minicnn.kernels")
 
 
 def enable(compiled: Any) -> Any:

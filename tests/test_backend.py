@@ -113,7 +113,7 @@ def test_the_notice_comes_once_and_for_our_kernels_only(capsys: pytest.CaptureFi
     notice.on_start(SimpleNamespace(data={}))
     assert capsys.readouterr() == ("", "")
     notice.on_start(started("minicnn.ops.relu"))
-    notice.on_start(started("minicnn.ops.conv2d.direct"))
+    notice.on_start(started("minicnn.kernels.conv_direct"))
     notice.on_end(started("minicnn.ops.relu"))
     assert capsys.readouterr() == ("", NOTICE)
 

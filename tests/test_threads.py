@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn.backend import kernel, task
-from minicnn.threads import share, shared
+from minicnn.kernels.parallel import share, shared
 from tests.arrays import compiled, on_threads
 
 

@@ -6,7 +6,7 @@ What comes before and after the convolution is then a loop over such a piece, wh
 cache of the core that needs it, and not a pass over all images:
 
     forward   z = max(norm(x), 0)       over what the band reads, into a buffer that stays near
-              y = z * weight            by winograd.py's tiles
+              y = z * weight            by the tiles of conv_winograd.py
               the moments of y          over what the band wrote
     backward  dy = the norm's gradient  over what the band reads, into a buffer
               z = max(norm(x), 0)       once more, into a buffer
@@ -30,13 +30,13 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.backend import empty, nchw, nhwc
-from minicnn.fused.band_kernels import LINE, run_backward, run_forward
+from minicnn.kernels import conv_winograd as winograd
+from minicnn.kernels.conv_direct import TASKS, unpack
+from minicnn.kernels.conv_winograd import GG, IN, ONE, OUT
+from minicnn.kernels.tile import ROWS
+from minicnn.kernels.vectors import lanes_of
+from minicnn.kernels.winograd_strips import LINE, run_backward, run_forward
 from minicnn.ops import conv2d
-from minicnn.ops.conv2d import winograd
-from minicnn.ops.conv2d.direct import TASKS, unpack
-from minicnn.ops.conv2d.tile import ROWS
-from minicnn.ops.conv2d.winograd import GG, IN, ONE, OUT
-from minicnn.vectors import lanes_of
 from minicnn.windows import conv_windows
 
 BAND = 2**17  # bytes that a band writes, unless a row of tiles is more

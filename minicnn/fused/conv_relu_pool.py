@@ -23,7 +23,7 @@ Implementations
               buffer, many channels, kernels for Winograd's algorithm, and pools whose windows
               overlap so much that patches do not pay take the three operations.
 
-Forward is direct.py's product, but for what suits few channels.
+Forward is the product of conv_direct.py, but for what suits few channels.
     pixels side by side   Vectors of 16 numbers hold the 8 channels of two pixels. The two see the
                           same kw + stride columns of the image, the second with its weights one
                           stride further to the right:  [ w0 w1 w2 0 | 0 w0 w1 w2 ]
@@ -45,15 +45,15 @@ import numpy as np
 from jaxtyping import Float
 
 from minicnn.backend import inner, nchw, nhwc
-from minicnn.fused.patches import WIDTH, Patches, add_patches, addresses, framed, suits
+from minicnn.kernels.argmax import CHUNK, choose_positive
+from minicnn.kernels.conv_direct import TASKS, pad_rows
+from minicnn.kernels.parallel import shared
+from minicnn.kernels.patches import WIDTH, Patches, add_patches, addresses, framed, suits
+from minicnn.kernels.tile import copy, fill, product
+from minicnn.kernels.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.ops import conv2d, max_pool2d, relu
-from minicnn.ops.conv2d.direct import TASKS, pad_rows
-from minicnn.ops.conv2d.tile import copy, fill, product
 from minicnn.shapes import check_choice, check_gradient
-from minicnn.threads import shared
-from minicnn.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows, conv_windows, pool_windows
-from minicnn.winner import CHUNK, choose_positive
 
 ROOM = 2**19  # bytes of z that a buffer takes at most
 CHANNELS = 16  # of x at most: with more, patches are longer than what they spare is worth

@@ -7,7 +7,7 @@ channel, and so is a part of the convolution before it:
 
     scale * (W * x + b - mean) + shift  =  (scale W) * x + (scale (b - mean) + shift)
 
-    conv, batch norm, ReLU, max pool     one pass (conv2d/prepared.py), whichever of them there are
+    conv, batch norm, ReLU, max pool     one pass (conv_prepared.py), whichever of them there are
     the end of a residual block          the shortcut is added, and ReLU, where the sums lie
     linear, batch norm, ReLU             the convolution of an image of one pixel; Flatten before it
                                          moves nothing, but its weights are sorted another way

@@ -28,8 +28,8 @@ import numpy as np
 from jaxtyping import Float
 
 from minicnn.backend import IMPLS, Impl, inner, single_threaded_blas
+from minicnn.kernels.parallel import shared
 from minicnn.shapes import ShapeError, check_choice, check_float, check_gradient, check_shape
-from minicnn.threads import shared
 
 FEW = 8  # images, at most, for which reading the weights takes longer than the products
 NEAR = 2**20  # bytes of weights that a cache holds

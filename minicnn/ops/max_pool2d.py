@@ -28,10 +28,10 @@ import numpy as np
 from jaxtyping import Float
 
 from minicnn.backend import IMPLS, Impl, inner, nchw, nhwc
+from minicnn.kernels.argmax import CHUNK, choose
+from minicnn.kernels.parallel import shared
 from minicnn.shapes import check_choice, check_float, check_gradient, check_image
-from minicnn.threads import shared
 from minicnn.windows import Windows, pool_windows, scatter, view
-from minicnn.winner import CHUNK, choose
 
 TASKS = 16  # parallel pieces at most
 LISTED = 64  # pixels of a window, at most, that are listed

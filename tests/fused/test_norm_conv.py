@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from minicnn import nn
 from minicnn.fused import ConvNormReLU, ResidualConvs, bands, fuse, norm_conv
+from minicnn.kernels.tile import ROWS
+from minicnn.kernels.vectors import lanes_of
 from minicnn.ops import batch_norm, conv2d
-from minicnn.ops.conv2d.tile import ROWS
 from minicnn.testing.strategies import seeds
-from minicnn.vectors import lanes_of
 from tests.arrays import assert_close, compiled, dtypes, impls, on_threads
 from tests.fused.test_fuse import assert_same, parts, passes
 

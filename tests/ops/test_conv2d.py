@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minicnn.kernels import conv_direct as direct
+from minicnn.kernels import conv_few_channels as narrow
+from minicnn.kernels import conv_winograd as winograd
+from minicnn.kernels import tile
+from minicnn.kernels.vectors import lanes_of
 from minicnn.ops import conv2d
-from minicnn.ops.conv2d import direct, narrow, tile, winograd
 from minicnn.testing.strategies import WIDE, calls, fills, seeds
 from minicnn.testing.strategies import geometry as geo
-from minicnn.vectors import lanes_of
 from minicnn.windows import Windows, conv_windows
 from tests.arrays import assert_close, compiled, dtypes, large, sizes_of_terms
 

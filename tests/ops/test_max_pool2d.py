@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minicnn.kernels.argmax import CHUNK
 from minicnn.ops import max_pool2d
 from minicnn.testing.strategies import seeds
 from minicnn.windows import Windows, pool_windows
-from minicnn.winner import CHUNK
 from tests.arrays import impls
 
 

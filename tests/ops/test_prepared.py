@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minicnn.kernels.epilogue import _finish_in_python, _greatest_in_python, finish, greatest
 from minicnn.ops import conv2d, max_pool2d
-from minicnn.ops.conv2d.finish import _finish_in_python, _greatest_in_python, finish, greatest
 from minicnn.shapes import ShapeError
 from minicnn.testing.strategies import calls, seeds
 from minicnn.windows import pool_windows

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn import ShapeError
+from minicnn.kernels import conv_winograd as winograd
+from minicnn.kernels.vectors import lanes_of
 from minicnn.ops import conv2d
-from minicnn.ops.conv2d import textbook, winograd
+from minicnn.ops.conv2d import textbook
 from minicnn.testing.strategies import seeds
-from minicnn.vectors import lanes_of
 from minicnn.windows import conv_windows
 from tests.arrays import assert_close, assert_threads_change_no_bit, compiled, dtypes
 

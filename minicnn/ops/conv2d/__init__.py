@@ -22,8 +22,8 @@ Derivation
     With g groups the channels fall into g equal slices, convolved independently.
 Implementations
     textbook  im2col: the windows become the columns of a matrix, the sums one matrix product.
-    direct    the same product, but the matrix is never built: see direct.py.
-    winograd  a quarter of the products, for 3x3 kernels of stride 1: see winograd.py.
+    direct    the same product, but the matrix is never built: see kernels/conv_direct.py.
+    winograd  a quarter of the products, for 3x3 kernels of stride 1: see kernels/conv_winograd.py.
     fast      of the last two the one that is faster for the shapes at hand; ``algorithm`` tells
               which. MINICNN_WINOGRAD=0 in the environment leaves direct alone. Both compute the
               same up to rounding, but winograd spreads NaN and infinities over its tiles.
@@ -47,8 +47,11 @@ import numpy as np
 from jaxtyping import Float
 
 from minicnn import backend
-from minicnn.ops.conv2d import direct, prepared, textbook, winograd
-from minicnn.ops.conv2d.prepared import Prepared
+from minicnn.kernels import conv_direct as direct
+from minicnn.kernels import conv_prepared as prepared
+from minicnn.kernels import conv_winograd as winograd
+from minicnn.kernels.conv_prepared import Prepared
+from minicnn.ops.conv2d import textbook
 from minicnn.shapes import (
     ShapeError,
     check_choice,
@@ -211,7 +214,7 @@ def prepare(
     floor: float = -math.inf,
     pool: Callable[[tuple[int, int]], Windows] | None = None,
 ) -> Prepared:
-    """Return the convolution as a function of x, for inference alone: see prepared.py.
+    """Return the convolution as a function of x, for inference alone: see conv_prepared.py.
 
     What is below ``floor`` becomes that, and ``pool`` gives the windows of a max pool, without
     dilation, for an image (h, w). A pool keeps Winograd away.

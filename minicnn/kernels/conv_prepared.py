@@ -5,8 +5,8 @@
 
 For inference only: there is no backward, and a later change of ``weight`` is not seen. What forward
 does before it multiplies, at every call, is done here at the first call for a shape: to check, to
-choose the algorithm, to make the tables of addresses, to arrange the weights (direct.py), and to
-transform them (winograd.py), which makes Winograd pay for far fewer tiles than in training.
+choose the algorithm, to make the tables of addresses, to arrange the weights (conv_direct.py), and
+to transform them (conv_winograd.py), which makes Winograd pay for far fewer tiles than in training.
 
 What follows the convolution is done to a block of sums while that is in the nearest cache:
 
@@ -35,13 +35,14 @@ import numpy as np
 from numba import prange
 
 from minicnn.backend import inner, kernel, nchw, nhwc
-from minicnn.ops.conv2d import direct, winograd
-from minicnn.ops.conv2d.direct import COLUMNS, TASKS
-from minicnn.ops.conv2d.finish import finish, greatest
-from minicnn.ops.conv2d.tile import ROWS, product
+from minicnn.kernels import conv_direct as direct
+from minicnn.kernels import conv_winograd as winograd
+from minicnn.kernels.conv_direct import COLUMNS, TASKS
+from minicnn.kernels.epilogue import finish, greatest
+from minicnn.kernels.parallel import shared
+from minicnn.kernels.tile import ROWS, product
+from minicnn.kernels.vectors import filled, lanes_of
 from minicnn.shapes import ShapeError, check_float
-from minicnn.threads import shared
-from minicnn.vectors import filled, lanes_of
 from minicnn.windows import Windows, conv_windows
 
 SERIAL = 2**19  # multiply-adds that take less time than a second thread takes to wake
@@ -77,10 +78,10 @@ def _correlate(task, x, y, added, place, out, rows, cols, weights, bias, lanes, 
 
     ``place``: top, left, and the size of the padded image. ``out``: the first number in y, outputs
     of a group and of so many pixels as are taken as one, channels of y, and how many those are.
-    ``rows`` and ``cols`` are the tables of direct.py, weights (groups, panels) is as its ``pack``
-    leaves them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many images are
-    taken together, and into how many parts their pixels and their panels are cut. A ``pool`` whose
-    kernel is 0 is none. At most so many ``threads`` share the ``tasks``.
+    ``rows`` and ``cols`` are the tables of conv_direct.py, weights (groups, panels) is as its
+    ``pack`` leaves them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many
+    images are taken together, and into how many parts their pixels and their panels are cut. A
+    ``pool`` whose kernel is 0 is none. At most so many ``threads`` share the ``tasks``.
     """
     groups, width = bias.shape
     n, c = x.shape[0], x.shape[3]

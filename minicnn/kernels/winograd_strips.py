@@ -1,13 +1,11 @@
-"""The loops of bands.py: over pieces of memory, over tiles, and over bands."""
+"""The loops of fused/bands.py: over pieces of memory, over tiles, and over bands."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from minicnn.backend import inner
-from minicnn.ops.conv2d.strided import fresh1, fresh2, more1, more2
-from minicnn.ops.conv2d.tile import ROWS, fill
-from minicnn.ops.conv2d.winograd import (
+from minicnn.kernels.conv_winograd import (
     IN,
     OUT,
     _next,
@@ -16,7 +14,9 @@ from minicnn.ops.conv2d.winograd import (
     _transform_outputs,
     _write_patch,
 )
-from minicnn.threads import shared
+from minicnn.kernels.parallel import shared
+from minicnn.kernels.tile import ROWS, fill
+from minicnn.kernels.tile_at_steps import fresh1, fresh2, more1, more2
 
 LINE = 512  # numbers in a line, about
 FEW = 16  # lines that are summed before they enter a sum in float64

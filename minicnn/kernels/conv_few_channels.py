@@ -1,8 +1,8 @@
 """dx where the input has few channels: vectors along a row of the kernel.
 
-direct.py lays its vectors over the channels of what it computes. Those of an image are three, and
-a vector has room for 16. Here they lie along (s, c) instead, a row of the kernel as it lies in the
-image, and each pixel of dy adds its rows to dx:
+conv_direct.py lays its vectors over the channels of what it computes. Those of an image are three,
+and a vector has room for 16. Here they lie along (s, c) instead, a row of the kernel as it lies in
+the image, and each pixel of dy adds its rows to dx:
 
     dx[(i*sh + r), (j*sw + s), c] += sum_o dy[i,j,o] * weight[o,c,r,s]      for all s, c at once
 
@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.backend import inner, nchw, nhwc
-from minicnn.ops.conv2d.tile import copy, fill, product
-from minicnn.threads import shared
-from minicnn.vectors import VECTOR_BYTES, filled
+from minicnn.kernels.parallel import shared
+from minicnn.kernels.tile import copy, fill, product
+from minicnn.kernels.vectors import VECTOR_BYTES, filled
 from minicnn.windows import Windows
 
 BAND = 32  # rows of dx that are made at a time, and in parallel

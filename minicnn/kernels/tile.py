@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minicnn.backend import inner
-from minicnn.vectors import Code, lanes_of
+from minicnn.kernels.vectors import Code, lanes_of
 
 ROWS = 8  # of a tile: 8 x 2 sums leave registers for the operands; more would spill
 

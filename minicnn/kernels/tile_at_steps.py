@@ -16,8 +16,8 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minicnn.ops.conv2d.tile import ROWS
-from minicnn.vectors import Code, lanes_of
+from minicnn.kernels.tile import ROWS
+from minicnn.kernels.vectors import Code, lanes_of
 
 
 def _tile_in_python(
