@@ -1,7 +1,7 @@
 """The bug zoo: classic mistakes of hand-written backprop beside the sound way.
 
-Each file is a house of the zoo. It shows an operation done right, then the mistakes, each with the
-reason for which one falls for it. ``python -m examples.bug_zoo`` catches them all.
+Each file is a house of the zoo. It shows the right operation, then the mistakes, each with the
+reason why people make it. ``python -m examples.bug_zoo`` catches them all.
 """
 
 from dataclasses import replace

@@ -3,8 +3,8 @@
     python -m examples.bug_zoo                all of them
     python -m examples.bug_zoo "ties shared"  one, with the whole report
 
-For each animal hypothesis draws up to 200 cases, the gradient checker judges them, and the smallest
-case that it objects to is shown. --page FILE writes it all as a page of Markdown.
+For each animal, hypothesis draws up to 200 cases and the gradient checker judges them. The smallest
+case that it rejects is shown. --page FILE writes everything as a page of Markdown.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ def described(animal: Animal, caught: Catch, whole: bool = False) -> str:
 def page(catches: dict[str, Catch]) -> str:
     """Return all of it as Markdown."""
     parts = [
-        "# The bug zoo\n\nClassic mistakes of hand-written backprop, each beside the sound way in "
-        "the file named. Why one falls for it; the case to which hypothesis shrinks it; and what "
-        "the gradient checker says. Written by `python -m examples.bug_zoo --page FILE`."
+        "# The bug zoo\n\nClassic mistakes of hand-written backprop. The file named has each beside "
+        "the right code. Each entry gives the reason for the mistake, the smallest case that "
+        "hypothesis finds, and the words of the gradient checker. Written by "
+        "`python -m examples.bug_zoo --page FILE`."
     ]
     for name, caught in catches.items():
         animal, fault = ANIMALS[name], caught.fault

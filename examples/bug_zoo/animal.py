@@ -17,7 +17,7 @@ from minicnn.testing.report import Fault
 
 @dataclass
 class Animal:
-    """A mistake: the sound way, the broken way, and why one falls for it."""
+    """A mistake: the right code, the wrong code, and the reason why people make it."""
 
     name: str
     why: str
@@ -25,8 +25,8 @@ class Animal:
     broken: Any
     cases: st.SearchStrategy[Any]  # as for check_op: arrays, and options where there are any
     cause: str | None  # part of the cause that the checker names; None: it names none
-    # A mistake that forward and backward share is no wrong gradient. Then only something that is
-    # right shows it: the broken one is compared with the sound one.
+    # If forward and backward share a mistake, the gradient is not wrong. Only a comparison with the
+    # right code shows it.
     compare: bool = False
     how: Mapping[str, Any] = field(default_factory=dict)  # for gradcheck
     house: str = ""  # the file it lives in
@@ -34,7 +34,7 @@ class Animal:
 
 @dataclass
 class Catch:
-    """The smallest case found in which the checker objects."""
+    """The smallest case found that the checker rejects."""
 
     arrays: tuple[np.ndarray | None, ...]
     options: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Catch:
 
     @property
     def fault(self) -> Fault:
-        """What the checker says first: of the gradients, else of the manners."""
+        """The first thing that the checker says: of the gradients, otherwise of the manners."""
         return [*self.report.faults, *self.report.manners][0]
 
     def named(self) -> Iterator[tuple[str, np.ndarray]]:

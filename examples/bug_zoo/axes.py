@@ -99,44 +99,45 @@ images = mst.images(values=mst.digits(), channels=2, least=2)
 ANIMALS = [
     Animal(
         "softmax along the wrong axis",
-        "Forward sums over the classes, axis 1. Backward sums over axis 0, the images: both are "
-        "allowed by the shapes, and for a single image only the numbers tell.",
+        "Forward sums over the classes, axis 1. Backward sums over axis 0, the images. The "
+        "shapes allow both, and for a single image only the numbers show the mistake.",
         (softmax, softmax_backward), (softmax, wrong_axis), squares(3), "wrong axis",
     ),
     Animal(
         "keepdims forgotten in a sum",
-        "A sum without keepdims loses its axis, and NumPy lines up what is left with the last one. "
-        "With as many images as classes, nothing complains.",
+        "A sum without keepdims loses its axis, and NumPy aligns the result with the last "
+        "axis. If there are as many images as classes, nothing complains.",
         (softmax, softmax_backward), (softmax, without_keepdims), squares(3), "keepdims",
     ),
     Animal(
         "keepdims where none is needed",
-        "A bias gradient of shape (1, C) is subtracted from a bias of shape (C,) without a word, "
-        "and the bias has become a matrix after the first step.",
+        "NumPy subtracts a bias gradient of shape (1, C) from a bias of shape (C,) without a "
+        "warning, and after the first step the bias is a matrix.",
         (bias, bias_backward), (bias, bias_with_keepdims), biases(), "keepdims",
     ),
     Animal(
         "the slice [p:-p] with p = 0",
-        "Cutting off padding by [p:-p] reads well and works for every padding but none: -0 is 0, "
-        "and the slice from 0 to 0 is empty.",
+        "Cutting off padding by [p:-p] looks good and works for every padding except none: -0 "
+        "is 0, and the slice from 0 to 0 is empty.",
         (padded, padded_backward), (padded, cut_by_minus_p), paddings, "empty",
     ),
     Animal(
         "not reshaped back",
-        "Flatten before a linear layer is one line of forward, and easily none of backward. The "
-        "numbers are all right; the layer below cannot use them.",
+        "Flatten before a linear layer is one line of forward, and it is easy to forget in "
+        "backward. The numbers are right, but the layer below cannot use their shape.",
         (flatten, flatten_backward), (flatten, not_reshaped), images, "not reshaped back",
     ),
     Animal(
         "= for += without a batch axis",
-        "The same slip as in a pool, for one signal: the window that comes last overwrites the "
-        "contributions of those before it, wherever they overlap.",
+        "The same slip as in a pool, for one signal: where windows overlap, the last window "
+        "overwrites what the earlier windows gave.",
         (moving_sum, moving_sum_backward), (moving_sum, assigned), signals, "accumulation",
     ),
     Animal(
         "*= for +=",
-        "A key beside the right one. Where one window reaches an element the result is right: it "
-        "begins at 1; where two do, their contributions are multiplied.",
+        "The wrong key, beside the right one. Where one window reaches an element, the result "
+        "is right, because it begins at 1. Where two windows do, their contributions are "
+        "multiplied.",
         (moving_sum, moving_sum_backward), (moving_sum, multiplied), signals, "*= where +=",
     ),
 ]  # fmt: skip

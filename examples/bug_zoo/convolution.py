@@ -92,34 +92,35 @@ SOUND = (conv, conv_backward)
 ANIMALS = [
     Animal(
         "kernel flipped",
-        "Mathematics calls it convolution when the kernel is turned by 180 degrees, and "
-        "scipy.signal.convolve2d does so. Networks correlate. Trained from scratch nobody sees a "
-        "difference; with weights from elsewhere everything is wrong.",
+        "Mathematics means something else by convolution: it turns the kernel by 180 degrees, "
+        "and so does scipy.signal.convolve2d. Networks correlate. If you train from scratch, "
+        "you see no difference. With weights from elsewhere, everything is wrong.",
         SOUND, (flipped, flipped_backward), cases, causes.FLIPPED, compare=True,
     ),
     Animal(
         "height and width swapped",
-        "`o, c, kw, kh = weight.shape` reads as well as the other way round, and with the square "
-        "kernels that everybody tests it makes no difference at all.",
+        "`o, c, kw, kh = weight.shape` looks as good as the right order. With square kernels, "
+        "which everybody tests, it makes no difference.",
         SOUND, (width_first, width_first_backward), cases, causes.SWAPPED, compare=True,
     ),
     Animal(
         "dilation forgotten in col2im",
-        "im2col was extended for dilation, its transpose was not. With dilation 1 they fit, and "
-        "the weights' gradient is right even otherwise.",
+        "Someone added dilation to im2col and not to its transpose. With dilation 1 the two "
+        "fit, and the weights' gradient is right for any dilation.",
         SOUND, (conv, dilation_forgotten), cases,
         "dilation",
     ),
     Animal(
         "groups mixed",
-        "A reshape merges two axes in the order in which they stand. With (channel, group) for "
-        "(group, channel) every shape still fits, and with one group everything is right.",
+        "A reshape merges two axes in their order. If the order is (channel, group) in place "
+        "of (group, channel), every shape still fits, and with one group everything is right.",
         SOUND, (conv, groups_mixed), cases, causes.MISPLACED,
     ),
     Animal(
         "bias gradient missing an axis",
-        "The bias was added to every pixel, hence the sum over pixels. It was added to every image "
-        "of the batch too. With one image the optimiser broadcasts the mistake away.",
+        "The bias was added to every pixel, so backward sums over pixels. But it was added to "
+        "every image of the batch too. With one image the optimiser broadcasts the mistake "
+        "away.",
         SOUND, (conv, bias_without_the_batch), cases, "a sum is missing over an axis",
     ),
 ]  # fmt: skip

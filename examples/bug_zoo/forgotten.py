@@ -143,52 +143,55 @@ def pools(draw: st.DrawFn) -> tuple[np.ndarray, dict]:
 ANIMALS = [
     Animal(
         "a parameter forgotten in dx",
-        "Parameters of a normalisation begin at 1. As long as they are 1, a backward that leaves "
-        "them out gives the right numbers, and so does every test that never trains.",
+        "Parameters of a normalisation begin at 1. While they are 1, a backward without them "
+        "gives the right numbers. So every test that never trains passes.",
         (scale, scale_backward), (scale, weight_forgotten), pairs(), "forgotten",
     ),
     Animal(
         "x where the weight belongs",
-        "The gradient of a product is the other factor. One line later it is copied for the other "
+        "The gradient of a product is the other factor. The line is copied for the other "
         "argument, and one of the two names is not changed.",
         (scale, scale_backward), (scale, x_for_weight), pairs(), "stands where",
     ),
     Animal(
         "a transposed convolution without its dilation",
         "dx is a convolution of dy with the kernel turned around. With a stride, dy has to be "
-        "spread out by it first; with stride 1, which everybody tests, there is nothing to spread.",
+        "spread out by it first. With stride 1, which everybody tests, there is nothing to "
+        "spread.",
         (conv, conv_backward), (conv, stride_forgotten), strided, causes.STRIDE_FORGOTTEN[8:60],
     ),
     Animal(
         "padding forgotten in a pool's backward",
-        "Forward pads, chooses and remembers where. Backward puts the gradients there, in an image "
-        "without padding: every one of them lies a row and a column too far.",
+        "Forward pads, takes maxima and stores their positions. Backward puts the gradients "
+        "at these positions of an image without padding, so each is one row and one column "
+        "too far.",
         (max_pool, max_pool_backward), (max_pool, padding_forgotten), pools(), "padding",
     ),
     Animal(
         "a mean over the wrong count",
-        "Batch norm of images averages over N*H*W numbers of a channel. Who begins with the "
-        "formula for vectors divides by N, the length of dy, which is right for vectors.",
+        "Batch norm of images averages over the N*H*W numbers of a channel. If you begin with "
+        "the formula for vectors, you divide by N, the length of dy, and that is right for "
+        "vectors only.",
         (batch_norm, batch_norm_backward), (batch_norm, mean_over_images), several_pixels(),
         "wrong count",
     ),
     Animal(
         "a branch that gives nothing",
-        "A leaky ReLU differs from ReLU by one number, so ReLU's backward is reused. It was added "
-        "to forward; in backward the negative side still gets nothing.",
+        "A leaky ReLU differs from ReLU by one number, so someone reuses the backward of "
+        "ReLU. Forward has the slope of the negative side; backward still gives it nothing.",
         (leaky, leaky_backward), (leaky, leak_forgotten),
         rows().map(lambda x: np.tile(x, (2, 3))), "backward gives 0 where",
     ),
     Animal(
         "an infinite gradient at a kink",
         "The length of a vector has no derivative at 0, and x / length is 0 / 0 there. Random "
-        "vectors are never 0; dead units are, and one NaN ends the training.",
+        "vectors are never 0. Dead units are, and one NaN ends the training.",
         (norm, norm_backward), (norm, divided_by_nothing), rows(), "divides by 0",
     ),
     Animal(
         "dropout with two masks",
         "Drawing the mask where it is needed looks tidy. But forward and backward draw two "
-        "different ones, and each is right by itself: only together they are wrong.",
+        "different masks. Each is right by itself, and together they are wrong.",
         Dropout, DropoutAgain, rows().map(lambda x: np.tile(x, (4, 4))), "noise",
     ),
 ]  # fmt: skip

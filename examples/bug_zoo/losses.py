@@ -77,36 +77,38 @@ LOSS = (cross_entropy, cross_entropy_backward)
 ANIMALS = [
     Animal(
         "softmax without the row maximum",
-        "It is the formula of the textbook, and right until a logit reaches 710, or 89 in float32. "
-        "Then exp is infinite, and infinite divided by infinite is no number.",
+        "This is the formula of the textbook. It is right until a logit reaches 710, or 89 in "
+        "float32. Then exp is infinite, and infinity divided by infinity is not a number.",
         (softmax, softmax_backward), (softmax_without_the_maximum, softmax_backward),
         logits(scale=1000.0), causes.OVERFLOW,
     ),
     Animal(
         "normaliser treated as a constant",
-        "exp is its own derivative, so dx = p * dy looks complete. But the sum below the fraction "
-        "moves with every logit.",
+        "exp is its own derivative, so dx = p * dy looks complete. But the sum in the "
+        "denominator changes with every logit.",
         (softmax, softmax_backward), (softmax, normaliser_as_a_constant), logits(),
         "a mean, a maximum or a normaliser",
     ),
     Animal(
         "log(p + eps)",
-        "The eps keeps log from infinity when p is 0. It also makes the loss flat there: exactly "
-        "where the network is most wrong, forward stops telling it so, while p - onehot goes on.",
+        "The eps keeps log from infinity when p is 0. It also makes the loss flat there, "
+        "where the network is most wrong. Forward no longer changes, but backward still gives "
+        "p - onehot.",
         LOSS, (log_of_p_plus_eps, cross_entropy_backward), logits_and_targets(scale=100.0),
         causes.FLAT,
     ),
     Animal(
         "cross-entropy averaged twice",
-        "The loss is a mean, and backward divides by n; then so does the trainer, or the layer "
-        "below. Training still works, at a learning rate n times smaller than the one chosen.",
+        "The loss is a mean, so backward divides by n. Then the trainer, or the layer below, "
+        "divides by n again. Training still works, with a learning rate n times smaller than "
+        "the chosen one.",
         LOSS, (cross_entropy, averaged_twice), logits_and_targets(),
         "1 / (the size of axis 0 of logits)",
     ),
     Animal(
         "upstream gradient ignored",
-        "A loss comes last, so its dy is 1, and one need not multiply by it. Until the loss is "
-        "scaled, or added to another one.",
+        "A loss comes last, so its dy is 1, and multiplying by it seems unnecessary. Then "
+        "someone scales the loss, or adds another one to it.",
         LOSS, (cross_entropy, upstream_ignored), logits_and_targets(), causes.UPSTREAM_IGNORED,
     ),
 ]  # fmt: skip

@@ -90,26 +90,28 @@ some = mst.images(values=mst.digits())
 ANIMALS = [
     Animal(
         "ReLU backward in place",
-        "dy is used up here, so why not write into it? Because in a residual block the same dy "
-        "goes to the other branch as well.",
+        "dy is not needed after this, so why not write into it? In a residual block the other "
+        "branch gets the same dy.",
         (relu, relu_backward), (relu, relu_in_place), some, causes.UPSTREAM_WRITTEN,
     ),
     Animal(
         "residual addition in place",
-        "branch += x saves an array, and forward is right. But the cache holds that same array, "
-        "and backward wants the branch without x. A well-known library had it.",
+        "branch += x saves an array, and forward is right. But the cache holds the same "
+        "array, and backward needs the branch without x. A well-known library had this "
+        "mistake.",
         (residual, residual_backward), (residual_in_place, residual_backward), some, causes.ALIAS,
     ),
     Animal(
         "float64 leaking out",
-        "np.sqrt(2 / np.pi) looks like a constant, and is a NumPy float64; since NumPy 2 it turns "
-        "a float32 array into float64. Everything after it takes twice the memory and time.",
+        "np.sqrt(2 / np.pi) looks like a constant, but it is a NumPy float64. Since NumPy 2 "
+        "it turns a float32 array into float64. Everything after it takes twice the memory "
+        "and time.",
         (gelu, gelu_backward), (gelu_with_a_float64, gelu_backward), some, causes.DTYPE,
     ),
     Animal(
         "the layer that remembers",
-        "self.x = x in forward is how most tutorials do it. Two forwards before a backward, as "
-        "when a layer is used twice in a network, and the first one's x is gone.",
+        "Most tutorials write self.x = x in forward. If a network uses the layer twice, "
+        "forward runs twice before backward, and the x of the first run is lost.",
         Square, SquareThatRemembers, some, causes.STALE,
     ),
 ]  # fmt: skip

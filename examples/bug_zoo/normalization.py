@@ -75,21 +75,23 @@ LAYER = (batch_norm, batch_norm_backward)
 ANIMALS = [
     Animal(
         "batch norm, mean as a constant",
-        "x_hat = (x - mean) / std: the derivative with respect to x is 1 / std, and the mean looks "
-        "like a number. It is a sum of all the x, so each x moves every x_hat through it.",
+        "In x_hat = (x - mean) / std, the derivative with respect to x seems to be 1 / std, "
+        "because the mean looks like a number. But the mean is a sum over all x, so each x "
+        "acts on every x_hat through it.",
         LAYER, (batch_norm, mean_as_a_constant), images_and_weights(), "a mean, a maximum",
     ),
     Animal(
         "batch norm, variance as a constant",
-        "The mean was thought of; the variance was not, although every x moves it. What is "
-        "missing is the part of the gradient that would stretch x, which changes nothing in y.",
+        "Here the mean is handled and the variance is not, although every x changes it. The "
+        "missing part is the gradient along x itself: stretching x changes nothing in y.",
         LAYER, (batch_norm, variance_as_a_constant), images_and_weights(), "a variance or a norm",
     ),
     Animal(
         "running variance biased",
-        "Training divides by the biased variance, so one keeps that. What runs is the unbiased "
-        "one, in every framework. With thousands of pixels nobody sees it, with small batches "
-        "everybody does. There is no wrong gradient here; only a comparison shows it.",
+        "Training divides by the biased variance, so it seems natural to store it. Every "
+        "framework stores the unbiased one. With thousands of pixels the difference is "
+        "invisible, with small batches it is large. The gradient is right; only a comparison "
+        "shows the mistake.",
         (running_variance, no_gradients), (biased_running_variance, no_gradients),
         updates, "- 1) /", compare=True, how={"dtypes": ()},
     ),

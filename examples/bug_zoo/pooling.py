@@ -110,40 +110,42 @@ SOUND = (max_pool, max_pool_backward)
 ANIMALS = [
     Animal(
         "max pool padded with zero",
-        "Zero padding is what a convolution does, and np.pad does it by default. Behind a ReLU "
-        "nothing is negative, so it goes unnoticed until somebody pools something else.",
+        "A convolution pads with zeros, and np.pad does so by default. After a ReLU nothing "
+        "is negative, so nobody notices until someone pools other numbers.",
         SOUND, (padded_with_zero, max_pool_backward), pools, causes.BORDER, compare=True,
     ),
     Animal(
         "= for += where windows overlap",
-        "With the usual 2x2 windows and stride 2 no pixel belongs to two windows, so assigning is "
-        "right, and faster. With 3x3 and stride 2, as in ResNet, a pixel may win twice.",
+        "With the usual 2x2 windows and stride 2, no pixel belongs to two windows. So "
+        "assigning is right, and faster. With 3x3 and stride 2, as in ResNet, a pixel may be "
+        "the argmax of two windows.",
         SOUND, (max_pool, assigned), pools, causes.ACCUMULATION,
     ),
     Animal(
         "ties given to all",
-        "`mask = (window == max)` is the shortest code there is, and on random numbers no two are "
-        "equal. Behind a ReLU many are: all the zeros.",
+        "`mask = (window == max)` is the shortest code. In random numbers no two are equal. "
+        "After a ReLU many are equal: all the zeros.",
         SOUND, (keeps_windows, given_to_all), pools, causes.TIES_TO_ALL,
     ),
     Animal(
         "ties shared",
-        "Dividing by the number of equals mends the sum, and is even a subgradient. But it is not "
-        "what the other frameworks do, so that a network trained here and there drifts apart.",
+        "Dividing by the number of equal pixels corrects the sum, and the result is a "
+        "subgradient. But other frameworks do not do this, so a network trained with both "
+        "drifts apart.",
         SOUND, (keeps_windows, shared), pools, causes.TIES_SHARED, how={"kinks": "one side"},
     ),
     Animal(
         "a stride that does not divide",
-        "The size of dx is computed back from dy, which works while the windows cover the image. "
-        "Where pixels are left over, they are part of x too; their gradient is 0.",
+        "The size of dx is computed back from dy. That works if the windows cover the image. "
+        "If pixels are left over, they are part of x too, and their gradient is 0.",
         SOUND, (max_pool, size_from_the_windows), pools,
         "elements at the end that no window reaches",
     ),
     Animal(
         "average pool that counts padding",
-        "Dividing by the kernel's size is what an average is, inside the image. At the border it "
-        "counts padding, which count_include_pad=False forbids, and with ceil_mode even pixels "
-        "beyond the padding.",
+        "Inside the image, an average divides by the size of the kernel. At the border this "
+        "counts padding, which count_include_pad=False forbids. With ceil_mode it even counts "
+        "pixels beyond the padding.",
         (avg_pool, avg_pool_backward), (counts_padding, avg_pool_backward),
         mst.avg_pool2d(values=mst.digits()), "count_include_pad", compare=True,
     ),
