@@ -39,9 +39,9 @@ def described(animal: Animal, caught: Catch, whole: bool = False) -> str:
 def page(catches: dict[str, Catch]) -> str:
     """Return all of it as Markdown."""
     parts = [
-        "# The bug zoo\n\nClassic mistakes of hand-written backprop. The file named has each beside "
-        "the right code. Each entry gives the reason for the mistake, the smallest case that "
-        "hypothesis finds, and the words of the gradient checker. Written by "
+        "# The bug zoo\n\nClassic mistakes of hand-written backprop. The file named has each "
+        "beside the right code. Each entry gives the reason for the mistake, the smallest case "
+        "that hypothesis finds, and the words of the gradient checker. Written by "
         "`python -m examples.bug_zoo --page FILE`."
     ]
     for name, caught in catches.items():
