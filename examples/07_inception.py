@@ -277,7 +277,7 @@ for offset, colour, name, row in zip(
     axes.bar_label(bars, [f"{value:.1f}" for value in row], fontsize=9, padding=2)
 axes.set_xticks(at, list(branches))
 axes.axhline(0, color=paper.INK, linewidth=0.8)
-axes.set(ylabel="points of accuracy lost", ylim=(-5, 105))
+axes.set(ylabel="points of accuracy lost", ylim=(-12, 108))
 axes.legend(frameon=False, loc="upper left")
 axes.spines[["top", "right"]].set_visible(False)
 course.show(figure, folder / "branches.png")
