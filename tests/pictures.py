@@ -17,5 +17,5 @@ def pictures() -> None:
 def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "pictures" not in request.fixturenames:
         for name in ("curves", "confusion", "filters"):
-            monkeypatch.setattr(f"minicnn.viz.{name}", lambda *_: None)
+            monkeypatch.setattr(f"minicnn.viz.{name}", lambda *_, **__: None)
         monkeypatch.setattr("minicnn.viz.save", lambda figure, path: path)

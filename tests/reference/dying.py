@@ -11,12 +11,12 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from reference.train import loop
-from reference.train.command import main
+from reference.train import command, loop
 from reference.train.run import Run
 
 _step = loop._step
@@ -44,6 +44,10 @@ def fill(module, inputs, outputs) -> None:
         outputs.register_hook(is_out)
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    loop._step = step
+    return command.main(argv)
+
+
 if __name__ == "__main__":
-    loop._step = step  # type: ignore[method-assign]
     sys.exit(main())

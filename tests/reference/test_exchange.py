@@ -299,5 +299,7 @@ def test_a_bit_that_flipped_in_weights_of_a_run_is_noticed(tmp_path: Path) -> No
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ExchangeError, match=r"model\.safetensors: sha256: the content is not as it was"):
+    with pytest.raises(
+        ExchangeError, match=r"model\.safetensors: sha256: the content is not as it was"
+    ):
         read(path)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -37,15 +42,48 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def two(*arguments: str, **environment: str) -> list[subprocess.CompletedProcess]:
-    """Run two processes that meet by what torchrun would tell them."""
+class Done(NamedTuple):
+    returncode: int | None
+    stdout: str
+    stderr: str
+
+
+def two(command: str, *arguments: str, **environment: str) -> list[Done]:
+    """Run two processes that meet by what torchrun would tell them.
+
+    They are forks of one that has imported everything, which takes longer than what they do.
+    """
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.reference.dying", "reference.train.command"])
+    done = []
+    with tempfile.TemporaryDirectory() as place:
+        processes = []
+        for rank in "01":
+            variables = {**environment, **meeting, "RANK": rank, "OMP_NUM_THREADS": "1"}
+            streams = [f"{place}/{name}{rank}" for name in ("out", "err")]
+            process = context.Process(
+                target=_as_command, args=(command, arguments, variables, streams)
+            )
+            process.start()
+            processes.append((process, streams))
+        for process, streams in processes:
+            process.join(300)
+            texts = [Path(stream).read_text(encoding="utf-8") for stream in streams]
+            done.append(Done(process.exitcode, *texts))
+            process.kill()
+    return done
 
-    def start(rank: str) -> subprocess.CompletedProcess:
-        return run(*arguments, RANK=rank, **meeting, **environment)
 
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(start, "01"))
+def _as_command(
+    command: str, arguments: Sequence[str], variables: dict[str, str], streams: list[str]
+) -> None:
+    """Be the process of a command, whose streams are files."""
+    os.environ.update(variables)
+    torch.set_num_threads(1)
+    for number, path in enumerate(streams, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.exit(import_module(command).main(list(arguments)))
 
 
 def free_port() -> int:
@@ -133,7 +171,7 @@ def test_two_processes_stop_where_a_disk_is_full_or_a_checkpoint_damaged(tmp_pat
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 64
     last.write_bytes(content)
-    for done in two("reference.train", "--resume", str(folder)):
+    for done in two("reference.train.command", "--resume", str(folder)):
         assert done.returncode == 2
         assert "the file is damaged. Take another copy, or train anew." in done.stderr
         assert done.stderr.strip().count("\n") == 0
@@ -143,7 +181,7 @@ def test_two_processes_stop_where_a_disk_is_full_or_a_checkpoint_damaged(tmp_pat
 def test_two_processes_report_what_the_weights_they_keep_are_worth(tmp_path: Path) -> None:
     """With batch norm, whose statistics are of each process's own images until they are shared."""
     options = (*OPTIONS, "--head", "mlp-bn", "--epochs", "1", "--lr", "0.01")
-    for done in two("reference.train", *options, "--out", str(tmp_path)):
+    for done in two("reference.train.command", *options, "--out", str(tmp_path)):
         assert done.returncode == 0, done.stderr
     chosen, _ = read_config(tmp_path)
     kept = Run(chosen, tmp_path, Machine(torch.device("cpu")), workers=0)
