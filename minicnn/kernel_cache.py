@@ -14,6 +14,7 @@ What lies there is loaded as code, so a folder that anybody else may write is no
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import os
 import pickle
@@ -76,21 +77,37 @@ class Index(IndexDataCacheFile):
         name = f"{_name(self)}.{hashlib.blake2b(what.encode(), digest_size=8).hexdigest()}.nbc"
         self._save_data(name, data)
         overloads = self._load_index()
-        for old in [] if overloads else self._old_names():
-            Path(self._data_path(old)).unlink(missing_ok=True)
+        for old in [] if overloads else self._old_files(name):
+            old.unlink(missing_ok=True)
         self._save_index({**overloads, key: name})
 
-    def _old_names(self) -> set[str]:
-        """Return the files that the index names for other sources or another Numba."""
+    def _load_index(self) -> dict:
+        """Return the file of code for each type; none where other sources or Numbas wrote it."""
+        version, stamp, overloads = self._read()
+        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+
+    def _old_files(self, new: str) -> list[Path]:
+        """Return the files of code that other sources, or another Numba, have left."""
+        version, stamp, overloads = self._read()
+        if (version, stamp) == (self._version, self._source_stamp):
+            return []
+        if version is None and Path(self._index_path).exists():  # then it does not tell which
+            files = Path(self._cache_path).glob(f"{glob.escape(_name(self))}.*.nbc")
+            return [file for file in files if file.name != new]
+        return [Path(self._data_path(name)) for name in overloads.values()]
+
+    def _read(self) -> tuple[Any, Any, dict]:
+        """Return version, stamp and entries of the index.
+
+        The entries name types by their classes. A class that has moved since to another file
+        cannot be found, and then reading fails: such an index is as good as none.
+        """
         try:
             with open(self._index_path, "rb") as file:
                 version, content = pickle.load(file), file.read()
-            stamp, overloads = pickle.loads(content)
-        except (OSError, ValueError, TypeError, EOFError, ImportError, AttributeError,
-                pickle.UnpicklingError):  # fmt: skip
-            return set()
-        current = (version, stamp) == (self._version, self._source_stamp)
-        return set() if current else set(overloads.values())
+            return version, *pickle.loads(content)
+        except Exception:  # pickle raises whatever the classes raise
+            return None, None, {}
 
 
 def _name(file: IndexDataCacheFile) -> str:

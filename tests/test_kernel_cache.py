@@ -102,6 +102,25 @@ def test_processes_that_compile_at_once_do_not_mix_up_what_they_compile(tmp_path
             assert code in (None, f"code for {key}")
 
 
+class Moved:
+    """A type of an argument, whose class a later version has elsewhere."""
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no pickle"])
+def test_an_index_that_cannot_be_read_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    kernel_cache.Index(str(tmp_path), "kernel", "old").save(Moved, "old code")
+    if content is not None:
+        (tmp_path / "kernel.nbi").write_bytes(content)
+    monkeypatch.delattr(sys.modules[__name__], "Moved")
+    file = kernel_cache.Index(str(tmp_path), "kernel", "new")
+    assert file.load("key") is None
+    file.save("key", "new code")
+    assert file.load("key") == "new code"
+    assert len(list(tmp_path.glob("kernel.*.nbc"))) == 1  # the old code is gone
+
+
 def test_every_file_with_a_kernel_counts() -> None:
     """One in a room that nobody looks into would keep its old code after an edit."""
     makes = re.compile(
