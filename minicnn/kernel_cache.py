@@ -45,6 +45,8 @@ def enable(compiled: Any) -> Any:
     """Return a compiled function that is cached on disk, if there is a place for that."""
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return compiled
+    if not Path(compiled.py_func.__code__.co_filename).is_file():  # typed in, or from an archive
+        return compiled
     try:
         compiled.enable_caching()
     except RuntimeError:  # "no locator available"
@@ -73,7 +75,13 @@ class Index(IndexDataCacheFile):
     """
 
     def save(self, key: Any, data: Any) -> None:
-        what = re.sub(r" at 0x[0-9a-f]+", "", repr((self._source_stamp, key)))
+        """Keep code, unless a source has changed since this process read the sources.
+
+        What is compiled may be of the new text then, and the stamp is of the old.
+        """
+        if sources.__wrapped__() != sources():
+            return
+        what = re.sub(r" at 0x[0-9a-f]+", "", repr((self._version, self._source_stamp, key)))
         name = f"{_name(self)}.{hashlib.blake2b(what.encode(), digest_size=8).hexdigest()}.nbc"
         self._save_data(name, data)
         overloads = self._load_index()

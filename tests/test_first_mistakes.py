@@ -126,3 +126,13 @@ def test_names_that_a_module_lacks_are_still_errors_of_the_usual_kind() -> None:
     assert getattr(net, "nothing", 3) == 3
     with pytest.raises(AttributeError, match=r"^'Sequential' object has no attribute 'nothing'$"):
         net.nothing  # noqa: B018
+
+
+def test_what_a_property_raises_is_not_hidden() -> None:
+    class Net(nn.Module):
+        @property
+        def size(self) -> int:
+            return self.absent.size
+
+    with pytest.raises(AttributeError, match="'Net' object has no attribute 'absent'"):
+        _ = Net().size

@@ -75,7 +75,7 @@ def test_who_edits_a_helper_in_another_file_sees_the_edit(package: Path) -> None
 def test_processes_that_compile_at_once_do_not_mix_up_what_they_compile(tmp_path: Path) -> None:
     """Both find the cache empty, then both write; what is loaded is of the types asked for."""
     for number in range(20):
-        both = threading.Barrier(2)
+        both = threading.Barrier(2, timeout=10)
 
         class Slow(kernel_cache.Index):
             """Each step waits for the other's."""
@@ -119,6 +119,39 @@ def test_an_index_that_cannot_be_read_is_renewed(
     file.save("key", "new code")
     assert file.load("key") == "new code"
     assert len(list(tmp_path.glob("kernel.*.nbc"))) == 1  # the old code is gone
+
+
+def test_code_of_another_numba_is_replaced(tmp_path: Path) -> None:
+    old = kernel_cache.Index(str(tmp_path), "kernel", "stamp")
+    old._version = "0.0.1"
+    old.save("key", "old")
+    new = kernel_cache.Index(str(tmp_path), "kernel", "stamp")
+    assert new.load("key") is None
+    new.save("key", "new")
+    assert new.load("key") == "new"
+    assert len(list(tmp_path.glob("*.nbc"))) == 1
+
+
+def test_code_of_a_file_that_is_edited_meanwhile_is_not_kept(tmp_path: Path, monkeypatch) -> None:
+    """It may be of the new text, and would come back when the edit is taken back."""
+    file = kernel_cache.Index(str(tmp_path), "kernel", kernel_cache.sources())
+    file.save("before", "code")
+    edited = tmp_path / "package"
+    shutil.copytree(kernel_cache.PACKAGE / "optim", edited / "optim")
+    monkeypatch.setattr(kernel_cache, "PACKAGE", edited)
+    file.save("after", "code")
+    assert (file.load("before"), file.load("after")) == ("code", None)
+
+
+@pytest.mark.slow
+@compiled
+def test_a_kernel_that_is_typed_in_is_compiled_without_a_cache() -> None:
+    code = "from minicnn.backend import kernel\n@kernel\ndef f(x): return x + 1\nprint(f(1.0))\n"
+    done = subprocess.run(
+        [sys.executable, "-"], input=code, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("2.0\n", 0), done.stderr
+    assert "cannot be written" not in done.stderr
 
 
 def test_every_file_with_a_kernel_counts() -> None:

@@ -122,3 +122,17 @@ def test_the_code_of_the_library_runs(
     assert sorted(path.name for path in Path("runs").glob("*.png")) == [
         "forward_pass.png", "grad_cam.png",
     ]  # fmt: skip
+
+
+def test_the_kernels_are_read_in_the_order_in_which_they_use_each_other() -> None:
+    folder = ROOT / "minicnn/kernels"
+    table = re.findall(
+        r"^\| \[(\w+)\.py\]", (folder / "README.md").read_text(encoding="utf-8"), re.M
+    )
+    assert {*table} == {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    for place, name in enumerate(table):
+        text = (folder / f"{name}.py").read_text(encoding="utf-8")
+        used = {*re.findall(r"^from minicnn\.kernels\.(\w+) import", text, re.M)}
+        for names in re.findall(r"^from minicnn\.kernels import (.+)$", text, re.M):
+            used |= {word.split()[0] for word in names.strip("()").split(",")}
+        assert used <= {*table[:place]}, name

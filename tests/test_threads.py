@@ -173,3 +173,11 @@ def test_a_cached_kernel_finds_the_pool(tmp_path: Path, layer: str) -> None:
             [sys.executable, "-c", ONE_CALL], env=environment, capture_output=True, text=True
         )
         assert done.stdout == f"[1. 1. 1. 1. 1.] {hits}\n", done.stderr
+
+
+def test_names_that_a_kernel_made_of_its_task_needs_are_refused() -> None:
+    def work(task, threads):
+        pass
+
+    with pytest.raises(TypeError, match="@shared: work has a parameter 'threads'"):
+        shared(work, limited=True)

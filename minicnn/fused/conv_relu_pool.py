@@ -301,7 +301,7 @@ def _forward(r, tasks, x, weights, start, y, winner, tables, conv, pool):
 
 @inner
 def _choose_all(z, o, members, taps, ends, nobody, best, place):
-    """Of each window of the pool and each of o channels, find the greatest: see winner.py."""
+    """Find the maximum of each window of the pool and each of o channels: see kernels/argmax.py."""
     first = 0
     for window in range(ends.size):
         for e in range(0, o, CHUNK):  # what is too much, the next window writes over

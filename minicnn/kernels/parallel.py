@@ -201,6 +201,9 @@ def shared(function: Callable | None = None, *, limited: bool = False) -> Any:
     if function is None:
         return functools.partial(shared, limited=limited)
     name, _, *given = function.__name__, *inspect.signature(function).parameters
+    taken = sorted({"threads", "share", "_task"} & {*given})
+    if taken:
+        raise TypeError(f"@shared: {name} has a parameter {taken[0]!r}. Give it another name.")
     passed = ", ".join([*given, ""])
     limit = ["threads"] if limited else []
     parameters = ["tasks", *limit, *(name for name in given if name != "tasks")]

@@ -69,9 +69,9 @@ def diagram(
         raise ValueError(f"diagram: depth must be at least 1, got {depth}.")
     shape = None if input_shape is None else tuple(int(side) for side in input_shape)
     if depth is None:
-        depth = 1
-        while 0 < _boxes(model, depth) < _boxes(model, depth + 1) <= MOST_BOXES:
-            depth += 1
+        levels = 1 + max(name.count(".") for name, _ in model.named_modules())
+        fit = (d for d in range(levels, 1, -1) if _boxes(model, d) <= MOST_BOXES)
+        depth = next(fit, 1)
     part, out = _part(model, "", shape, depth)
     ends = [_label(f"input  {_words(shape)}"), part, _label(f"output  {_words(out)}")]
     whole = _column(ends, [None, None, None], None)

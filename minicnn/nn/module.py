@@ -92,6 +92,8 @@ class Module:
 
         def __getattr__(self, name: str) -> Any:
             """Say what to write instead of a name that only torch's modules have."""
+            if any(name in kind.__dict__ for kind in type(self).__mro__):  # a property that failed
+                return object.__getattribute__(self, name)  # raises what it raised
             instead = f" ({_INSTEAD[name]})" if name in _INSTEAD else ""
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {name!r}{instead}",

@@ -122,7 +122,8 @@ def _look(
         loss = loss_sum / images
         if not math.isfinite(loss):
             raise TrainError(
-                f"the loss is {loss} in epoch {run.epoch + 1}, step {number}. The steps are "
+                f"the loss is {loss} in epoch {run.epoch + 1}, batch "
+                f"{number - run.epoch * run.steps + 1} of {run.steps}. The steps are "
                 f"probably too large: start anew with a lower --lr (it is {run.recipe.lr:g})."
             )
         run.loss_sum += loss_sum

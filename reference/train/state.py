@@ -47,9 +47,10 @@ def save(run: Run) -> None:
             (name, array) for name, array in tensors.items() if name.startswith("model.")
         )
         if wrong is not None:
+            epoch, batch = (run.epoch + 1, run.batch) if run.batch else (run.epoch, run.steps)
             raise TrainError(
-                f"{wrong.removeprefix('model.')} is not finite after step {run.batch} of "
-                f"epoch {run.epoch + 1}. The steps are probably too large: start anew with a "
+                f"{wrong.removeprefix('model.')} is not finite after batch {batch} of "
+                f"epoch {epoch}. The steps are probably too large: start anew with a "
                 f"lower --lr (it is {run.recipe.lr:g})."
             )
         checkpoint.save(run.folder / "last.safetensors", tensors, note)

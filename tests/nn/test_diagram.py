@@ -153,3 +153,9 @@ def test_it_refuses() -> None:
         viz.diagram(models.lenet5(rng=rng()), (3, 28, 28))
     with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
         viz.diagram(models.lenet5(rng=rng()), depth=0)
+
+
+def test_a_network_in_wrappers_is_opened() -> None:
+    layers = nn.Sequential(nn.Linear(3, 4, rng=rng()), nn.ReLU(), nn.Linear(4, 2, rng=rng()))
+    drawn = " ".join(texts(viz.diagram(nn.Sequential(nn.Sequential(layers)), (3,))))
+    assert "ReLU" in drawn
