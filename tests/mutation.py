@@ -60,7 +60,7 @@ PATIENCE = 30  # seconds for one test, beyond five times what it takes
 ELSEWHERE = ("tests/examples", "tests/reference")
 COMPILED = ("kernel", "inner", "task")  # decorators
 GENERATES = ("intrinsic", "extending")  # within a function: it writes code for the compiler
-ONLY_COMPILING = ("minicnn/kernels/vectors.py",)  # a file of such functions
+ONLY_COMPILING = ("minicnn/kernels/simd.py",)  # a file of such functions
 UNDECIDED = 77  # exit status
 VERDICTS = {
     0: "survived", 1 << 8: "killed", UNDECIDED << 8: "undecided", signal.SIGALRM.value: "timed out",

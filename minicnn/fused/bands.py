@@ -33,8 +33,8 @@ from minicnn.backend import empty, nchw, nhwc
 from minicnn.kernels import conv_winograd as winograd
 from minicnn.kernels.conv_direct import TASKS, unpack
 from minicnn.kernels.conv_winograd import GG, IN, ONE, OUT
+from minicnn.kernels.simd import lanes_of
 from minicnn.kernels.tile import ROWS
-from minicnn.kernels.vectors import lanes_of
 from minicnn.kernels.winograd_strips import LINE, run_backward, run_forward
 from minicnn.ops import conv2d
 from minicnn.windows import conv_windows

@@ -49,8 +49,8 @@ from minicnn.kernels.argmax import CHUNK, choose_positive
 from minicnn.kernels.conv_direct import TASKS, pad_rows
 from minicnn.kernels.parallel import shared
 from minicnn.kernels.patches import WIDTH, Patches, add_patches, addresses, framed, suits
+from minicnn.kernels.simd import VECTOR_BYTES, filled, lanes_of
 from minicnn.kernels.tile import copy, fill, product
-from minicnn.kernels.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.shapes import check_choice, check_gradient
 from minicnn.windows import Windows, conv_windows, pool_windows

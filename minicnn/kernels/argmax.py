@@ -19,7 +19,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minicnn.kernels.vectors import VECTOR_BYTES, Code
+from minicnn.kernels.simd import VECTOR_BYTES, Code
 
 CHUNK = VECTOR_BYTES // 8  # channels that are taken at a time
 

@@ -41,8 +41,8 @@ import numpy as np
 from minicnn.backend import inner, nchw, nhwc
 from minicnn.kernels import conv_few_channels as narrow
 from minicnn.kernels.parallel import shared
+from minicnn.kernels.simd import VECTOR_BYTES, filled, lanes_of
 from minicnn.kernels.tile import ROWS, copy, fill, product
-from minicnn.kernels.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows
 
 TASKS = 8  # parallel pieces at least, if the work can be cut so; a constant, not the core count

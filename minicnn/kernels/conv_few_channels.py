@@ -21,8 +21,8 @@ import numpy as np
 
 from minicnn.backend import inner, nchw, nhwc
 from minicnn.kernels.parallel import shared
+from minicnn.kernels.simd import VECTOR_BYTES, filled
 from minicnn.kernels.tile import copy, fill, product
-from minicnn.kernels.vectors import VECTOR_BYTES, filled
 from minicnn.windows import Windows
 
 BAND = 32  # rows of dx that are made at a time, and in parallel

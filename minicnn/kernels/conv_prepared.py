@@ -40,8 +40,8 @@ from minicnn.kernels import conv_winograd as winograd
 from minicnn.kernels.conv_direct import COLUMNS, TASKS
 from minicnn.kernels.epilogue import finish, greatest
 from minicnn.kernels.parallel import shared
+from minicnn.kernels.simd import filled, lanes_of
 from minicnn.kernels.tile import ROWS, product
-from minicnn.kernels.vectors import filled, lanes_of
 from minicnn.shapes import ShapeError, check_float
 from minicnn.windows import Windows, conv_windows
 

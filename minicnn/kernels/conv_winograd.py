@@ -55,8 +55,8 @@ from minicnn.backend import inner, nchw, nhwc
 from minicnn.kernels.conv_direct import TASKS, pack, steps_of, turned, unpack
 from minicnn.kernels.epilogue import finish
 from minicnn.kernels.parallel import shared
+from minicnn.kernels.simd import VECTOR_BYTES, filled, lanes_of
 from minicnn.kernels.tile import ROWS, copy, fill, product
-from minicnn.kernels.vectors import VECTOR_BYTES, filled, lanes_of
 from minicnn.windows import Windows
 
 OUT, IN = 4, 6  # the sides of a tile of outputs, and of the inputs that it sees

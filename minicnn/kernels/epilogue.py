@@ -15,7 +15,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minicnn.kernels.vectors import Code
+from minicnn.kernels.simd import Code
 
 
 def _finish_in_python(sums, s0, added, a0, low, y, y0, count):

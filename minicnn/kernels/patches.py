@@ -33,7 +33,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minicnn.backend import empty, inner
-from minicnn.kernels.vectors import VECTOR_BYTES, Code, filled, lanes_of
+from minicnn.kernels.simd import VECTOR_BYTES, Code, filled, lanes_of
 from minicnn.windows import Windows
 
 WIDTH = min(VECTOR_BYTES, 32)  # bytes of a vector here

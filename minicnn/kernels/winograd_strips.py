@@ -15,8 +15,9 @@ from minicnn.kernels.conv_winograd import (
     _write_patch,
 )
 from minicnn.kernels.parallel import shared
+from minicnn.kernels.simd import ONE, TWO
 from minicnn.kernels.tile import ROWS, fill
-from minicnn.kernels.tile_at_steps import fresh1, fresh2, more1, more2
+from minicnn.kernels.tile_at_steps import fresh, more
 
 LINE = 512  # numbers in a line, about
 FEW = 16  # lines that are summed before they enter a sum in float64
@@ -165,14 +166,14 @@ def _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch,
                 panel = (IN * IN * e + f * bs) * c
                 for t in range(0, t1 - t0, ROWS):
                     if bs > lanes:
-                        fresh2(
+                        fresh(
                             freq, t * out_step + f * o + e, out_step, start, f * o + e,
-                            v, t * step + f * c, step, 1, c, weights, panel, bs,
+                            v, t * step + f * c, step, 1, c, weights, panel, bs, TWO,
                         )  # fmt: skip
                     else:
-                        fresh1(
+                        fresh(
                             freq, t * out_step + f * o + e, out_step, start, f * o + e,
-                            v, t * step + f * c, step, 1, c, weights, panel, bs,
+                            v, t * step + f * c, step, 1, c, weights, panel, bs, ONE,
                         )  # fmt: skip
         m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
         for t in range(t1 - t0):
@@ -213,14 +214,14 @@ def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, 
                 for row in range(0, c, ROWS):
                     at = (IN * IN * e + f * bs) * c + row * bs
                     if bs > lanes:
-                        more2(
-                            sums, at, bs, sums, 0, v, f * c + row, 1, step, t1 - t0,
-                            d, f * o + e, out_step,
+                        more(
+                            sums, at, bs, v, f * c + row, 1, step, t1 - t0,
+                            d, f * o + e, out_step, TWO,
                         )  # fmt: skip
                     else:
-                        more1(
-                            sums, at, bs, sums, 0, v, f * c + row, 1, step, t1 - t0,
-                            d, f * o + e, out_step,
+                        more(
+                            sums, at, bs, v, f * c + row, 1, step, t1 - t0,
+                            d, f * o + e, out_step, ONE,
                         )  # fmt: skip
 
 

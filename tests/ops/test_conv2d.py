@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from minicnn.kernels import conv_direct as direct
 from minicnn.kernels import conv_few_channels as narrow
 from minicnn.kernels import conv_winograd as winograd
-from minicnn.kernels import tile
-from minicnn.kernels.vectors import lanes_of
+from minicnn.kernels import tile, tile_at_steps
+from minicnn.kernels.simd import ONE, TWO, lanes_of
 from minicnn.ops import conv2d
 from minicnn.testing.strategies import WIDE, calls, fills, seeds
 from minicnn.testing.strategies import geometry as geo
@@ -166,32 +166,70 @@ def test_the_same_call_gives_the_same_bits_each_time(n: int, dtype: type) -> Non
 # -------------------------------------------------------------------------- the tile of registers
 
 
-@compiled
-@dtypes
-@pytest.mark.parametrize("vectors", [1, 2])
-def test_the_compiled_tile_equals_the_one_in_python(vectors: int, dtype: type) -> None:
-    compiled_tile = (tile.tile1, tile.tile2)[vectors - 1]
-
-    @numba.njit
-    def run(c, c0, places, start, s0, fresh, a, a0, rows, row, last, cols, k0, count, b, b0, bs):
-        compiled_tile(
-            c, c0, places, start, s0, fresh, a, a0, rows, row, last, cols, k0, count, b, b0, bs
+@numba.njit
+def run_tile(c, c0, places, start, fresh, a, rows, row, last, cols, k0, count, b, bs, two):
+    """The tile where each array but c is read from index 1 on."""
+    if two:
+        tile.tile(
+            c, c0, places, start, 1, fresh, a, 1, rows, row, last, cols, k0, count, b, 1, bs, TWO
+        )
+    else:
+        tile.tile(
+            c, c0, places, start, 1, fresh, a, 1, rows, row, last, cols, k0, count, b, 1, bs, ONE
         )
 
-    rng = np.random.default_rng(vectors)
-    lanes = vectors * lanes_of(np.dtype(dtype))
+
+@dtypes
+@pytest.mark.parametrize("two", [False, True])
+def test_a_tile_computes_its_rows_and_writes_nothing_else(two: bool, dtype: type) -> None:
+    rng = np.random.default_rng(two)
+    lanes = (1 + two) * lanes_of(np.dtype(dtype))
     for count, fresh, last in itertools.product((0, 1, 7), (0, 1), (20, 3, 9)):
         # Small integers, so that a sum is exact in whatever order and however it is rounded.
         c, start, a, b = (rng.integers(-9, 9, 2000).astype(dtype) for _ in range(4))
         rows, cols = rng.integers(0, 500, 30), rng.integers(0, 500, 30)
         places = rng.permutation(30) * (lanes + 3)
-        c0, s0, a0, row, k0, b0 = rng.integers(0, 4, 6).tolist()
-        compiled, plain = c.copy(), c.copy()
-        rest = (start, s0, fresh, a, a0, rows, row, last, cols, k0, count, b, b0, lanes + 7)
-        run(compiled, c0, places, *rest)
-        tile._tile_in_python(plain, c0, places, *rest, vectors=vectors)
-        np.testing.assert_array_equal(compiled, plain)
-        assert (compiled != c).any() or not (count or fresh)
+        c0, row, k0 = rng.integers(0, 4, 3).tolist()
+        bs = lanes + 7
+        expected = c.copy()
+        for p in range(row, min(row + tile.ROWS, last + 1)):
+            own = expected[c0 + places[p] : c0 + places[p] + lanes]
+            if fresh:
+                own[:] = start[1 : 1 + lanes]
+            for k in range(count):
+                own += a[1 + rows[p] + cols[k0 + k]] * b[1 + k * bs : 1 + k * bs + lanes]
+        run_tile(c, c0, places, start, fresh, a, rows, row, last, cols, k0, count, b, bs, two)
+        np.testing.assert_array_equal(c, expected)
+
+
+@numba.njit
+def run_tile_at_steps(c, start, fresh, a, ar, ak, count, b, bk, two):
+    if fresh and two:
+        tile_at_steps.fresh(c, 2, 40, start, 1, a, 3, ar, ak, count, b, 1, bk, TWO)
+    elif fresh:
+        tile_at_steps.fresh(c, 2, 40, start, 1, a, 3, ar, ak, count, b, 1, bk, ONE)
+    elif two:
+        tile_at_steps.more(c, 2, 40, a, 3, ar, ak, count, b, 1, bk, TWO)
+    else:
+        tile_at_steps.more(c, 2, 40, a, 3, ar, ak, count, b, 1, bk, ONE)
+
+
+@dtypes
+@pytest.mark.parametrize("two", [False, True])
+def test_a_tile_at_steps_computes_its_rows_and_writes_nothing_else(two: bool, dtype: type) -> None:
+    rng = np.random.default_rng(two)
+    lanes = (1 + two) * lanes_of(np.dtype(dtype))
+    for count, fresh in itertools.product((0, 1, 7), (False, True)):
+        c, start, a, b = (rng.integers(-9, 9, 2000).astype(dtype) for _ in range(4))
+        (ar, ak), bk, expected = rng.integers(1, 50, 2).tolist(), lanes + 5, c.copy()
+        for p in range(tile.ROWS):
+            own = expected[2 + 40 * p :][:lanes]
+            if fresh:
+                own[:] = start[1 : 1 + lanes]
+            for k in range(count):
+                own += a[3 + p * ar + k * ak] * b[1 + k * bk :][:lanes]
+        run_tile_at_steps(c, start, fresh, a, ar, ak, count, b, bk, two)
+        np.testing.assert_array_equal(c, expected)
 
 
 # ------------------------------------------------------------- nothing is written out of bounds

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minicnn import ShapeError
 from minicnn.kernels import conv_winograd as winograd
-from minicnn.kernels.vectors import lanes_of
+from minicnn.kernels.simd import lanes_of
 from minicnn.ops import conv2d
 from minicnn.ops.conv2d import textbook
 from minicnn.testing.strategies import seeds
