@@ -120,7 +120,7 @@ course.claim("all three give the same bits", same_bits)
 #   matrix is nine times as large as the image. But matrix products have been tuned for decades.
 # - **direct** computes the same product without the matrix. It keeps a tile of sums in registers,
 #   so each number that it reads takes part in many products. In `rows`, every product reads a
-#   pixel, and it reads and writes a sum. The source is in `minicnn/ops/conv2d/`.
+#   pixel, and it reads and writes a sum. The source is in `minicnn/kernels/`.
 # - **Winograd** computes 4x4 outputs at once, with 36 multiplications in place of 144. The price is
 #   additions before and after.
 

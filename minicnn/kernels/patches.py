@@ -24,21 +24,28 @@ a second line, which takes twice as long; one half as long does so every other t
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import config, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from minicnn.backend import empty, inner
-from minicnn.kernels.simd import VECTOR_BYTES, Code, filled, lanes_of
+from minicnn.kernels.simd import (
+    VECTOR_BYTES,
+    Tile,
+    add_multiples,
+    at,
+    filled,
+    lanes_of,
+    load_rows,
+    starts,
+    store_rows,
+)
 from minicnn.windows import Windows
 
 WIDTH = min(VECTOR_BYTES, 32)  # bytes of a vector here
 
-SMALL, LARGE = 5, 10  # pieces in a tile
+SMALL_ROWS, LARGE_ROWS = 5, 10
+SMALL, LARGE = Tile(SMALL_ROWS, WIDTH), Tile(LARGE_ROWS, WIDTH)  # a piece of a patch is a row
 
 
 class Patches(NamedTuple):
@@ -130,73 +137,29 @@ def _rows(weight: np.ndarray) -> np.ndarray:
     return weight.transpose(0, 2, 3, 1).reshape(o, kh, kw * c)
 
 
-def _add_in_python(
-    out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count, *, most
-):
-    """Add to the pieces from ``first``, at most ``most`` of them, and none behind ``last``.
-
-    All are read before any is written.
-    """
-    lanes, taken = lanes_of(out.dtype, WIDTH), range(first, min(first + most, last + 1))
-    sums = [out[o0 + out_pieces[t] :][:lanes].copy() for t in taken]
-    for k in range(k0, k0 + count * step, step):
-        for t, total in zip(taken, sums, strict=True):
-            total += factor[k] * b[where[k] + pieces[t] :][:lanes]
-    for t, total in zip(taken, sums, strict=True):
-        out[o0 + out_pieces[t] :][:lanes] = total
-
-
-def _make(most: int):
-    """Return the tile of so many pieces as LLVM vector code, callable from a kernel."""
-
-    @intrinsic
-    def add(context, out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count):
-        n = types.intp
-        signature = types.void(out, n, out_pieces, factor, b, where, pieces, n, n, n, n, n)
-
-        def generate(context, builder, signature, args):
-            code = Code(context, builder, signature, args, WIDTH)
-            out, out_pieces, factor, b, where, pieces = (code.data(i) for i in (0, 2, 3, 4, 5, 6))
-            o0, first, last, k0, step, count = (args[i] for i in (1, 7, 8, 9, 10, 11))
-            # Pieces behind the last are the last again.
-            taken = [builder.add(first, code.index(t)) for t in range(most)]
-            taken = [builder.select(builder.icmp_signed("<", t, last), t, last) for t in taken]
-            at = [builder.add(o0, code.entry(out_pieces, t)) for t in taken]
-            lines = [builder.gep(b, [code.entry(pieces, t)]) for t in taken]
-            # LLVM turns these slots into registers.
-            sums = [cgutils.alloca_once_value(builder, code.load(out, i)) for i in at]
-            with cgutils.for_range(builder, count, intp=code.index) as loop:
-                k = builder.add(k0, builder.mul(loop.index, step))
-                one, place = code.spread(code.entry(factor, k)), code.entry(where, k)
-                for line, total in zip(lines, sums, strict=True):
-                    more = code.fma(one, code.load(line, place), builder.load(total))
-                    builder.store(more, total)
-            for i, total in zip(at, sums, strict=True):
-                code.store(builder.load(total), out, i)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return add
-
-
-if config.DISABLE_JIT:  # type: ignore[attr-defined]
-    _small = functools.partial(_add_in_python, most=SMALL)
-    _large = functools.partial(_add_in_python, most=LARGE)
-else:
-    _small, _large = _make(SMALL), _make(LARGE)
+@inner
+def _add(out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count, tile):
+    """Add to as many pieces as the tile has rows, from ``first`` on, and none behind ``last``."""
+    lines, place = starts(0, pieces, first, last, tile), starts(o0, out_pieces, first, last, tile)
+    sums = load_rows(out, place, tile)
+    for i in range(count):
+        k = k0 + i * step
+        sums = add_multiples(sums, at(factor, k), b, lines, at(where, k))
+    store_rows(sums, out, place)
 
 
 @inner
 def add_patches(out, o0, out_pieces, factor, b, where, pieces, k0, step, count):
     """Add ``count`` patches of b, each times its factor, to ``out``."""
     last = pieces.size - 1
-    for first in range(0, pieces.size, LARGE):
-        if pieces.size - first <= SMALL:
-            _small(
-                out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count
+    for first in range(0, pieces.size, LARGE_ROWS):
+        if pieces.size - first <= SMALL_ROWS:
+            _add(
+                out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count,
+                SMALL,
             )  # fmt: skip
         else:
-            _large(
-                out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count
+            _add(
+                out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count,
+                LARGE,
             )  # fmt: skip

@@ -4,13 +4,13 @@ A kernel handles a vector as any other value:
 
     y = load(a, i, ONE)             the vector of array a that begins at index i
     store(y, a, i)
-    rows = load_rows(a, starts, TWO)         ROWS vectors, from as many places
+    rows = load_rows(a, starts, TWO)         as many vectors as a tile has rows
 
 To Numba a ``Vector`` is a type like float32, and each function here writes the instructions of its
 call: Numba calls such a function an intrinsic. Above each stands what it computes, as a lambda in
 NumPy; under NUMBA_DISABLE_JIT the lambda is the function, so a kernel is written once.
 
-A vector of width ``TWO`` is twice as long as a register: LLVM uses two registers for it. Nothing
+A vector of ``TWO`` is twice as long as a register: LLVM uses two registers for it. Nothing
 checks indexes here, and a negative index does not count from the end.
 """
 
@@ -71,27 +71,30 @@ def filled(size: int, dtype: np.dtype, width: int = VECTOR_BYTES) -> int:
     return -(-size // lanes_of(dtype, width)) * lanes_of(dtype, width)
 
 
-class Width:
-    """How long a vector is. A kernel is compiled for each width that it is called with."""
+class Tile:
+    """How many rows a tile of registers has, and how many bytes a vector in each.
 
-    def __init__(self, size: int) -> None:
-        self.bytes = size
+    A kernel is compiled for each tile that it is called with.
+    """
+
+    def __init__(self, rows: int, vector_bytes: int) -> None:
+        self.rows, self.bytes = rows, vector_bytes
 
     def lanes(self, array: np.ndarray) -> int:
         """Return how many numbers of ``array`` a vector holds."""
         return self.bytes // array.itemsize
 
 
-ONE, TWO = Width(VECTOR_BYTES), Width(2 * VECTOR_BYTES)
+ONE, TWO = Tile(ROWS, VECTOR_BYTES), Tile(ROWS, 2 * VECTOR_BYTES)
 
 
 # ------------------------------------------------------------------------------- types for Numba
 
 
-class WidthType(types.Type):
-    def __init__(self, size: int) -> None:
-        self.bytes = size
-        super().__init__(f"Width({size})")
+class TileType(types.Type):
+    def __init__(self, rows: int, vector_bytes: int) -> None:
+        self.rows, self.bytes = rows, vector_bytes
+        super().__init__(f"Tile({rows}, {vector_bytes})")
 
 
 class Vector(types.Type):
@@ -102,17 +105,17 @@ class Vector(types.Type):
         super().__init__(f"Vector({dtype}, {lanes})")
 
 
-@typeof_impl.register(Width)
-def _type_of_width(value: Width, context: Any) -> WidthType:
-    return WidthType(value.bytes)
+@typeof_impl.register(Tile)
+def _type_of_tile(value: Tile, context: Any) -> TileType:
+    return TileType(value.rows, value.bytes)
 
 
-@lower_constant(WidthType)
-def _constant_width(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+@lower_constant(TileType)
+def _constant_tile(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     return context.get_dummy_value()  # the type says it all
 
 
-register_model(WidthType)(models.OpaqueModel)
+register_model(TileType)(models.OpaqueModel)
 
 
 @register_model(Vector)
@@ -134,8 +137,8 @@ def instruction(in_python: Callable) -> Callable:
     return make
 
 
-def _vector(array: Any, width: WidthType) -> Vector:
-    return Vector(array.dtype, 8 * width.bytes // array.dtype.bitwidth)
+def _vector(array: Any, tile: TileType) -> Vector:
+    return Vector(array.dtype, 8 * tile.bytes // array.dtype.bitwidth)
 
 
 def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any, of: Any = None) -> Any:
@@ -172,77 +175,77 @@ def at(typing, a, i):
     )
 
 
-@instruction(lambda a, i, width: a[i : i + width.lanes(a)].copy())
-def load(typing, a, i, width):
+@instruction(lambda a, i, tile: a[i : i + tile.lanes(a)].copy())
+def load(typing, a, i, tile):
     """The vector of a that begins at i."""
-    kind = _vector(a, width)
+    kind = _vector(a, tile)
 
     def generate(context, builder, signature, args):
         return _load(context, builder, a, args[0], args[1], context.get_value_type(kind))
 
-    return kind(a, types.intp, width), generate
+    return kind(a, types.intp, tile), generate
 
 
-# ------------------------------------------------- a tile: ROWS vectors, and where each has its row
+# ----------------------------------------- rows of a tile: a tuple of vectors, another of indexes
 
 
-def _repeat(rows: Callable) -> Callable:
-    return lambda *args: tuple(rows(p, *args) for p in range(ROWS))
+def _starts_in_numpy(first: int, table: np.ndarray, row: int, last: int, tile: Tile) -> tuple:
+    return tuple(first + table[min(row + p, last)] for p in range(tile.rows))
 
 
-@instruction(_repeat(lambda p, first, table, row, last: first + table[min(row + p, last)]))
-def starts(typing, first, table, row, last):
+@instruction(_starts_in_numpy)
+def starts(typing, first, table, row, last, tile):
     """first + table[row], first + table[row + 1] ...; rows behind the last are the last again."""
-    kind = types.UniTuple(types.intp, ROWS)
+    kind = types.UniTuple(types.intp, tile.rows)
 
     def generate(context, builder, signature, args):
-        first, entries, row, last = args
+        first, entries, row, last = args[:4]
         found = []
-        for p in range(ROWS):
+        for p in range(tile.rows):
             i = builder.add(row, ir.Constant(row.type, p))
             i = builder.select(builder.icmp_signed("<", i, last), i, last)
             found.append(builder.add(first, _load(context, builder, table, entries, i)))
         return context.make_tuple(builder, kind, found)
 
-    return kind(types.intp, table, types.intp, types.intp), generate
+    return kind(types.intp, table, types.intp, types.intp, tile), generate
 
 
-@instruction(_repeat(lambda p, first, step: first + p * step))
-def steps(typing, first, step):
+@instruction(lambda first, step, tile: tuple(first + p * step for p in range(tile.rows)))
+def steps(typing, first, step, tile):
     """first, first + step, first + 2*step ..."""
-    kind = types.UniTuple(types.intp, ROWS)
+    kind = types.UniTuple(types.intp, tile.rows)
 
     def generate(context, builder, signature, args):
         found = [args[0]]
-        for _ in range(ROWS - 1):
+        for _ in range(tile.rows - 1):
             found.append(builder.add(found[-1], args[1]))
         return context.make_tuple(builder, kind, found)
 
-    return kind(types.intp, types.intp), generate
+    return kind(types.intp, types.intp, tile), generate
 
 
-@instruction(_repeat(lambda p, vector: vector.copy()))
-def repeated(typing, vector):
+@instruction(lambda vector, tile: (vector,) * tile.rows)
+def repeated(typing, vector, tile):
     """The same vector in each row."""
-    kind = types.UniTuple(vector, ROWS)
-    return kind(vector), lambda context, builder, signature, args: context.make_tuple(
-        builder, kind, args * ROWS
+    kind = types.UniTuple(vector, tile.rows)
+    return kind(vector, tile), lambda context, builder, signature, args: context.make_tuple(
+        builder, kind, [args[0]] * tile.rows
     )
 
 
-@instruction(_repeat(lambda p, a, rows, width: a[rows[p] : rows[p] + width.lanes(a)].copy()))
-def load_rows(typing, a, rows, width):
+@instruction(lambda a, rows, tile: tuple(a[i : i + tile.lanes(a)].copy() for i in rows))
+def load_rows(typing, a, rows, tile):
     """The vectors of a that begin at ``rows``."""
-    one = _vector(a, width)
-    kind = types.UniTuple(one, ROWS)
+    one = _vector(a, tile)
+    kind = types.UniTuple(one, rows.count)
 
     def generate(context, builder, signature, args):
         of = context.get_value_type(one)
-        each = cgutils.unpack_tuple(builder, args[1], ROWS)
+        each = cgutils.unpack_tuple(builder, args[1])
         found = [_load(context, builder, a, args[0], i, of) for i in each]
         return context.make_tuple(builder, kind, found)
 
-    return kind(a, rows, width), generate
+    return kind(a, rows, tile), generate
 
 
 def _store_rows_in_numpy(vectors: tuple, a: np.ndarray, rows: tuple) -> None:
@@ -255,7 +258,7 @@ def store_rows(typing, vectors, a, rows):
     """Write the vectors into a, from the indexes ``rows`` on."""
 
     def generate(context, builder, signature, args):
-        each = (cgutils.unpack_tuple(builder, args[i], ROWS) for i in (0, 2))
+        each = (cgutils.unpack_tuple(builder, args[i]) for i in (0, 2))
         for vector, i in zip(*each, strict=True):
             place = _address(context, builder, a, args[1], i, vector.type)
             builder.store(vector, place, align=a.dtype.bitwidth // 8)
@@ -264,12 +267,18 @@ def store_rows(typing, vectors, a, rows):
     return types.void(vectors, a, rows), generate
 
 
-@instruction(_repeat(lambda p, sums, a, rows, e, factor: sums[p] + a[rows[p] + e] * factor))
+def _add_products_in_numpy(
+    sums: tuple, a: np.ndarray, rows: tuple, e: int, factor: np.ndarray
+) -> tuple:
+    return tuple(total + a[i + e] * factor for total, i in zip(sums, rows, strict=True))
+
+
+@instruction(_add_products_in_numpy)
 def add_products(typing, sums, a, rows, e, factor):
     """sums[p] + a[rows[p] + e] * factor for each row p: a number times a vector."""
 
     def generate(context, builder, signature, args):
-        totals, rows_ = (cgutils.unpack_tuple(builder, args[i], ROWS) for i in (0, 2))
+        totals, rows_ = (cgutils.unpack_tuple(builder, args[i]) for i in (0, 2))
         found = []
         for total, row in zip(totals, rows_, strict=True):
             line = _address(context, builder, a, args[1], row)  # the same for each e
@@ -278,6 +287,33 @@ def add_products(typing, sums, a, rows, e, factor):
         return context.make_tuple(builder, sums, found)
 
     return sums(sums, a, rows, types.intp, factor), generate
+
+
+def _add_multiples_in_numpy(
+    sums: tuple, number: float, a: np.ndarray, rows: tuple, e: int
+) -> tuple:
+    return tuple(
+        total + number * a[i + e : i + e + total.size] for total, i in zip(sums, rows, strict=True)
+    )
+
+
+@instruction(_add_multiples_in_numpy)
+def add_multiples(typing, sums, number, a, rows, e):
+    """sums[p] + number * (the vector of a that begins at rows[p] + e) for each row p."""
+
+    def generate(context, builder, signature, args):
+        totals, rows_ = (cgutils.unpack_tuple(builder, args[i]) for i in (0, 3))
+        of = context.get_value_type(sums.dtype)
+        factor, found = _spread(builder, args[1], of.count), []
+        for total, row in zip(totals, rows_, strict=True):
+            line = builder.gep(_address(context, builder, a, args[2], row), [args[4]])
+            vector = builder.load(
+                builder.bitcast(line, of.as_pointer()), align=a.dtype.bitwidth // 8
+            )
+            found.append(_multiply_add(builder, factor, vector, total))
+        return context.make_tuple(builder, sums, found)
+
+    return sums(sums, a.dtype, a, rows, types.intp), generate
 
 
 # ------------------------------------------------------------- for kernels that write LLVM by hand

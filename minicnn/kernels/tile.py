@@ -28,23 +28,23 @@ from minicnn.kernels.simd import (
     store_rows,
 )
 
-__all__ = ["ROWS", "copy", "fill", "product", "tile"]
+__all__ = ["ROWS", "copy", "fill", "product", "run_tile"]
 
 
 @inner
-def tile(
-    c, c0, places, start, s0, fresh, a, a0, rows, row, last, cols, k0, count, b, b0, bs, width
+def run_tile(
+    c, c0, places, start, s0, fresh, a, a0, rows, row, last, cols, k0, count, b, b0, bs, tile
 ):
-    """Compute ROWS rows from ``row`` on; rows behind the last are the last again:
+    """Compute the rows of a tile from ``row`` on; rows behind the last are the last again:
 
     sums = start[s0 + lane] if fresh else c[c0 + places[row] + lane]
     c[c0 + places[row] + lane] = sums + sum_{k < count} a[a0 + rows[row] + cols[k0 + k]]
                                                       * b[b0 + k*bs + lane]
     """
-    lines, out = starts(a0, rows, row, last), starts(c0, places, row, last)
-    sums = repeated(load(start, s0, width)) if fresh else load_rows(c, out, width)
+    lines, out = starts(a0, rows, row, last, tile), starts(c0, places, row, last, tile)
+    sums = repeated(load(start, s0, tile), tile) if fresh else load_rows(c, out, tile)
     for k in range(count):
-        sums = add_products(sums, a, lines, at(cols, k0 + k), load(b, b0 + k * bs, width))
+        sums = add_products(sums, a, lines, at(cols, k0 + k), load(b, b0 + k * bs, tile))
     store_rows(sums, c, out)
 
 
@@ -53,12 +53,12 @@ def product(c, c0, places, start, s0, fresh, a, a0, rows, lo, hi, cols, k0, coun
     """Compute the rows from ``lo`` to ``hi``, tile by tile; two vectors to a row if ``wide``."""
     for row in range(lo, hi, ROWS):
         if wide:
-            tile(
+            run_tile(
                 c, c0, places, start, s0, fresh, a, a0, rows, row, hi - 1, cols, k0, count, b, b0,
                 bs, TWO,
             )  # fmt: skip
         else:
-            tile(
+            run_tile(
                 c, c0, places, start, s0, fresh, a, a0, rows, row, hi - 1, cols, k0, count, b, b0,
                 bs, ONE,
             )  # fmt: skip

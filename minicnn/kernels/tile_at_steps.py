@@ -13,18 +13,18 @@ from minicnn.kernels.simd import add_products, load, load_rows, repeated, steps,
 
 
 @inner
-def fresh(c, c0, cr, start, s0, a, a0, ar, ak, count, b, b0, bk, width):
+def fresh(c, c0, cr, start, s0, a, a0, ar, ak, count, b, b0, bk, tile):
     """Write into c, at c0 + row*cr, the sums that begin with ``start``."""
-    lines, sums = steps(a0, ar), repeated(load(start, s0, width))
+    lines, sums = steps(a0, ar, tile), repeated(load(start, s0, tile), tile)
     for k in range(count):
-        sums = add_products(sums, a, lines, k * ak, load(b, b0 + k * bk, width))
-    store_rows(sums, c, steps(c0, cr))
+        sums = add_products(sums, a, lines, k * ak, load(b, b0 + k * bk, tile))
+    store_rows(sums, c, steps(c0, cr, tile))
 
 
 @inner
-def more(c, c0, cr, a, a0, ar, ak, count, b, b0, bk, width):
+def more(c, c0, cr, a, a0, ar, ak, count, b, b0, bk, tile):
     """Add the sums to c, at c0 + row*cr."""
-    lines, sums = steps(a0, ar), load_rows(c, steps(c0, cr), width)
+    lines, sums = steps(a0, ar, tile), load_rows(c, steps(c0, cr, tile), tile)
     for k in range(count):
-        sums = add_products(sums, a, lines, k * ak, load(b, b0 + k * bk, width))
-    store_rows(sums, c, steps(c0, cr))
+        sums = add_products(sums, a, lines, k * ak, load(b, b0 + k * bk, tile))
+    store_rows(sums, c, steps(c0, cr, tile))

@@ -170,11 +170,11 @@ def test_the_same_call_gives_the_same_bits_each_time(n: int, dtype: type) -> Non
 def run_tile(c, c0, places, start, fresh, a, rows, row, last, cols, k0, count, b, bs, two):
     """The tile where each array but c is read from index 1 on."""
     if two:
-        tile.tile(
+        tile.run_tile(
             c, c0, places, start, 1, fresh, a, 1, rows, row, last, cols, k0, count, b, 1, bs, TWO
         )
     else:
-        tile.tile(
+        tile.run_tile(
             c, c0, places, start, 1, fresh, a, 1, rows, row, last, cols, k0, count, b, 1, bs, ONE
         )
 
