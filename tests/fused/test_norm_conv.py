@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from minicnn import nn
 from minicnn.fused import ConvNormReLU, ResidualConvs, bands, fuse, norm_conv
-from minicnn.kernels.tile import ROWS
 from minicnn.kernels.simd import lanes_of
+from minicnn.kernels.tile import ROWS
 from minicnn.ops import batch_norm, conv2d
 from minicnn.testing.strategies import seeds
 from tests.arrays import assert_close, compiled, dtypes, impls, on_threads
