@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"LESSON must be a number from 1 to {max(numbers)}, got {options.lessons}.")
 
     import nbformat
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     total, faults = 0, 0
     for lesson in chosen:
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             environment = {"COURSE_QUICK": "1"} if options.quick else {}
             try:
                 notebooks.execute(notebook, options.folder, environment)
-            except CellExecutionError as error:
+            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
                 faults += 1
                 print(f"{lesson.name} stopped:\n{error}", file=sys.stderr)
             count, failed = notebooks.pictures(notebook), notebooks.failed_claims(notebook)

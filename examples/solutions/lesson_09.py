@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 
 import course
@@ -32,34 +33,32 @@ def exercise_1() -> None:
     rng = np.random.default_rng(0)
     model = lesson["competitor"](lesson["knowing"], 2, True, rng)
     (images, labels), (test, truth) = lesson["draw"](100, rng), lesson["new_test"]
-    layers = list(model)
+    layers = list(copy.deepcopy(model))  # an equal competitor
     front, rest = nn.Sequential(*layers[:6]), nn.Sequential(*layers[6:])
     features = front(images)
 
     loss_function = nn.CrossEntropyLoss()
-    optimizer = optim.Adam([p for p in rest.parameters() if p.trainable], lr=2e-3)
+    optimizers = {
+        network: optim.Adam([p for p in network.parameters() if p.trainable], lr=2e-3)
+        for network in (model, rest)
+    }
 
     def step(network: nn.Module, x: np.ndarray) -> None:
-        optimizer.zero_grad()
+        optimizers[network].zero_grad()
         logits, cache = network.forward(x, training=True)
         _, loss_cache = loss_function.forward(logits, labels)
         network.backward(loss_function.backward(1.0, loss_cache), cache, input_grad=False)
+        optimizers[network].step()
 
-    step(model, images)
-    whole = [p.grad.copy() for p in rest.parameters()]
-    step(rest, features)
-    pairs = zip(whole, rest.parameters(), strict=True)
-    same = all(np.allclose(one, p.grad, atol=1e-5) for one, p in pairs)
-    course.claim("the gradients are the same", same)
+    for _ in range(60):
+        step(model, images)
+        step(rest, features)
+    whole, cached = _accuracy(model, test, truth), _accuracy(rest, front(test), truth)
+    course.claim("the accuracy is the same", abs(whole - cached) < 0.01, (whole, cached))
     times = course.seconds(
         {"all": lambda: step(model, images), "rest": lambda: step(rest, features)}
     )
     print(f"a step is {times['all'] / times['rest']:.1f} times faster")
-    for _ in range(100):
-        step(rest, features)
-        optimizer.step()
-    apart = abs(_accuracy(model, test, truth) - _accuracy(rest, front(test), truth))
-    course.claim("the accuracy is the same", apart < 0.01, f"{apart:.1%}")
 
 
 def exercise_2() -> None:
@@ -81,8 +80,8 @@ def exercise_2() -> None:
 
 
 def exercise_3() -> None:
-    """The lead is smaller, some two points with ten images: 0 to 4 are easy, and a network learns
-    them well from scratch.
+    """The lead is smaller: 0 to 4 are easier, so a network that starts from scratch learns them
+    better from ten images than it learns 5 to 9.
     """
     lesson = _prepared()
     scratch = {}

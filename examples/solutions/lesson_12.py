@@ -49,8 +49,9 @@ def exercise_2() -> None:
         intensity = 2 * n * size**2 / (4 * (size**2 + 2 * n * size))
         taken = course.seconds({"linear": lambda x=x: ops.linear.forward(x, weight)}, 3)["linear"]
         print(f"batch {n:3}: {intensity:6.1f} FLOP/byte, {2e-9 * n * size**2 / taken:7.1f} GFLOP/s")
-        near = abs(intensity - n / 2) < 0.01 * n / 2 or n > 8
-        course.claim("the intensity is about half of the batch", near, intensity)
+        if n <= 8:  # the images count little beside the weights
+            near = abs(intensity - n / 2) < 0.01 * n / 2
+            course.claim("the intensity is about half of the batch", near, intensity)
 
 
 def exercise_3() -> None:

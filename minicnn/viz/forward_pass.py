@@ -54,6 +54,8 @@ def forward_pass(
     number at the top. The bars are probabilities by softmax, of all classes up to 10, else of the
     10 most probable.
 
+    Children are drawn as a chain, in the order in which they run: parallel branches too.
+
     Raises ShapeError if x does not fit the network, ValueError if the output is no vector.
     """
     x = np.asarray(x)
@@ -63,7 +65,8 @@ def forward_pass(
             f"forward_pass: x must be one image, (c, h, w) or (1, c, h, w), got shape {x.shape}. "
             "Of a batch (n, c, h, w) take one: x[0]."
         )
-    picture = _picture(x[0]) if image is None else checked_images("forward_pass", image[None])[0]
+    shown = None if image is None else np.asarray(image)[None]
+    picture = _picture(x[0]) if shown is None else checked_images("forward_pass", shown)[0]
     *stages, last = _stages(model, x)
     if last.y.ndim != 1:
         raise ValueError(

@@ -251,3 +251,11 @@ def test_refusals():
     for call in (insight.saliency, insight.receptive_field):
         with pytest.raises(ValueError, match="this network is fused"):
             call(minicnn.fuse(model), x)
+
+
+def test_the_effective_field_of_the_middle_lies_in_the_middle_of_an_oblong_image() -> None:
+    layer = nn.Conv2d(1, 2, 3, padding=1, rng=np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((2, 1, 9, 5)).astype(np.float32)
+    field = insight.effective_field(layer, x, rng=np.random.default_rng(2))
+    assert [axis.tolist() for axis in np.nonzero(field.any(axis=1))] == [[3, 4, 5]]
+    assert [axis.tolist() for axis in np.nonzero(field.any(axis=0))] == [[1, 2, 3]]

@@ -150,6 +150,7 @@ def test_arrays_are_data(here):
         (np.zeros((9, 8, 8, 4)), np.zeros(9), "images must have the axes"),
         (np.full((9, 8, 8), 2.123), np.zeros(9), "Give them before they are normalised"),
         (np.full((9, 8, 8), np.nan), np.zeros(9), "9 of 9 images have pixels that are not finite"),
+        (np.pad([[[np.nan]]], ((4, 4), (3, 4), (2, 5))), np.zeros(9), "1 of 9 images have pixels"),
         (np.full((9, 8, 8), -1.0), np.zeros(9), "from -1 to -1"),
         (np.full((9, 8, 8), 300), np.zeros(9), "uint8, from 0 to 255"),
         (np.zeros((9, 8, 8), np.uint8), np.eye(9), r"labels.argmax\(axis=1\)"),

@@ -289,6 +289,13 @@ def test_a_run_that_is_not_finished_or_damaged(run_folder, tmp_path, capsys):
     (folder / "result.json").write_text("[]", encoding="utf-8")
     assert main(["play", str(folder), "--no-browser"]) == 2
     assert "result.json" in capsys.readouterr().err
+    shutil.copy(run_folder / "result.json", folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["sha256"]
+    config["data"]["classes"] = list("abcdefghij")  # the images are as large as before
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert main(["play", str(folder), "--no-browser"]) == 2
+    assert "Give the data that it was trained on" in capsys.readouterr().err
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     assert main(["play", str(folder), "--no-browser"]) == 2

@@ -601,3 +601,13 @@ def test_the_cause_is_named(name: str) -> None:
     forward, backward, x, cause = CAUSES[name]
     (said,) = gradcheck((forward, backward), x, raises=False).causes
     assert said.startswith(cause)
+
+
+def test_a_layer_that_returns_the_gradients_of_its_parameters_is_told_where_they_belong() -> None:
+    class Both(nn.Linear):
+        def backward(self, dy, cache, *, input_grad=True):
+            dx = super().backward(dy, cache)
+            return dx, self.weight.grad
+
+    with pytest.raises(GradientError, match="2 gradients where dx is needed"):
+        gradcheck(Both(3, 2, rng=np.random.default_rng(0)), np.ones((2, 3)))
