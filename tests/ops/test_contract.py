@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,8 @@ def fast_code_raises(op: ModuleType) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "tanh", raising)
-        for module in (*modules_of(op), windows):
+        kernels = [m for name, m in sys.modules.items() if name.startswith("minicnn.kernels.")]
+        for module in (*modules_of(op), *kernels, windows):
             for name, value in list(vars(module).items()):
                 if hasattr(value, "py_func") or name == "single_threaded_blas":
                     patch.setattr(module, name, raising)
