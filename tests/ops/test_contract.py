@@ -53,6 +53,11 @@ def test_fast_equals_textbook(name: str, data: st.DataObject) -> None:
         assert_close(fast, textbook, str(call), scale)
 
 
+def kernels() -> list[ModuleType]:
+    """Return the modules of the kernels' room."""
+    return [m for name, m in sys.modules.items() if name.startswith("minicnn.kernels.")]
+
+
 def modules_of(op: ModuleType) -> list[ModuleType]:
     """Return the file of an operation, or all those of its folder."""
     inside = [m for m in vars(op).values() if isinstance(m, ModuleType)]
@@ -82,8 +87,7 @@ def fast_code_raises(op: ModuleType) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "tanh", raising)
-        kernels = [m for name, m in sys.modules.items() if name.startswith("minicnn.kernels.")]
-        for module in (*modules_of(op), *kernels, windows):
+        for module in (*modules_of(op), *kernels(), windows):
             for name, value in list(vars(module).items()):
                 if hasattr(value, "py_func") or name == "single_threaded_blas":
                     patch.setattr(module, name, raising)
@@ -197,7 +201,7 @@ def test_kernels_are_given_writeable_contiguous_arrays_only(name: str, data: st.
     """To Numba, others are another type: a user would wait for the compiler again."""
     call = data.draw(CALLS[name](WIDE))
     run(call, "fast")
-    for module in modules_of(call.op):
+    for module in (*modules_of(call.op), *kernels()):
         for kernel in vars(module).values():
             for signature in getattr(kernel, "signatures", []):
                 for array in arrays_in(signature):
