@@ -118,6 +118,9 @@ def _of_a_loss(e: Evidence, axis: int, p: np.ndarray, others: list[int]) -> str 
     """p - target with p of another axis: the error is the difference of the two p, times dy."""
     if e.y.size != 1 and e.y.shape != tuple(np.delete(e.array.shape, axis)):
         return None
+    total = e.smooth.sum(axis=axis)  # of p - target it is 0, along the axis of the softmax only
+    if not (np.abs(total[np.isfinite(total)]) <= e.exact * e.scale).all():
+        return None
     weight = e.dy if e.y.size == 1 else np.expand_dims(e.dy, axis)
     gap = e.gradient - e.smooth
     for wrong in others:
