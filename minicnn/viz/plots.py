@@ -61,7 +61,9 @@ def gradient_flow(norms: Mapping[str, Mapping[str, float] | Sequence[float]]) ->
                 f"{sizes.size} numbers of shape {sizes.shape}."
             )
         zeros = int((sizes == 0).sum())
-        label = f"{name} ({sizes.size} layers" + (f", {zeros} of them 0)" if zeros else ")")
+        label = f"{name} ({sizes.size} layer{'s' * (sizes.size > 1)}" + (
+            f", {zeros} of them 0)" if zeros else ")"
+        )
         depth = np.linspace(0, 1, sizes.size) if sizes.size > 1 else np.array([0.5])
         _line(axes, i, depth, np.where(sizes > 0, sizes, np.nan), label)
     axes.set_yscale("log")

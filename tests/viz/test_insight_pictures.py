@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_rgb
 
 from minicnn import viz
@@ -50,6 +51,82 @@ def test_images_overlap_nowhere():
             and one.y0 < other.y1 - 1 and other.y0 < one.y1 - 1
             for other in boxes[i + 1 :]
         )  # fmt: skip
+
+
+def framed(axes):
+    """Return whether each image has a frame around it, as the line of the same number."""
+    frames = [line.get_xydata() for line in axes.lines]
+    return all(
+        np.allclose(
+            frame, [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+        )
+        for frame, (left, right, bottom, top) in zip(
+            frames, [image.get_extent() for image in axes.images], strict=True
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "columns"),
+    [
+        ((5, 20, 30), 2),
+        ((3, 40, 10), None),
+        ((40, 8, 8), None),
+        ((2, 9, 9), 7),
+        ((7, 30, 300), None),
+    ],
+)
+def test_a_sheet_has_rows_of_framed_images_with_a_title_in_the_middle_above(shape, columns):
+    n = shape[0]
+    figure = viz.images(rng.random(shape), [f"{i}" for i in range(n)], columns=columns)
+    assert figure.get_figwidth() <= 9.4
+    axes = figure.axes[0]
+    assert framed(axes)
+    boxes = [image.get_extent() for image in axes.images]
+    rows = sorted({top for *_, top in boxes})
+    across = sorted({left for left, *_ in boxes})
+    assert len(rows) == -(-n // len(across))
+    assert [(left, top) for left, _, _, top in boxes] == [
+        (left, top) for top in rows for left in across
+    ][:n]  # fmt: skip
+    for text, (left, right, _, top) in zip(axes.texts, boxes, strict=True):
+        assert text.get_position()[0] == pytest.approx((left + right) / 2)
+        assert top - 0.2 < text.get_position()[1] < top
+    sides = {round(max(right - left, bottom - top), 9) for left, right, bottom, top in boxes}
+    assert len(sides) == 1
+    assert max(sides) <= 2.2
+    (x0, x1), (y1, y0) = axes.get_xlim(), axes.get_ylim()
+    assert all(x0 < a < b < x1 and y0 < d < c < y1 for a, b, c, d in boxes)
+
+
+def test_a_sheet_is_wider_than_high_and_keeps_long_titles_apart():
+    many = viz.images(rng.random((60, 8, 8)))
+    assert many.get_figwidth() > many.get_figheight()
+    long = viz.images(rng.random((6, 8, 8)), ["a title of some forty letters, or a few more"] * 6)
+    across = {image.get_extent()[0] for image in long.axes[0].images}
+    assert len(across) == 2
+    small = viz.images(rng.random((1, 8, 8)), side=1.0).axes[0].images[0].get_extent()
+    assert small[1] - small[0] == pytest.approx(1.0)
+
+
+def test_a_sheet_gives_its_heading_and_its_scale_room():
+    heading = "a heading that is longer than the picture of one image alone would be wide, by far"
+    figure = viz.images(rng.random((1, 8, 8)), title=heading)
+    assert heading in texts(figure)
+    assert nothing_is_cut_off(figure)
+    tall = viz.feature_maps(rng.random((48, 30, 6)), columns=2)
+    tall.draw_without_rendering()
+    assert nothing_is_cut_off(tall)
+    bar = tall.axes[1].get_window_extent()
+    assert bar.height <= 3.1 * tall.dpi
+    assert 0.1 * tall.dpi < bar.width < 0.2 * tall.dpi
+
+
+def test_grey_is_from_black_to_white_and_pixels_stay_pixels():
+    images = np.array([[[0.25, 0.5]]])
+    (image,) = viz.images(images).axes[0].images
+    assert np.allclose(image.to_rgba(images[0])[0, :, 0], [0.25, 0.5], atol=0.01)
+    assert image.get_interpolation() == "nearest"
 
 
 def test_floats_outside_of_0_to_1_are_cut_off():
@@ -178,6 +255,56 @@ def test_heatmaps_lie_over_their_images():
         viz.heatmaps(images, {"cam": cam}, ["one"])
 
 
+def test_what_lies_below_a_map_is_pale_and_dark_on_light():
+    from minicnn.viz.places import _faint
+
+    dark = np.zeros((4, 4))
+    dark[0, 0] = 1
+    assert _faint(dark).min() == _faint(dark)[0, 0] == pytest.approx(0.55)
+    assert _faint(dark)[1, 1] == 1
+    assert np.array_equal(_faint(1 - dark), _faint(dark))
+    colour = np.ones((2, 2, 3))
+    colour[0, 0] = 1, 0, 0
+    assert _faint(colour)[0, 0] == pytest.approx(0.55 + 0.45 * 0.299)
+
+
+def test_heatmaps_have_a_key_and_name_each_map_once():
+    images, up = rng.random((2, 8, 8)), rng.random((2, 4, 4))
+
+    def key(figure):
+        (legend,) = figure.legends
+        return [text.get_text() for text in legend.get_texts()]
+
+    assert key(viz.heatmaps(images, {"cam": up})) == ["raises the score"]
+    signed = viz.heatmaps(images, {"cam": up, "saliency": up - 0.5})
+    assert key(signed) == ["raises the score", "lowers it"]
+    words = [text.get_text() for text in signed.axes[0].texts]
+    assert words == ["image", "cam", "saliency", "", "", ""]
+    named = viz.heatmaps(images, {"cam": up}, ["one", "two"]).axes[0]
+    assert [text.get_text() for text in named.texts] == ["one", "cam", "two", ""]
+    for smooth, way in ((False, "nearest"), (True, "bilinear")):
+        drawn = viz.heatmaps(images, {"cam": up}, smooth=smooth).axes[0].images
+        assert drawn[2].get_interpolation() == way
+    second = viz.heatmaps(images, {"a": up, "b": 2 * up}).axes[0].images[9]  # of the second image
+    assert np.allclose(second.get_array()[..., 3], 0.9 * up[1] / up[1].max())
+
+
+def test_one_heatmap_lies_over_its_image_on_the_scale_of_its_signs():
+    for values, low in ((np.array([[1.0, 4.0]]), 0), (np.array([[-2.0, 1.0]]), -2)):
+        figure = viz.heatmap(rng.random((6, 9)), values)
+        below, above = figure.axes[0].images
+        assert below.get_extent() == above.get_extent()
+        high = np.abs(values).max()
+        assert figure.axes[1].get_ylim() == (low, high)
+        (scale,) = (c for c in figure.axes[1].collections if isinstance(c, QuadMesh))
+        colours = scale.cmap(np.linspace(0, 1, 257))
+        zero = 0 if low == 0 else 128
+        assert np.allclose(colours[-1, :3], to_rgb(VERMILION))
+        assert np.allclose(colours[zero, :3], 1, atol=0.02)
+    with pytest.raises(ValueError, match="heatmap: values holds NaN or infinity"):
+        viz.heatmap(np.zeros((4, 4)), np.array([[np.inf]]))
+
+
 def test_one_heatmap_has_a_scale():
     figure = viz.heatmap(
         rng.random((8, 9, 3)), rng.standard_normal((4, 4)), title="t", label="fall"
@@ -214,6 +341,41 @@ def test_receptive_fields_are_where_they_are_said_to_be():
     ):
         with pytest.raises(ValueError, match=re.escape(text)):
             viz.receptive_field(*arguments)
+
+
+def test_receptive_fields_are_told_apart_by_colour_and_stroke():
+    boxes = {f"$layer{i}": (4 - i, 4 - i, 4 + i, 5 + i) for i in range(9)}
+    axes = viz.receptive_field(rng.random((9, 9)), boxes).axes[0]
+    seen = [line for line in axes.lines if line.get_color() != "white"]
+    assert len({(line.get_color(), line.get_linestyle()) for line in seen}) == 9
+    assert len({line.get_color() for line in seen[:7]}) == 7
+    assert len({line.get_linestyle() for line in seen[:4]}) == 4
+    labels = axes.get_legend().get_texts()
+    assert [text.get_text() for text in labels][1] == "$layer1: 3 x 4"
+    assert not any(text.get_parse_math() for text in labels)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("column of pixels", "row of pixels")
+    assert viz.receptive_field(rng.random((9, 9)), {}).axes[0].get_legend() is None
+
+
+def test_an_effective_field_is_a_shade_over_a_pale_image():
+    image, effective = rng.random((6, 8)), rng.random((6, 8))
+    (plain,) = viz.receptive_field(image, {}).axes[0].images
+    assert np.array_equal(plain.get_array(), image)
+    below, above = viz.receptive_field(image, {}, effective).axes[0].images
+    assert below.get_array().min() > 0.5
+    assert np.allclose(above.get_array()[..., 3], 0.9 * effective / effective.max())
+    assert below.get_extent() == above.get_extent()
+    axes = viz.receptive_field(rng.random((10, 40)), {"a": (-3, -2, 12, 45)}).axes[0]
+    assert axes.get_xlim() == pytest.approx((-2.5 - 0.8, 45.5 + 0.8))
+    assert axes.get_ylim() == pytest.approx((12.5 + 0.8, -3.5 - 0.8))
+
+
+@pytest.mark.parametrize("box", [(3, 0, 2, 5), (0, 5, 3, 4)])
+def test_a_box_ends_after_it_begins(box):
+    with pytest.raises(ValueError, match="ends after it begins"):
+        viz.receptive_field(np.zeros((8, 8)), {"a": box})
+    one_pixel = viz.receptive_field(np.zeros((8, 8)), {"a": (2, 3, 2, 3)})
+    assert "a: 1 x 1" in texts(one_pixel)
 
 
 # ------------------------------------------------------------------------------------------- plots
@@ -274,3 +436,48 @@ def test_a_matrix_with_its_numbers():
         viz.matrix(values, rows=list("abc"))
     with pytest.raises(ValueError, match="2 axes, none of them empty, are needed"):
         viz.matrix(np.zeros(3))
+
+
+def test_a_matrix_writes_numbers_in_the_form_asked_for_and_fits_a_page():
+    figure = viz.matrix(np.array([[0.5, -2.0]]), form="{:+.2f}")
+    assert {"+0.50", "-2.00"} <= set(texts(figure))
+    colours = {t.get_text(): t.get_color() for t in figure.axes[0].texts}
+    assert colours["-2.00"] == "white"
+    for shape in ((1, 1), (3, 60), (60, 3), (200, 200)):
+        width, height = viz.matrix(rng.random(shape)).get_size_inches()
+        assert 1 < width < 12
+        assert 1 < height < 12
+    for names, turn in ((["a", "b"], 0), (["a long name", "b"], 90)):
+        axes = viz.matrix(np.eye(2), columns=names).axes[0]
+        assert {label.get_rotation() for label in axes.get_xticklabels()} == {turn}
+    with pytest.raises(ValueError, match="1 names of columns for 2 of them"):
+        viz.matrix(np.eye(2), columns=["a"])
+    with pytest.raises(ValueError, match="matrix: values holds NaN"):
+        viz.matrix(np.array([[np.nan]]))
+    zero = viz.matrix(np.zeros((2, 2))).axes[0].images[0]
+    assert np.allclose(zero.to_rgba(0.0), 1, atol=0.01)
+
+
+def test_the_legend_of_many_lines_stands_beside_them():
+    for count, beside in ((4, False), (5, True)):
+        figure = viz.lines({f"${i}": rng.random(3) for i in range(count)})
+        axes = figure.axes[0]
+        figure.draw_without_rendering()
+        legend = axes.get_legend()
+        assert (legend.get_window_extent().x0 > axes.get_window_extent().x1) == beside
+        assert [text.get_text() for text in legend.get_texts()] == [f"${i}" for i in range(count)]
+        assert axes.lines[0].get_xdata().tolist() == [0, 1, 2]
+    points = {n: viz.lines({"a": np.zeros(n)}).axes[0].lines[0].get_marker() for n in (40, 41)}
+    assert points == {40: ".", 41: ""}
+    with pytest.raises(ValueError, match="xscale must be linear or log, got 'sqrt'"):
+        viz.lines({"a": [1]}, xscale="sqrt")
+    with pytest.raises(ValueError, match=r"a must be a row of numbers, got shape \(0,\)"):
+        viz.lines({"a": []})
+
+
+def test_one_layer_alone_stands_in_the_middle():
+    (line,) = viz.gradient_flow({"one": [0.5]}).axes[0].lines
+    assert line.get_xydata().tolist() == [[0.5, 0.5]]
+    assert line.get_label() == "one (1 layer)"
+    with pytest.raises(ValueError, match="b must list one norm"):
+        viz.gradient_flow({"a": [1.0], "b": []})

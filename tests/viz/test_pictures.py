@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
 import sys
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.text import Text
@@ -81,6 +83,48 @@ def test_curves_draw_the_numbers_they_are_given():
         drawn = panel(figure, title).lines[line]
         assert np.array_equal(drawn.get_xdata(), data["epoch"])
         assert np.array_equal(drawn.get_ydata(), scale * data[column])
+
+
+def test_all_panels_have_the_same_epochs():
+    for epochs in (1, 12):
+        figure = curves(metrics(epochs), label_smoothing=0.1)
+        (limits,) = {axes.get_xlim() for axes in figure.axes}
+        assert limits[0] < 1
+        assert epochs < limits[1] < epochs + 1
+        assert {axes.get_xlabel() for axes in figure.axes} == {"epoch"}
+        for axes in figure.axes:
+            low, high = limits
+            assert all(t == round(t) for t in axes.get_xticks() if low <= t <= high)
+
+
+def test_the_best_epoch_has_a_star_and_few_epochs_have_points():
+    data = metrics(12)
+    axes = panel(curves(data), "Accuracy, from")
+    (star,) = [line for line in axes.lines if line.get_marker() == "*"]
+    assert star.get_xydata().tolist() == [[3, 100 * data["validation_accuracy"][2]]]
+    assert [line.get_marker() for line in axes.lines[:2]] == [".", "."]
+    assert [line.get_linestyle() for line in axes.lines[:2]] == ["--", "-"]
+    for epochs, marker in ((30, "."), (31, "")):
+        figure = curves(metrics(epochs))
+        assert panel(figure, "Accuracy, from").lines[0].get_marker() == marker
+        assert panel(figure, "learning rate").lines[0].get_marker() == marker
+
+
+@pytest.mark.parametrize(
+    ("worst", "low"), [(0.90, 90), (0.954, 90), (0.955, 95), (0.984, 95), (0.985, 98), (0.995, 99)]
+)
+def test_the_enlarged_part_has_most_of_the_points(worst, low):
+    values = [worst] * 3
+    figure = curves(metrics(3) | {"train_accuracy": values, "validation_accuracy": values})
+    assert panel(figure, f"Accuracy, from {low} % on").get_ylim()[0] == low
+
+
+def test_a_loss_of_less_than_a_power_of_ten_is_linear():
+    for loss, scale in (([10.0, 1.0], "linear"), ([10.1, 1.0], "log"), ([10.0, 0.0], "linear")):
+        figure = curves(metrics(2) | {"train_loss": loss, "validation_loss": loss})
+        axes = panel(figure, "Loss")
+        assert axes.get_yscale() == scale
+        assert axes.get_title() == ("Loss (logarithmic)" if scale == "log" else "Loss")
 
 
 def test_losses_that_cannot_be_compared_stand_apart():
@@ -206,6 +250,34 @@ def test_errors_are_seen_beside_a_dominant_diagonal():
     assert np.allclose(right.to_rgba(1.0), (0, 114 / 255, 178 / 255, 1))
 
 
+@pytest.mark.parametrize(("k", "longest"), [(2, 1), (10, 5), (30, 10)])
+def test_a_confusion_matrix_fits_a_page_and_its_letters_fit_their_cells(k, longest):
+    figure = confusion(100 * np.eye(k, dtype=int), ["n" * longest] * k)
+    assert 3 < min(figure.get_size_inches()) <= max(figure.get_size_inches()) < 12
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    cell = axes.get_window_extent().width / k
+    assert all(text.get_window_extent().width <= cell for text in axes.texts[:5])
+    labels = [label.get_window_extent() for label in axes.get_yticklabels()[:5]]
+    assert all(one.y0 >= other.y1 - 2 for one, other in itertools.pairwise(labels))
+
+
+def test_long_names_below_a_matrix_stand_upright():
+    for name, turn in (("cat", 0), ("a rather long name", 90)):
+        axes = confusion(np.eye(10, dtype=int), [name] * 10).axes[0]
+        assert {label.get_rotation() for label in axes.get_xticklabels()} == {turn}
+        assert {label.get_rotation() for label in axes.get_yticklabels()} == {0}
+
+
+def test_the_scale_of_errors_ends_at_the_largest_share():
+    matrix = np.array([[97, 3], [20, 80]])
+    bar = confusion(matrix, ["a", "b"]).axes[1]
+    assert bar.get_ylim() == pytest.approx((0, 0.2))
+    assert bar.get_ylabel() == "errors, share of the true class"
+    assert bar.yaxis.get_major_formatter()(0.125, 0) == "12.5 %"
+    assert confusion(np.eye(2, dtype=int), ["a", "b"]).axes[1].get_ylim()[1] > 0  # without errors
+
+
 def test_counts_stand_out_from_their_cells():
     assert ink_on((1, 1, 1)) == INK
     assert ink_on((0, 0, 0)) == ink_on((0, 114 / 255, 178 / 255)) == "white"
@@ -282,6 +354,45 @@ def test_every_filter_is_drawn_and_numbered(shape):
         assert (right - left, bottom - top) == pytest.approx((kw, kh))  # square weights
 
 
+def overlap(boxes):
+    """Return whether two of the boxes (left, right, top, bottom) share an area."""
+    return any(
+        a[0] < b[1] - 1e-9 and b[0] < a[1] - 1e-9 and a[2] < b[3] - 1e-9 and b[2] < a[3] - 1e-9
+        for a, b in itertools.combinations(boxes, 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "by_channel", "columns"),
+    [((6, 1, 5, 5), False, 6), ((20, 2, 3, 3), False, 7), ((64, 3, 3, 5), False, 8),
+     ((65, 1, 3, 3), False, 13), ((4, 3, 5, 3), True, 4)],
+)  # fmt: skip
+def test_filters_stand_in_rows_each_in_its_frame_with_its_number(shape, by_channel, columns):
+    axes = filters(np.random.default_rng(0).standard_normal(shape), by_channel=by_channel).axes[0]
+    boxes = [(left, right, top, bottom) for left, right, bottom, top in
+             (image.get_extent() for image in axes.images)]  # fmt: skip
+    assert len({left for left, *_ in boxes}) == columns
+    assert not overlap(boxes)
+    (x0, x1), (y1, y0) = axes.get_xlim(), axes.get_ylim()
+    for (left, right, top, bottom), frame in zip(boxes, axes.lines, strict=True):
+        x, y = frame.get_xdata(), frame.get_ydata()
+        assert (min(x), max(x), min(y), max(y)) == (left, right, top, bottom)
+        assert list(zip(x, y, strict=True)) == [
+            (left, top), (right, top), (right, bottom), (left, bottom), (left, top)
+        ]  # fmt: skip
+        assert x0 < left < right < x1
+        assert y0 <= top < bottom < y1
+    if not by_channel:  # below its filter, in the middle
+        for text, (left, right, _, bottom) in zip(axes.texts, boxes, strict=True):
+            assert text.get_position()[0] == pytest.approx((left + right) / 2)
+            assert text.get_position()[1] > bottom
+    else:  # a column's number above it, a row's beside it
+        above = [t.get_position() for t in axes.texts if t.get_position()[1] < 0]
+        beside = [t.get_position() for t in axes.texts if t.get_position()[0] < 0]
+        assert [x for x, _ in above] == pytest.approx([(a + b) / 2 for a, b, *_ in boxes[:4]])
+        assert [y for _, y in beside] == pytest.approx([(a + b) / 2 for *_, a, b in boxes[::4]])
+
+
 def test_every_channel_of_every_filter_has_its_row_and_column():
     weight = np.random.default_rng(0).standard_normal((16, 6, 5, 5)).astype(np.float32)
     figure = filters(weight, by_channel=True)
@@ -319,6 +430,12 @@ def test_save_writes_a_png_whole(tmp_path):
         assert image.size == (1440, 1020)
         assert len(np.unique(np.asarray(image))) > 20
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_a_png_whatever_the_user_prefers(tmp_path):
+    with matplotlib.rc_context({"savefig.format": "pdf"}):
+        path = save(empty(1, 1), tmp_path / "a.PNG")
+    assert path.read_bytes()[1:4] == b"PNG"
 
 
 def test_save_makes_the_folder(tmp_path):
