@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from minicnn import files
+from minicnn import files, run_lock
 from minicnn.run_folder import TrainError
 from minicnn.run_lock import RunLock
 
@@ -126,3 +128,53 @@ def test_who_writes_a_file_removes_what_dead_processes_left_of_it(tmp_path: Path
     assert sorted(tmp_path.iterdir()) == sorted(
         [tmp_path / "a.json", of_another_file, of_the_living]
     )
+
+
+def test_a_lock_that_outlives_its_process_for_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch
+) -> None:
+    """What a dead process had started may hold its lock until it notices."""
+    import filelock
+
+    real, tries = filelock.FileLock.acquire, []
+
+    def acquire(self, **how):
+        tries.append(how)
+        if len(tries) < 3:
+            raise filelock.Timeout(self.lock_file)
+        return real(self, **how)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    writer = run_lock.Writer(dead(), socket.gethostname(), "2020-01-01 00:00:00")
+    (tmp_path / run_lock.WRITER).write_bytes(msgspec.json.encode(writer))
+    assert RunLock(tmp_path).held
+    assert len(tries) == 3
+
+
+@pytest.mark.parametrize("written", [None, b"", b"no json", b"[1]"])
+def test_a_writer_that_cannot_be_read_is_another_process(
+    tmp_path: Path, monkeypatch, written: bytes | None
+) -> None:
+    import filelock
+
+    def refuse(self, **_):
+        raise filelock.Timeout(self.lock_file)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    if written is not None:
+        (tmp_path / run_lock.WRITER).write_bytes(written)
+    with pytest.raises(TrainError, match=": another process is writing this run"):
+        RunLock(tmp_path)
+
+
+def test_a_writer_on_another_machine_may_be_alive(tmp_path: Path, monkeypatch) -> None:
+    import filelock
+
+    def refuse(self, **_):
+        raise filelock.Timeout(self.lock_file)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    writer = run_lock.Writer(dead(), "elsewhere", "2020-01-01 00:00:00")
+    (tmp_path / run_lock.WRITER).write_bytes(msgspec.json.encode(writer))
+    with pytest.raises(TrainError, match=f"process {writer.process} on elsewhere, since 2020-01"):
+        RunLock(tmp_path)

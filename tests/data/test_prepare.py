@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn.data import DigitError, mnist, prepare_digit
-from minicnn.data.prepare import FORMS, SIZE, centre_of_mass, has_the_form
+from minicnn.data.prepare import FORMS, SIZE, centre, centre_of_mass, has_the_form
 from tests.data.handwriting import Scene, photographed, written
 
 
@@ -129,3 +129,14 @@ def test_a_drawing_of_28x28_may_be_dark_on_light(like):
     assert not prepared.kept
     assert prepared.image[14].max() > 200
     assert prepared.image[:, 0].max() == 0
+
+
+def test_a_digit_is_moved_to_the_middle_and_never_over_the_edge():
+    small, density = np.zeros((10, 12)), np.zeros((20, 26))
+    small[4, 6] = 1.0
+    assert np.argwhere(centre(small)).tolist() == [[14, 14]]
+    assert centre(small).max() == 255
+    for corner, at in (((0, 0), (8, 2)), ((19, 25), (19, 25)), ((19, 0), (19, 2))):
+        density[...] = 0
+        density[corner] = 0.5
+        assert np.argwhere(centre(density)).tolist() == [list(at)]  # as near as it can be

@@ -219,6 +219,12 @@ def test_a_gaussian_is_found_again():
     assert 0.97 < found.r2 < 1
     ramp = insight.fit_gaussian(np.arange(1.0, 31).reshape(5, 6))
     assert ramp.r2 < 1  # no peak is no error
+    valley = 1.0 + (np.arange(9)[:, None] - 4.0) ** 2 + 0 * np.arange(7)
+    ridge = np.exp(-((np.arange(7) - 2.0) ** 2) / 2) * valley
+    fitted = insight.fit_gaussian(ridge)
+    assert fitted.std[0] == np.inf
+    assert fitted.centre[0] == 4.5
+    assert np.allclose([fitted.std[1], fitted.centre[1]], [1, 2], rtol=2e-3)
 
 
 # ------------------------------------------------------------------------------------------ errors

@@ -98,3 +98,16 @@ def test_training_reaches_the_modules() -> None:
     x = np.ones(1000, np.float32)
     assert (model.forward(x, training=True)[0] == 0).any()
     assert (model.forward(x, training=False)[0] == x).all()
+
+
+def test_the_window_of_a_chain_is_that_of_one_kernel_that_sees_as_much() -> None:
+    def conv(kernel: tuple[int, int], **options) -> nn.Conv2d:
+        return nn.Conv2d(1, 1, kernel, rng=rng(), **options)
+
+    layers = conv((3, 2), stride=(2, 3)), conv((2, 4), dilation=(3, 1)), nn.MaxPool2d((1, 2))
+    whole = nn.Sequential(nn.Flatten(), nn.Linear(54, 2, rng=rng()))
+    # Down: 3, then 3 more units 2 pixels apart. Across: 2, then 3 units 3 apart, then 1 of 3.
+    expected = (3 + 3 * 2, 2 + 3 * 3 + 3), (2, 6), (1, 1)
+    assert nn.Sequential(*layers).window((1, 20, 40)) == expected
+    assert nn.Sequential(*layers, whole).window((1, 20, 40)) is None
+    assert nn.Sequential().window((1, 5, 5)) == ((1, 1), (1, 1), (1, 1))

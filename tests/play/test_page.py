@@ -320,6 +320,13 @@ class Doubled(nn.ReLU):
         return super().forward(2 * x, training=training)
 
 
+def test_the_accuracy_of_a_run_of_another_library_is_not_known(tmp_path):
+    assert play.accuracy(tmp_path) is None
+    (tmp_path / "last.safetensors").write_bytes(b"")
+    with pytest.raises(play.PlayError, match=r"this run is not finished\. Continue it by: minicnn"):
+        play.accuracy(tmp_path)
+
+
 def test_layers_that_the_page_does_not_know_are_all_named():
     rng = np.random.default_rng(0)
     model = nn.Sequential(

@@ -10,6 +10,7 @@ import pytest
 
 from minicnn import models, nn, ops
 from minicnn.testing import GradientError, Report, causes, gradcheck, strategies
+from minicnn.testing.conventions.subject import first_dtype
 from tests.pytorch import torch
 
 
@@ -611,3 +612,45 @@ def test_a_layer_that_returns_the_gradients_of_its_parameters_is_told_where_they
 
     with pytest.raises(GradientError, match="2 gradients where dx is needed"):
         gradcheck(Both(3, 2, rng=np.random.default_rng(0)), np.ones((2, 3)))
+
+
+class TooMany(nn.ReLU):
+    def backward(self, dy: Any, cache: Any, *, input_grad: bool = True) -> Any:
+        dx = super().backward(dy, cache)
+        return dx, dx, dx
+
+
+def test_a_layer_that_returns_its_parameters_gradients_is_told_where_they_belong() -> None:
+    report = gradcheck(TooMany(), numbers(3, 4), raises=False)
+    assert "backward returned 3 gradients where dx is needed. A layer adds those" in str(report)
+
+
+class Strided:
+    """A layer of a course, whose options are on self; its backward forgets the stride."""
+
+    def __init__(self, stride: int) -> None:
+        self.stride = stride
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x = x
+        return x[:, : 3 * self.stride : self.stride] ** 2
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        dx = np.zeros_like(self.x)
+        dx[:, :3] = 2 * self.x[:, :3] * dy
+        return dx
+
+
+def test_an_option_on_self_that_backward_forgets_is_named() -> None:
+    def named(stride: int) -> list[str]:
+        return gradcheck(Strided(stride), numbers(2, 9), points=(), raises=False).causes[:1]
+
+    assert named(1) == []
+    assert named(2) == named(3) == [causes.STRIDE_FORGOTTEN.format(option="stride")]
+
+
+def test_the_dtype_of_arguments_is_that_of_the_first_floats() -> None:
+    labels, narrow, wide = np.arange(3), np.ones(2, np.float32), np.ones(2)
+    assert first_dtype((None, labels, narrow, wide)) == np.float32
+    assert first_dtype((wide, narrow)) == np.float64
+    assert first_dtype((None, labels)) == np.float64
