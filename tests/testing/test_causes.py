@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -173,6 +173,52 @@ def test_ties_are_told_by_what_each_of_the_equals_gets() -> None:
     assert named(forward, to_all, tied) == [causes.TIES_TO_ALL]
     assert named(forward, shared, tied, kinks="one side") == [causes.TIES_SHARED]
     assert named(forward, to_none, tied) == [causes.TIES_TO_NONE]
+
+    def least(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        y = x.min(axis=1)
+        return y, x == y[:, None]
+
+    assert named(least, to_all, -tied) == [causes.TIES_TO_ALL]
+    assert named(least, shared, -tied, kinks="one side") == [causes.TIES_SHARED]
+    assert named(least, to_none, -tied) == [causes.TIES_TO_NONE]
+
+
+class Kept(NamedTuple):
+    branch: np.ndarray
+    scale: float
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [lambda y: y, lambda y: [y, 3.0], lambda y: (3.0, [y]), lambda y: {"y": y, "s": 3.0},
+     lambda y: Kept(y, 3.0)],
+)  # fmt: skip
+def test_y_in_the_cache_that_a_residual_block_changes(keep: Callable) -> None:
+    def forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+        y = np.tanh(x)
+        cache = keep(y)
+        y += x
+        return y, cache
+
+    def found(cache: Any) -> np.ndarray:
+        if isinstance(cache, dict):
+            return cache["y"]
+        if isinstance(cache, np.ndarray):
+            return cache
+        return next(found(part) for part in cache if not isinstance(part, float))
+
+    def backward(dy: np.ndarray, cache: Any) -> np.ndarray:
+        return dy * (1 - found(cache) ** 2) + dy
+
+    assert named(forward, backward, X) == [causes.ALIAS]
+
+
+def test_a_cause_must_hold_at_the_given_numbers_too() -> None:
+    def backward(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.where(abs(x) > 50, 3, -2).astype(dy.dtype) * x * dy
+
+    assert named(square, backward, X) == [causes.SIGN]
+    assert named(square, backward, 100 + np.abs(X)) == []  # there it is 1.5 times
 
 
 # -------------------------------------------------------------------------------------- arguments
@@ -386,10 +432,10 @@ def test_a_mean_over_a_wrong_count(wrong: int, said: str) -> None:
         total, along = dy.sum(axis=1, keepdims=True), (dy * y).sum(axis=1, keepdims=True)
         return (dy - total / wrong - y * along / wrong) / cache[1]
 
-    # The length is the same in all rows, so each is a multiple of its dy.
-    assert named(layer_norm, backward, numbers(6, 5)) == [
-        texts.COUNT.format(wrong=said, right=5)
-    ]  # fmt: skip
+    for scale in (1.0, 1e-3, 1e3):
+        assert named(layer_norm, backward, scale * numbers(6, 5)) == [
+            texts.COUNT.format(wrong=said, right=5)
+        ]
 
 
 def log_softmax(axis: int) -> tuple[Callable, Callable]:

@@ -70,9 +70,9 @@ def _mended(gradient: np.ndarray, shape: tuple[int, ...]):
     g = gradient
     if g.ndim > 1 and g.T.shape == shape:
         yield (texts.TRANSPOSED if g.ndim == 2 else REVERSED), g.T
-    if g.ndim >= 2 and g.swapaxes(-1, -2).shape == shape:
-        yield (texts.SWAPPED if g.ndim > 2 else texts.TRANSPOSED), g.swapaxes(-1, -2)
-    if g.ndim >= 2 and g.swapaxes(0, 1).shape == shape:
+    if g.ndim > 2 and g.swapaxes(-1, -2).shape == shape:
+        yield texts.SWAPPED, g.swapaxes(-1, -2)
+    if g.ndim > 2 and g.swapaxes(0, 1).shape == shape:
         yield texts.TRANSPOSED, g.swapaxes(0, 1)
     if g.size == int(np.prod(shape)):
         if [s for s in g.shape if s != 1] == [s for s in shape if s != 1]:

@@ -178,7 +178,7 @@ def count(e: Evidence) -> str | None:
                 name = "*".join(letters[a] if letters else f"the size of axis {a}" for a in some)
                 wrongs.setdefault(k, f"{k} ({name})")
         for k, name in wrongs.items():
-            if k in (0, right):
+            if k == right:
                 continue
             statistics = gap / (1 - right / k)
             with np.errstate(all="ignore"):
