@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 
-from minicnn import checkpoint, data, evaluation, fuse, models, nn, train
+from minicnn import checkpoint, data, evaluation, fuse, models, nn, run_folder, train
 from minicnn.checkpoint import CheckpointError
 from minicnn.models.weights import with_weights
 from minicnn.recipes import Recipe, recipe_for
@@ -99,6 +100,20 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
     scores = evaluation.evaluate(network, run.splits.validation, config.normalization)
     assert scores.accuracy == best["validation_accuracy"]
     assert scores.loss == best["validation_loss"]
+
+
+def test_of_equally_accurate_epochs_the_lowest_loss_is_best_and_nan_is_none():
+    def best(*losses):
+        history = [
+            {"epoch": i, "validation_accuracy": 0.5, "validation_loss": loss}
+            for i, loss in enumerate(losses, start=1)
+        ]
+        return run_folder.best(history)["epoch"]
+
+    assert best(0.3, 0.2, 0.4) == 2
+    assert best(np.nan, 0.9) == 2
+    assert best(0.9, np.nan) == 1
+    assert best(0.4, 0.4) == 1  # the first of equals
 
 
 def test_the_loader_moves_as_the_recipe_says(tmp_path):
@@ -275,6 +290,34 @@ def test_the_first_layer_that_is_not_finite_is_found():
     assert evaluation.first_nonfinite(model, x) == "the output of layer inner.1"
     model.a.bias.data[0] = np.nan
     assert evaluation.first_nonfinite(model, x) == "bias of layer a"
+
+
+def test_weights_that_are_not_finite_are_not_kept_and_the_epoch_is_told(tmp_path):
+    run = train.start(tiny(), tmp_path / "run")
+    run.model.conv2.weight.data[3, 1] = np.inf
+    with pytest.raises(
+        TrainError, match=r"^conv2\.weight is not finite after batch 0 of epoch 1\."
+    ):
+        run.save_last()
+    assert not (run.folder / "last.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_all_scores_of_a_run_are_those_of_its_implementation(tmp_path, monkeypatch):
+    from minicnn.train import run as run_module
+
+    used = []
+
+    def evaluate(*arguments, **options):
+        used.append(options["impl"])
+        return evaluation.evaluate(*arguments, **options | {"impl": "fast"})  # quicker
+
+    monkeypatch.setattr(run_module, "evaluate", evaluate)
+    run = train.start(tiny(epochs=1), tmp_path / "run")
+    run.recipe = dataclasses.replace(run.recipe, impl="textbook")
+    run.fit()
+    run.finish()
+    assert used == ["textbook", "textbook"]  # of the validation images and of the test images
 
 
 def test_an_exploding_run_stops(tmp_path):

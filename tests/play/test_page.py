@@ -320,6 +320,16 @@ class Doubled(nn.ReLU):
         return super().forward(2 * x, training=training)
 
 
+def test_the_page_is_opened_in_the_browser_unless_asked_not_to(run_folder, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    out = tmp_path / "a page.html"
+    assert main(["play", str(run_folder), "--out", str(out), "--no-browser"]) == 0
+    assert not opened
+    assert main(["play", str(run_folder), "--out", str(out)]) == 0
+    assert opened == [out.as_uri()]
+
+
 def test_the_accuracy_of_a_run_of_another_library_is_not_known(tmp_path):
     assert play.accuracy(tmp_path) is None
     (tmp_path / "last.safetensors").write_bytes(b"")
