@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn.data import DigitError, mnist, prepare_digit
+from minicnn.data.paper import rim
 from minicnn.data.prepare import FORMS, SIZE, centre, centre_of_mass, has_the_form
 from tests.data.handwriting import Scene, photographed, written
 
@@ -140,3 +141,11 @@ def test_a_digit_is_moved_to_the_middle_and_never_over_the_edge():
         density[...] = 0
         density[corner] = 0.5
         assert np.argwhere(centre(density)).tolist() == [list(at)]  # as near as it can be
+
+
+def test_a_dark_rim_is_measured_on_each_side():
+    image = np.full((200, 220), 230.0)
+    image[:5], image[-7:], image[:, :9], image[:, -11:] = 0, 0, 0, 0
+    assert rim(image) == (5 + 2, 7 + 2, 9 + 2, 11 + 2)  # the soft edge too
+    assert rim(image[5:, :-11]) == (0, 9, 11, 0)
+    assert rim(image[-60:, -60:]) == (0, 0, 0, 0)  # a drawing

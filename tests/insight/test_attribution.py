@@ -250,8 +250,10 @@ def test_refusals():
     ):
         with pytest.raises(ShapeError, match=text):
             call()
-    with pytest.raises(ValueError, match="at least 5 of them positive"):
-        insight.fit_gaussian(np.zeros((4, 4)))
+    one_negative = np.where(np.eye(4) * np.arange(4) == 3, -0.5, 1.0)
+    for values in (np.zeros((4, 4)), np.ones(9), one_negative, np.diag([1.0, 1, 1, 1])):
+        with pytest.raises(ValueError, match="at least 5 of them positive"):
+            insight.fit_gaussian(values)
     with pytest.raises(ValueError, match="decay must not be negative"):
         insight.maximize(model, "fc", [0], (2, 6, 7), decay=-1, rng=rng)
     for call in (insight.saliency, insight.receptive_field):

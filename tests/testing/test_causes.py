@@ -607,6 +607,7 @@ SHAPES: dict[str, tuple[tuple[int, ...], Callable, str | None]] = {
     "empty": ((3, 4), lambda g: g[1:-2], shapes.EMPTY),
     "transposed, and wrong": ((3, 4), lambda g: 2 * g.T + 1, None),
     "another sum": ((3,), lambda g: np.stack([g / 4, g / 4]), None),
+    "another sum behind": ((3,), lambda g: np.stack([g / 4, g / 4], axis=-1), None),
 }  # fmt: skip
 
 

@@ -649,6 +649,23 @@ def test_an_option_on_self_that_backward_forgets_is_named() -> None:
     assert named(2) == named(3) == [causes.STRIDE_FORGOTTEN.format(option="stride")]
 
 
+class Surplus:
+    """Returns what it keeps from forward beside dx."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x = x
+        return x**2
+
+    def backward(self, dy: np.ndarray) -> tuple[np.ndarray, ...]:
+        return 2 * self.x * dy, np.zeros(5, dy.dtype), np.zeros(7, dy.dtype)
+
+
+def test_gradients_that_belong_to_nothing_are_told() -> None:
+    report = gradcheck(Surplus(), numbers(3, 4), points=(), raises=False)
+    assert report.ok
+    assert "2 gradients that backward returned beside dx" in str(report)
+
+
 def test_the_dtype_of_arguments_is_that_of_the_first_floats() -> None:
     labels, narrow, wide = np.arange(3), np.ones(2, np.float32), np.ones(2)
     assert first_dtype((None, labels, narrow, wide)) == np.float32

@@ -297,6 +297,9 @@ def test_odd_names_are_written_as_they_are():
     figure = confusion(np.eye(3, dtype=int), names)
     written = texts(figure)
     assert {"$x$ and $y$", "a_b^c", "a class with a very lon…"} <= set(written)
+    axes = figure.axes[0]
+    labels = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+    assert not any(label.get_parse_math() for label in labels)  # $ is a letter
     assert nothing_is_cut_off(figure)
 
 

@@ -181,16 +181,6 @@ class Narrowed(NamedTuple):
 FREE = Narrowed()
 
 
-@st.composite
-def conv_axes(draw: st.DrawFn, sizes: Sizes = SMALL, *, padded: bool) -> Axis:
-    """Any padding up to the window's extent, so a window may hold only padding."""
-    kernel, stride = draw(st.integers(1, sizes.kernel)), draw(st.integers(1, sizes.stride))
-    dilation = draw(st.integers(1, sizes.dilation))
-    extent = dilation * (kernel - 1) + 1
-    padding = draw(st.integers(0, extent)) if padded else 0
-    return _axis(draw, sizes, kernel, stride, dilation, padding)
-
-
 def _axis(
     draw: st.DrawFn,
     sizes: Sizes,
