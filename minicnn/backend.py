@@ -13,11 +13,10 @@ from typing import Any, Literal
 
 import numba
 import numpy as np
-from numba.core import event
 from numba.extending import typeof_impl
 from threadpoolctl import ThreadpoolController
 
-from minicnn import kernel_cache, pool
+from minicnn import kernel_cache, numba_internals, pool
 
 Impl = Literal["fast", "textbook"]
 IMPLS: tuple[Impl, ...] = ("fast", "textbook")
@@ -59,15 +58,13 @@ def inner(
     """
     if function is None:
         return functools.partial(inner, allocates=allocates, reorder=reorder)
-    return _hidden(_compile(function, reorder, _nrt=allocates, **_NO_WAY_IN))
+    counts = numba_internals.counting_references(allocates)
+    return _hidden(_compile(function, reorder, **counts, **numba_internals.NO_WAY_IN))
 
 
 def task(function: Callable) -> Any:
     """Compile a task of ``share``, see parallel.py. Of overlaps, the same holds as for inner."""
-    return _hidden(_compile(function, True, **_NO_WAY_IN))
-
-
-_NO_WAY_IN = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return _hidden(_compile(function, True, **numba_internals.NO_WAY_IN))
 
 
 def _compile(function: Callable, reorder: bool, **options: Any) -> Any:
@@ -75,12 +72,6 @@ def _compile(function: Callable, reorder: bool, **options: Any) -> Any:
     return kernel_cache.enable(
         numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath, **options)
     )
-
-
-def _without_overlap(flags: Any) -> Any:
-    """Tell LLVM that arrays do not overlap, as prange does; Numba has no public name for it."""
-    flags.noalias = True
-    return flags
 
 
 class _Hidden:
@@ -101,7 +92,7 @@ class _Hidden:
 def _hidden(compiled: Any) -> Any:
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return compiled
-    compiled._compiler._customize_flags = _without_overlap
+    numba_internals.without_overlap(compiled)
     return _Hidden(compiled)
 
 
@@ -110,27 +101,23 @@ def _type_of_hidden(value: _Hidden, context: Any) -> Any:
     return typeof_impl(value.__wrapped__, context)
 
 
-class _CompileNotice(event.Listener):
-    """Says once, on stderr, that the wait is for the compiler."""
-
-    said = False
-
-    def on_start(self, event: event.Event) -> None:
-        dispatcher = event.data.get("dispatcher")
-        ours = getattr(getattr(dispatcher, "py_func", None), "__module__", "") or ""
-        if ours.startswith("minicnn") and not self.said:
-            self.said = True
-            print(
-                "minicnn: compiling kernels for this processor; "
-                "this takes some seconds and is cached for the next time.",
-                file=sys.stderr,
-            )
-
-    def on_end(self, event: event.Event) -> None:
-        pass
+_said_to_compile = False
 
 
-event.register("numba:compile", _CompileNotice())
+def _say_once(compiled: Any) -> None:
+    """Say on stderr that the wait is for the compiler."""
+    global _said_to_compile
+    ours = getattr(getattr(compiled, "py_func", None), "__module__", "") or ""
+    if ours.startswith("minicnn") and not _said_to_compile:
+        _said_to_compile = True
+        print(
+            "minicnn: compiling kernels for this processor; "
+            "this takes some seconds and is cached for the next time.",
+            file=sys.stderr,
+        )
+
+
+numba_internals.when_compiling(_say_once)
 
 
 def nhwc(x: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from pkgutil import walk_packages
 from typing import Any
 
 import minicnn
+from minicnn import numba_internals
 
 PACKAGES = (
     "numpy", "numba", "llvmlite", "scikit-learn", "safetensors", "pooch", "requests", "tqdm",
@@ -20,7 +21,7 @@ PACKAGES = (
 VARIABLES = (
     "NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS", "MINICNN_DATA",
-    "MINICNN_WINOGRAD", "NUMBA_THREADING_LAYER",
+    "MINICNN_WINOGRAD", "MINICNN_PRANGE", "NUMBA_THREADING_LAYER",
 )  # fmt: skip
 
 
@@ -124,14 +125,12 @@ def _data(data_dir: Path | None) -> list[str]:
 
 def kernels() -> list[Any]:
     """Return every compiled function of minicnn."""
-    from numba.core.registry import CPUDispatcher
-
     return [
         value
         for info in walk_packages(minicnn.__path__, "minicnn.")
         if not info.name.endswith("__main__") and not info.name.startswith("minicnn.testing")
         for value in map(_inside, vars(import_module(info.name)).values())
-        if isinstance(value, CPUDispatcher) and value.py_func.__module__ == info.name
+        if numba_internals.is_compiled(value) and value.py_func.__module__ == info.name
     ]
 
 
@@ -147,7 +146,7 @@ def _kernels() -> list[str]:
         return ["NUMBA_DISABLE_JIT is set: the kernels run as Python, very slowly"]
     cached, folder = 0, ""
     for kernel in found:
-        folder = getattr(kernel._cache, "cache_path", "")  # Numba has no public name for it
+        folder = numba_internals.cache_folder(kernel)
         if not folder:
             return [
                 f"{len(found)} kernels; there is no folder to keep them compiled, so each process "

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import IndexDataCacheFile
+
+from minicnn import numba_internals
 
 PACKAGE = Path(__file__).parent
 ROOMS = (
@@ -58,15 +59,16 @@ def enable(compiled: Any) -> Any:
                 compiled.enable_caching()
             finally:
                 numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
-    file = getattr(compiled._cache, "_cache_file", None)  # none where nothing is cached
-    if file is not None:
+    files = numba_internals.cache_files(compiled)
+    if files is not None:
+        place, name, stamp = numba_internals.place_of(files)
         ours = compiled.__module__.partition(".")[0] == PACKAGE.name
-        stamp = sources() if ours else (file._source_stamp, sources())
-        compiled._cache._cache_file = Index(file._cache_path, _name(file), stamp)
+        stamp = sources() if ours else (stamp, sources())
+        numba_internals.keep_in(compiled, Index(place, name, stamp))
     return compiled
 
 
-class Index(IndexDataCacheFile):
+class Index(numba_internals.CacheFiles):
     """The files of one kernel: an index, and a file of code for each type of its arguments.
 
     Numba numbers the files of code. Two processes that find an empty cache both write number 1,
@@ -81,28 +83,28 @@ class Index(IndexDataCacheFile):
         """
         if sources.__wrapped__() != sources():
             return
-        what = re.sub(r" at 0x[0-9a-f]+", "", repr((self._version, self._source_stamp, key)))
-        name = f"{_name(self)}.{hashlib.blake2b(what.encode(), digest_size=8).hexdigest()}.nbc"
-        self._save_data(name, data)
-        overloads = self._load_index()
+        what = re.sub(r" at 0x[0-9a-f]+", "", repr((self.version, self.stamp, key)))
+        name = f"{self.name}.{hashlib.blake2b(what.encode(), digest_size=8).hexdigest()}.nbc"
+        self.write_code(name, data)
+        overloads = self.entries()
         for old in [] if overloads else self._old_files(name):
             old.unlink(missing_ok=True)
-        self._save_index({**overloads, key: name})
+        self.write_index({**overloads, key: name})
 
-    def _load_index(self) -> dict:
+    def entries(self) -> dict:
         """Return the file of code for each type; none where other sources or Numbas wrote it."""
         version, stamp, overloads = self._read()
-        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+        return overloads if (version, stamp) == (self.version, self.stamp) else {}
 
     def _old_files(self, new: str) -> list[Path]:
         """Return the files of code that other sources, or another Numba, have left."""
         version, stamp, overloads = self._read()
-        if (version, stamp) == (self._version, self._source_stamp):
+        if (version, stamp) == (self.version, self.stamp):
             return []
-        if version is None and Path(self._index_path).exists():  # then it does not tell which
-            files = Path(self._cache_path).glob(f"{glob.escape(_name(self))}.*.nbc")
+        if version is None and self.index.exists():  # then it does not tell which
+            files = self.folder.glob(f"{glob.escape(self.name)}.*.nbc")
             return [file for file in files if file.name != new]
-        return [Path(self._data_path(name)) for name in overloads.values()]
+        return [self.folder / name for name in overloads.values()]
 
     def _read(self) -> tuple[Any, Any, dict]:
         """Return version, stamp and entries of the index.
@@ -111,21 +113,17 @@ class Index(IndexDataCacheFile):
         cannot be found, and then reading fails: such an index is as good as none.
         """
         try:
-            with open(self._index_path, "rb") as file:
+            with open(self.index, "rb") as file:
                 version, content = pickle.load(file), file.read()
             return version, *pickle.loads(content)
         except Exception:  # pickle raises whatever the classes raise
             return None, None, {}
 
 
-def _name(file: IndexDataCacheFile) -> str:
-    return file._index_name.removesuffix(".nbi")
-
-
 @functools.cache
 def sources() -> str:
     """Return a digest of all files of minicnn in which a kernel, or a part of one, may stand."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(b"shared" if numba_internals.SHARES else b"prange", digest_size=16)
     for path in sorted(path for room in ROOMS for path in PACKAGE.glob(room)):
         content = path.read_bytes()
         if any(word in content for word in COMPILES):

@@ -11,18 +11,16 @@ their own.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import numba
 
+from minicnn import numba_internals
 from minicnn.shapes import integer
 
 DISABLED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
@@ -145,8 +143,7 @@ def _takes_one_caller() -> bool:
         groups = {"forksafe": ["tbb"], "threadsafe": ["tbb", "omp"], "safe": ["tbb"]}
         layers = groups.get(chosen, [chosen])
     for layer in layers:  # the first that can be loaded, as Numba itself chooses
-        with suppress(ImportError):
-            import_module(f"numba.np.ufunc.{layer if layer == 'workqueue' else layer + 'pool'}")
+        if numba_internals.loads(layer):
             return bool(layer == "workqueue")
     return True
 
@@ -172,9 +169,8 @@ if hasattr(os, "register_at_fork"):
 
 @functools.cache
 def _relaunched(process: int) -> None:
-    """Tell Numba that the pool belongs to this process. It has no public name for that."""
-    omppool = import_module("numba.np.ufunc.omppool")
-    ctypes.CFUNCTYPE(None, ctypes.c_int)(omppool.launch_threads)(most_threads())
+    """Tell Numba, once, that the pool belongs to this process."""
+    numba_internals.relaunch_openmp(most_threads())
 
 
 def _relaunch() -> None:

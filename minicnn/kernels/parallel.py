@@ -21,6 +21,9 @@ instruction, so each task is taken once. Any thread may run any task: tasks must
 other, and each writes its sums to a place of its own. After an error the tasks that are left still
 run.
 
+All this stands on names of Numba that are not documented (numba_internals.py). Where a release does
+not have them, or MINICNN_PRANGE=1 is set, ``@shared`` writes a ``prange`` over the tasks instead.
+
 ``share(count, task, (a, b))`` is the call inside such a kernel. A kernel shares once, not in a
 loop: each time takes some of its stack.
 """
@@ -33,13 +36,12 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import config, types
-from numba.core import cgutils
-from numba.core.callconv import errcode_t, excinfo_ptr_t
-from numba.core.errors import TypingError
+from numba import TypingError, config, prange, types
 from numba.extending import intrinsic
 
+from minicnn import numba_internals
 from minicnn.backend import kernel, task
+from minicnn.numba_internals import cgutils
 
 _INDEX = cgutils.intp_t
 _BYTES = ir.IntType(8).as_pointer()
@@ -58,30 +60,20 @@ def _share_in_python(
 @intrinsic
 def _share_in_threads(typing, count, task, arguments, threads=None):
     kinds = types.intp, *(types.unliteral(kind) for kind in arguments)
-    result = task.get_call_type(typing, kinds, {}).return_type  # compiles it
+    result, code = numba_internals.compile_task(task, typing, kinds)
     if result != types.none:
         raise TypingError(f"share: a task returns nothing, but {task} returns {result}.")
-    compiled = task.dispatcher.overloads[kinds]
     limit = types.Omitted(None) if threads is None else types.intp
     signature = types.void(types.intp, task, types.Tuple(kinds[1:]), limit)
 
     def generate(context, builder, signature, args):
         count, _, packed, most = args
         limits = [count] if threads is None else [count, most]
-        context.add_linking_libs([compiled.library])
-        callee = context.declare_function(builder.module, compiled.fndesc)
-
-        def call(inner, t, values):
-            return context.call_conv.call_function(
-                inner, callee, types.none, kinds, [t, *values], attrs=("noinline",)
-            )[0]
-
+        call = numba_internals.task_caller(context, builder.module, code, kinds)
         values = cgutils.unpack_tuple(builder, packed, len(kinds) - 1)
         common = _Common(builder, _threads(builder, limits), count, values)
         common.run_on_threads(common.write_run(call))
-        status = context.call_conv._get_return_status(builder, *common.outcome())
-        with cgutils.if_unlikely(builder, status.is_error):
-            context.call_conv.return_status_propagate(builder, status)
+        numba_internals.raise_if_error(context, builder, *common.outcome())
         return context.get_dummy_value()
 
     return signature, generate
@@ -91,7 +83,7 @@ def _threads(builder: ir.IRBuilder, limits: list[ir.Value]) -> ir.Value:
     """Return how many threads the pool has, within these limits."""
     kind = ir.FunctionType(_INDEX, [])
     threads = builder.call(
-        cgutils.get_or_insert_function(builder.module, kind, "get_num_threads"), []
+        cgutils.get_or_insert_function(builder.module, kind, numba_internals.GET_NUM_THREADS), []
     )
     for most in limits:
         threads = builder.select(builder.icmp_signed("<", most, threads), most, threads)
@@ -109,7 +101,7 @@ class _Common:
         with cgutils.for_range(builder, threads) as loop:
             first = self._part(builder, loop.index, threads, count)
             builder.store(first, builder.gep(following, [loop.index]))
-        start = [threads, count, following, errcode_t(0), excinfo_ptr_t(None), *values]
+        start = [threads, count, following, *numba_internals.no_error(), *values]
         self.type = ir.LiteralStructType([value.type for value in start])
         self.address = cgutils.alloca_once(builder, self.type)
         for member, value in zip(self._members(builder, self.address), start, strict=True):
@@ -132,9 +124,7 @@ class _Common:
         _, _, _, code, error, *_ = self._members(self.builder, self.address)
         return [self.builder.load(code), self.builder.load(error)]
 
-    def write_run(
-        self, call: Callable[[ir.IRBuilder, ir.Value, list[ir.Value]], Any]
-    ) -> ir.Function:
+    def write_run(self, call: Callable[[ir.IRBuilder, list[ir.Value]], Any]) -> ir.Function:
         """Write what each thread runs."""
         module = self.builder.module
         run = ir.Function(module, _RUN, module.get_unique_name("until_none_is_left"))
@@ -154,7 +144,7 @@ class _Common:
             t = builder.atomic_rmw("add", place, _INDEX(1), "monotonic")
             builder.cbranch(builder.icmp_signed("<", t, end), work, done)
             builder.position_at_end(work)
-            status = call(builder, t, values)
+            status = call(builder, [t, *values])
             with cgutils.if_unlikely(builder, status.is_error):
                 builder.store(status.excinfoptr, error)
                 builder.store(status.code, code)
@@ -171,7 +161,7 @@ class _Common:
         """
         builder = self.builder
         kind = ir.FunctionType(ir.VoidType(), [_BYTES] * 5 + [_INDEX] * 3)
-        pool = cgutils.get_or_insert_function(builder.module, kind, "numba_parallel_for")
+        pool = cgutils.get_or_insert_function(builder.module, kind, numba_internals.PARALLEL_FOR)
         common = builder.bitcast(self.address, _BYTES)
         start = _BYTES(None), self.threads, _INDEX(1)
         pieces = [cgutils.alloca_once_value(builder, value) for value in start]
@@ -189,6 +179,21 @@ share: Any = (
 )
 
 
+_SHARE = " share(tasks, _task, ({packed}){limit})"
+_PRANGE = """
+    for _t in prange(tasks):
+        _task(_t, {given})
+"""
+_PRANGE_WITHIN = """
+    if threads == 1:
+        for _t in range(tasks):
+            _task(_t, {given})
+    else:
+        for _t in prange(tasks):
+            _task(_t, {given})
+"""
+
+
 def shared(function: Callable | None = None, *, limited: bool = False) -> Any:
     """Make of one task the kernel that runs all of them: f(task, a, b) becomes f(tasks, a, b).
 
@@ -201,18 +206,17 @@ def shared(function: Callable | None = None, *, limited: bool = False) -> Any:
     if function is None:
         return functools.partial(shared, limited=limited)
     name, _, *given = function.__name__, *inspect.signature(function).parameters
-    taken = sorted({"threads", "share", "_task"} & {*given})
+    taken = sorted({"threads", "share", "prange", "_task", "_t"} & {*given})
     if taken:
         raise TypeError(f"@shared: {name} has a parameter {taken[0]!r}. Give it another name.")
-    passed = ", ".join([*given, ""])
     limit = ["threads"] if limited else []
     parameters = ["tasks", *limit, *(name for name in given if name != "tasks")]
-    source = (
-        f"def {name}({', '.join(parameters)}): "
-        f"share({', '.join(['tasks', '_task', f'({passed})', *limit])})"
+    body = _SHARE if numba_internals.SHARES else _PRANGE_WITHIN if limited else _PRANGE
+    source = f"def {name}({', '.join(parameters)}):" + body.format(
+        given=", ".join(given), packed=", ".join([*given, ""]), limit=", ".join(["", *limit])
     )
     line = function.__code__.co_firstlineno
-    scope = {"share": share, "__name__": function.__module__}
+    scope = {"share": share, "prange": prange, "__name__": function.__module__}
     exec(compile("\n" * (line - 1) + source, function.__code__.co_filename, "exec"), scope)
     whole: Any = scope[name]
     whole.__doc__ = function.__doc__
@@ -221,4 +225,6 @@ def shared(function: Callable | None = None, *, limited: bool = False) -> Any:
         f"{function.__qualname__}.task",
     )
     scope["_task"] = task(function)  # which compiles it under the name it has by now
-    return kernel(whole, shares=True)
+    if numba_internals.SHARES:
+        return kernel(whole, shares=True)
+    return kernel(whole, parallel=True)

@@ -23,9 +23,9 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import config, types
-from numba.core import cgutils
-from numba.core.imputils import lower_constant
 from numba.extending import intrinsic, models, register_model, typeof_impl
+
+from minicnn.numba_internals import cgutils, lower_constant
 
 ROWS = 8  # vectors in a tile of registers: 8 x 2 sums leave registers for the operands
 

@@ -11,15 +11,23 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import llvmlite.binding
 import numpy as np
-from llvmlite import ir
-from numba import get_num_threads, njit, prange, set_num_threads, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import get_num_threads, njit, prange, set_num_threads
+
+from minicnn.kernels.simd import (
+    VECTOR_BYTES,
+    Tile,
+    add_products,
+    lanes_of,
+    load,
+    load_rows,
+    steps,
+    store_rows,
+)
 
 CHAINS = 12  # of multiply-adds that do not wait for each other: latency 4 times 2 units, and more
-LANES = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8
+LANES = lanes_of(np.dtype(np.float32))
+_TILE = Tile(CHAINS, VECTOR_BYTES)
 ROUNDS = 200_000  # of CHAINS * LANES multiply-adds; some 5 ms
 SIDE = 1536  # of the matrices
 TRIAD = 2**24  # elements of each of three vectors: 64 MB each, more than most caches hold
@@ -36,37 +44,20 @@ class Peak(NamedTuple):
     memory: float  # bytes/s read and written
 
 
-@intrinsic
-def _multiply_add(typing, rounds):
-    """Run CHAINS vectors of LANES float32 through ``rounds`` of ``v = v * a + b``; return a sum."""
-
-    def generate(context, builder, signature, arguments):
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        a, b = (ir.Constant(vector, [x] * LANES) for x in (0.5, 1.0))
-        fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{LANES}f32"
-        )
-        starts = (ir.Constant(vector, [float(i)] * LANES) for i in range(CHAINS))
-        chains = [cgutils.alloca_once_value(builder, start) for start in starts]
-        with cgutils.for_range(builder, arguments[0]):
-            for chain in chains:
-                builder.store(builder.call(fma, [builder.load(chain), a, b]), chain)
-        total = builder.load(chains[0])
-        for chain in chains[1:]:
-            total = builder.fadd(total, builder.load(chain))
-        lanes = [builder.extract_element(total, ir.IntType(32)(i)) for i in range(LANES)]
-        answer = lanes[0]
-        for lane in lanes[1:]:
-            answer = builder.fadd(answer, lane)
-        return answer
-
-    return types.float32(types.int64), generate
+@njit
+def _multiply_add(vectors, factors, rounds):
+    """Add a number times a vector to CHAINS vectors, ``rounds`` times: ``v = v + a * b``."""
+    places, one = steps(0, factors.size, _TILE), steps(0, 0, _TILE)
+    factor, sums = load(factors, 0, _TILE), load_rows(vectors, places, _TILE)
+    for _ in range(rounds):
+        sums = add_products(sums, factors, one, 0, factor)
+    store_rows(sums, vectors, places)
 
 
 @njit(parallel=True)
-def _multiply_adds(sums, rounds):
-    for thread in prange(sums.size):
-        sums[thread] = _multiply_add(rounds)  # type: ignore[call-arg]
+def _multiply_adds(vectors, factors, rounds):
+    for thread in prange(vectors.shape[0]):
+        _multiply_add(vectors[thread], factors, rounds)
 
 
 @njit(parallel=True)
@@ -84,14 +75,15 @@ def measure(threads: int) -> Peak:
     before = get_num_threads(), torch.get_num_threads(), use_blas_threads(threads)
     set_num_threads(threads)
     torch.set_num_threads(threads)
-    sums = np.zeros(threads, np.float32)
+    chains = np.arange(threads * CHAINS * LANES, dtype=np.float32).reshape(threads, -1)
+    factors = np.full(LANES, 0.5, np.float32)
     vectors = [np.ones(TRIAD, np.float32) for _ in range(3)]
     matrix = np.random.default_rng(0).standard_normal((SIDE, SIDE), dtype=np.float32)
     tensor = torch.tensor(matrix)
     try:
         return Peak(
             threads,
-            2 * threads * ROUNDS * CHAINS * LANES / _fastest(_multiply_adds, sums, ROUNDS),
+            2 * ROUNDS * chains.size / _fastest(_multiply_adds, chains, factors, ROUNDS),
             2 * SIDE**3 / _fastest(torch.mm, tensor, tensor),
             2 * SIDE**3 / _fastest(np.matmul, matrix, matrix),
             sum(vector.nbytes for vector in vectors) / _fastest(_triad, *vectors),
