@@ -9,6 +9,7 @@ is named, its functions are listed in the order of the walk.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,7 @@ class Walk(NamedTuple):
     def changes(self) -> int:
         """Return how often the next function stands in another file."""
         places = list(map(file_of, self.functions))
-        return sum(one != other for one, other in zip(places, places[1:], strict=False))
+        return sum(one != other for one, other in itertools.pairwise(places))
 
     def longest(self) -> CodeType:
         """Return the function with the most parameters."""
@@ -58,9 +59,9 @@ def walk(run: Callable[[], Any]) -> Walk:
 
     def follow(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(str(PACKAGE)):
-            if not code.co_name.startswith("<"):  # expressions stand in their function
-                functions[code] = None
+        ours = event == "call" and code.co_filename.startswith(str(PACKAGE))
+        if ours and not code.co_name.startswith("<"):  # expressions stand in their function
+            functions[code] = None
 
     before = sys.getprofile()
     sys.setprofile(follow)
