@@ -48,18 +48,24 @@ def kernel(
 
 
 def inner(
-    function: Callable | None = None, *, allocates: bool = False, reorder: bool = True
+    function: Callable | None = None,
+    *,
+    allocates: bool = False,
+    reorder: bool = True,
+    inline: bool = False,
 ) -> Any:
     """Compile what only kernels call, without a way in from Python, which takes as long again.
+
+    ``inline`` has LLVM copy it to where it is called; else LLVM weighs that by the size.
 
     Unless it ``allocates`` arrays, it does not count references to any: each count is a locked
     instruction, and in a loop over pixels they take longer than the pixels. What it writes does
     not overlap with the other arrays that it is given.
     """
     if function is None:
-        return functools.partial(inner, allocates=allocates, reorder=reorder)
-    counts = numba_internals.counting_references(allocates)
-    return _hidden(_compile(function, reorder, **counts, **numba_internals.NO_WAY_IN))
+        return functools.partial(inner, allocates=allocates, reorder=reorder, inline=inline)
+    options = {**numba_internals.counting_references(allocates), **numba_internals.NO_WAY_IN}
+    return _hidden(_compile(function, reorder, forceinline=inline, **options))
 
 
 def task(function: Callable) -> Any:

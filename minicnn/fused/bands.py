@@ -32,10 +32,10 @@ import numpy as np
 from minicnn.backend import empty, nchw, nhwc
 from minicnn.kernels import conv_winograd as winograd
 from minicnn.kernels.conv_direct import TASKS, unpack
-from minicnn.kernels.conv_winograd import GG, IN, ONE, OUT
 from minicnn.kernels.simd import lanes_of
 from minicnn.kernels.tile import ROWS
 from minicnn.kernels.winograd_strips import LINE, run_backward, run_forward
+from minicnn.kernels.winograd_transforms import GG, IN, ONES, OUT
 from minicnn.ops import conv2d
 from minicnn.windows import conv_windows
 
@@ -119,7 +119,7 @@ def forward(
     lines = _lines(*before, dtype=x.dtype) if before else np.empty((3, 0), x.dtype)
     start = np.zeros((IN * IN, o), x.dtype)
     if bias is not None:
-        start += np.kron(ONE, ONE)[:, None] * bias
+        start += ONES[:, None] * bias
     moments = np.empty((cut.bands, 4, o))
     y = empty((x.shape[0], *x.shape[2:], o), x.dtype)
     run_forward(

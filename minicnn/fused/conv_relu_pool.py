@@ -45,11 +45,11 @@ import numpy as np
 from jaxtyping import Float
 
 from minicnn.backend import inner, nchw, nhwc
-from minicnn.kernels.argmax import CHUNK, choose_positive
+from minicnn.kernels.argmax import HALF, choose_positive
 from minicnn.kernels.conv_direct import TASKS, pad_rows
 from minicnn.kernels.parallel import shared
 from minicnn.kernels.patches import WIDTH, Patches, add_patches, addresses, framed, suits
-from minicnn.kernels.simd import VECTOR_BYTES, filled, lanes_of
+from minicnn.kernels.simd import VECTOR_BYTES, filled, lanes_in, lanes_of
 from minicnn.kernels.tile import copy, fill, product
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.shapes import check_choice, check_gradient
@@ -217,7 +217,7 @@ class _Plan(NamedTuple):
 def _plan(g: Windows, pool: Windows, c: int, o: int, dtype: np.dtype) -> _Plan | None:
     """Return the tables, or None where z is too large for a buffer, or windows for patches."""
     lanes = lanes_of(dtype)
-    together = 2 if o <= lanes // 2 and lanes // 2 >= CHUNK else 1
+    together = 2 if o <= lanes_of(dtype, HALF.bytes) else 1
     width = lanes // together if together > 1 else filled(o, dtype)
     groups = -(-g.ow // together)  # of pixels side by side
     cols = g.kw + (together - 1) * g.sw
@@ -304,10 +304,9 @@ def _choose_all(z, o, members, taps, ends, nobody, best, place):
     """Find the maximum of each window of the pool and each of o channels: see kernels/argmax.py."""
     first = 0
     for window in range(ends.size):
-        for e in range(0, o, CHUNK):  # what is too much, the next window writes over
-            choose_positive(
-                z, e, members, taps, first, ends[window], nobody, best, place, window * o + e
-            )
+        pixels = members, taps, first, ends[window]
+        for e in range(0, o, lanes_in(z, HALF)):  # the next window writes over what is too much
+            choose_positive(z, e, pixels, nobody, best, place, window * o + e, HALF)
         first = ends[window]
 
 

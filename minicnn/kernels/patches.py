@@ -29,17 +29,8 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.backend import empty, inner
-from minicnn.kernels.simd import (
-    VECTOR_BYTES,
-    Tile,
-    add_multiples,
-    at,
-    filled,
-    lanes_of,
-    load_rows,
-    starts,
-    store_rows,
-)
+from minicnn.kernels.simd import VECTOR_BYTES, Tile, at, filled, lanes_of
+from minicnn.kernels.simd_rows import add_multiples, load_rows, starts, store_rows
 from minicnn.windows import Windows
 
 WIDTH = min(VECTOR_BYTES, 32)  # bytes of a vector here

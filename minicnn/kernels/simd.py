@@ -2,9 +2,9 @@
 
 A kernel handles a vector as any other value:
 
-    y = load(a, i, ONE)             the vector of array a that begins at index i
-    store(y, a, i)
-    rows = load_rows(a, starts, TWO)         as many vectors as a tile has rows
+    y = load(a, i, ONE)                      the vector of array a that begins at index i
+    z = select(y < x, x, y * 2 + x)          lane by lane
+    store(z, a, i)
 
 To Numba a ``Vector`` is a type like float32, and each function here writes the instructions of its
 call: Numba calls such a function an intrinsic. Above each stands what it computes, as a lambda in
@@ -16,6 +16,7 @@ checks indexes here, and a negative index does not count from the end.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,14 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import config, types
-from numba.extending import intrinsic, models, register_model, typeof_impl
+from numba.extending import (
+    intrinsic,
+    lower_builtin,
+    models,
+    register_model,
+    type_callable,
+    typeof_impl,
+)
 
 from minicnn.numba_internals import cgutils, lower_constant
 
@@ -51,11 +59,9 @@ def _vector_bytes() -> int:
 
 _ADDITION = """
 declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
-define void @probe(ptr %p) {
-  %x = load <16 x float>, ptr %p
+define <16 x float> @probe(<16 x float> %x) {
   %y = call <16 x float> @llvm.fma.v16f32(<16 x float> %x, <16 x float> %x, <16 x float> %x)
-  store <16 x float> %y, ptr %p
-  ret void
+  ret <16 x float> %y
 }
 """
 VECTOR_BYTES = _vector_bytes()
@@ -118,11 +124,78 @@ def _constant_tile(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 register_model(TileType)(models.OpaqueModel)
 
 
+class Mask(types.Type):
+    """Yes or no for each lane."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__(f"Mask({lanes})")
+
+
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Vector) -> None:
-        scalar = ir.FloatType() if kind.dtype == types.float32 else ir.DoubleType()
+        scalar = manager[kind.dtype].get_value_type()
         super().__init__(manager, kind, ir.VectorType(scalar, kind.lanes))
+
+
+@register_model(Mask)
+class _MaskModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Mask) -> None:
+        super().__init__(manager, kind, ir.VectorType(ir.IntType(1), kind.lanes))
+
+
+# ----------------------------------------------------------- operators, as NumPy's arrays have them
+
+
+def _operator(symbol: Callable, name: str, result: Callable = lambda kind: kind) -> None:
+    """Let the instruction of this name be the operator of two vectors, or of one and a number."""
+
+    @type_callable(symbol)
+    def _(context: Any) -> Callable:
+        def typer(a: Any, b: Any) -> Any:
+            if isinstance(a, Vector) and (a == b or isinstance(b, types.Number)):
+                return result(a)
+            return None
+
+        return typer
+
+    @lower_builtin(symbol, Vector, Vector)
+    def _(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _write(builder, name, *args)
+
+    @lower_builtin(symbol, Vector, types.Number)
+    def _(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind, given = signature.args
+        number = context.cast(builder, args[1], given, kind.dtype)
+        return _write(builder, name, args[0], spread_value(builder, number, kind.lanes))
+
+
+def _write(builder: Any, name: str, a: Any, b: Any) -> Any:
+    if name in ("fadd", "fsub", "fmul"):  # a product and a sum of it may be rounded once
+        return getattr(builder, name)(a, b, flags=("contract",))
+    if name == "!=":  # which NaN is to itself
+        return builder.fcmp_unordered(name, a, b)
+    return builder.fcmp_ordered(name, a, b)
+
+
+_operator(operator.add, "fadd")
+_operator(operator.sub, "fsub")
+_operator(operator.mul, "fmul")
+for _compares, _name in (
+    (operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ne, "!="),
+):  # fmt: skip
+    _operator(_compares, _name, lambda kind: Mask(kind.lanes))
+
+
+@type_callable(operator.or_)
+def _type_of_either(context: Any) -> Callable:
+    return lambda a, b: a if isinstance(a, Mask) and a == b else None
+
+
+@lower_builtin(operator.or_, Mask, Mask)
+def _either(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return builder.or_(*args)
 
 
 # ----------------------------------------------------------------------------------- instructions
@@ -132,27 +205,37 @@ def instruction(in_python: Callable) -> Callable:
     """Make an intrinsic of the function below, which computes what ``in_python`` does."""
 
     def make(write: Callable) -> Any:
-        return in_python if config.DISABLE_JIT else intrinsic(write)  # type: ignore[attr-defined]
+        if config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return in_python
+        written: Any = intrinsic(write)
+        written.in_numpy = in_python
+        return written
 
     return make
 
 
-def _vector(array: Any, tile: TileType) -> Vector:
-    return Vector(array.dtype, 8 * tile.bytes // array.dtype.bitwidth)
+def _lanes(array: Any, tile: TileType) -> int:
+    return 8 * tile.bytes // array.dtype.bitwidth
 
 
-def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any, of: Any = None) -> Any:
+def vector_of(array: Any, tile: TileType) -> Vector:
+    return Vector(array.dtype, _lanes(array, tile))
+
+
+def address_of(
+    context: Any, builder: Any, kind: Any, array: Any, index: Any, of: Any = None
+) -> Any:
     """Return the address of array[index], of a number or of a vector ``of`` this LLVM type."""
     place = builder.gep(context.make_array(kind)(context, builder, array).data, [index])
     return builder.bitcast(place, of.as_pointer()) if of else place
 
 
-def _load(context: Any, builder: Any, kind: Any, array: Any, index: Any, of: Any = None) -> Any:
+def load_from(context: Any, builder: Any, kind: Any, array: Any, index: Any, of: Any = None) -> Any:
     align = kind.dtype.bitwidth // 8
-    return builder.load(_address(context, builder, kind, array, index, of), align=align)
+    return builder.load(address_of(context, builder, kind, array, index, of), align=align)
 
 
-def _spread(builder: Any, value: Any, lanes: int) -> Any:
+def spread_value(builder: Any, value: Any, lanes: int) -> Any:
     """Return a vector that has ``value`` in each lane."""
     nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
@@ -160,213 +243,135 @@ def _spread(builder: Any, value: Any, lanes: int) -> Any:
     return builder.shuffle_vector(one, nothing, first)
 
 
-def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """Return a * b + c, rounded once."""
-    size = 32 if c.type.element == ir.FloatType() else 64
-    kind, name = ir.FunctionType(c.type, [c.type] * 3), f"llvm.fma.v{c.type.count}f{size}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
+@instruction(lambda a, tile: tile.lanes(a))
+def lanes_in(typing, a, tile):
+    """How many numbers of a are in a vector; the compiler knows it, as it does not a.itemsize."""
+    number = _lanes(a, tile)
+    return types.intp(a, tile), lambda context, builder, signature, args: ir.Constant(
+        context.get_value_type(types.intp), number
+    )
 
 
 @instruction(lambda a, i: a[i])
 def at(typing, a, i):
     """The number a[i]."""
-    return a.dtype(a, types.intp), lambda context, builder, signature, args: _load(
+    return a.dtype(a, types.intp), lambda context, builder, signature, args: load_from(
         context, builder, a, *args
     )
+
+
+@instruction(lambda mask, a, b: np.where(mask, a, b))
+def select(typing, mask, a, b):
+    """a where the mask says yes, else b."""
+    return a(mask, a, b), lambda context, builder, signature, args: builder.select(*args)
+
+
+@instruction(lambda number, a, tile: np.full(tile.lanes(a), number, a.dtype))
+def spread(typing, number, a, tile):
+    """A vector as those of a, with the number in each lane."""
+    return _spread_as(vector_of(a, tile), number, a, tile)
+
+
+@instruction(lambda number, a, tile: np.full(tile.lanes(a), number, np.intp))
+def spread_index(typing, number, a, tile):
+    """The same with an integer, in lanes as wide as those of a."""
+    lanes = vector_of(a, tile).lanes
+    kind = Vector(types.int32 if a.dtype == types.float32 else types.int64, lanes)
+    return _spread_as(kind, number, a, tile)
+
+
+def _spread_as(kind: Vector, number: Any, a: Any, tile: Any) -> tuple:
+    def generate(context, builder, signature, args):
+        return spread_value(builder, context.cast(builder, args[0], number, kind.dtype), kind.lanes)
+
+    return kind(number, a, tile), generate
+
+
+def _store_in_numpy(vector: np.ndarray, a: np.ndarray, i: int) -> None:
+    a[i : i + vector.size] = vector
+
+
+@instruction(_store_in_numpy)
+def store(typing, vector, a, i):
+    """Write the vector into a, from index i on. Integers may be of another length there."""
+
+    def generate(context, builder, signature, args):
+        value, kind = args[0], ir.VectorType(context.get_data_type(a.dtype), vector.lanes)
+        if value.type != kind:  # integers of another length
+            longer = kind.element.width > value.type.element.width
+            value = (builder.sext if longer else builder.trunc)(value, kind)
+        place = address_of(context, builder, a, args[1], args[2], kind)
+        builder.store(value, place, align=a.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(vector, a, types.intp), generate
 
 
 @instruction(lambda a, i, tile: a[i : i + tile.lanes(a)].copy())
 def load(typing, a, i, tile):
     """The vector of a that begins at i."""
-    kind = _vector(a, tile)
+    kind = vector_of(a, tile)
 
     def generate(context, builder, signature, args):
-        return _load(context, builder, a, args[0], args[1], context.get_value_type(kind))
+        return load_from(context, builder, a, args[0], args[1], context.get_value_type(kind))
 
     return kind(a, types.intp, tile), generate
 
 
-# ----------------------------------------- rows of a tile: a tuple of vectors, another of indexes
+# ------------------------------------------------- the last vector, of which some numbers are there
 
 
-def _starts_in_numpy(first: int, table: np.ndarray, row: int, last: int, tile: Tile) -> tuple:
-    return tuple(first + table[min(row + p, last)] for p in range(tile.rows))
+def _masked(builder: Any, name: str, result: Any, vector: Any, args: list) -> Any:
+    """Call llvm.masked.load or store, which touches no memory where a lane is left out."""
+    size = 32 if vector.element == ir.FloatType() else 64
+    kind = ir.FunctionType(result, [arg.type for arg in args])
+    name = f"llvm.masked.{name}.v{vector.count}f{size}.p0"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
-@instruction(_starts_in_numpy)
-def starts(typing, first, table, row, last, tile):
-    """first + table[row], first + table[row + 1] ...; rows behind the last are the last again."""
-    kind = types.UniTuple(types.intp, tile.rows)
-
-    def generate(context, builder, signature, args):
-        first, entries, row, last = args[:4]
-        found = []
-        for p in range(tile.rows):
-            i = builder.add(row, ir.Constant(row.type, p))
-            i = builder.select(builder.icmp_signed("<", i, last), i, last)
-            found.append(builder.add(first, _load(context, builder, table, entries, i)))
-        return context.make_tuple(builder, kind, found)
-
-    return kind(types.intp, table, types.intp, types.intp, tile), generate
+def _first_lanes(builder: Any, left: Any, lanes: int) -> Any:
+    """Return a mask that says yes to the first ``left`` lanes."""
+    lane = ir.Constant(ir.VectorType(left.type, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", lane, spread_value(builder, left, lanes))
 
 
-@instruction(lambda first, step, tile: tuple(first + p * step for p in range(tile.rows)))
-def steps(typing, first, step, tile):
-    """first, first + step, first + 2*step ..."""
-    kind = types.UniTuple(types.intp, tile.rows)
-
-    def generate(context, builder, signature, args):
-        found = [args[0]]
-        for _ in range(tile.rows - 1):
-            found.append(builder.add(found[-1], args[1]))
-        return context.make_tuple(builder, kind, found)
-
-    return kind(types.intp, types.intp, tile), generate
+def _alignment(array: Any) -> Any:
+    return ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
 
 
-@instruction(lambda vector, tile: (vector,) * tile.rows)
-def repeated(typing, vector, tile):
-    """The same vector in each row."""
-    kind = types.UniTuple(vector, tile.rows)
-    return kind(vector, tile), lambda context, builder, signature, args: context.make_tuple(
-        builder, kind, [args[0]] * tile.rows
-    )
+def _load_some_in_numpy(a: np.ndarray, i: int, left: int, tile: Tile) -> np.ndarray:
+    vector = np.zeros(tile.lanes(a), a.dtype)
+    vector[:left] = a[i : i + min(left, vector.size)]
+    return vector
 
 
-@instruction(lambda a, rows, tile: tuple(a[i : i + tile.lanes(a)].copy() for i in rows))
-def load_rows(typing, a, rows, tile):
-    """The vectors of a that begin at ``rows``."""
-    one = _vector(a, tile)
-    kind = types.UniTuple(one, rows.count)
+@instruction(_load_some_in_numpy)
+def load_some(typing, a, i, left, tile):
+    """The vector of a that begins at i, of which ``left`` numbers are there; zeros behind them."""
+    kind = vector_of(a, tile)
 
     def generate(context, builder, signature, args):
-        of = context.get_value_type(one)
-        each = cgutils.unpack_tuple(builder, args[1])
-        found = [_load(context, builder, a, args[0], i, of) for i in each]
-        return context.make_tuple(builder, kind, found)
+        of = context.get_value_type(kind)
+        place = address_of(context, builder, a, args[0], args[1], of)
+        mask, zero = _first_lanes(builder, args[2], of.count), ir.Constant(of, None)
+        return _masked(builder, "load", of, of, [place, _alignment(a), mask, zero])
 
-    return kind(a, rows, tile), generate
-
-
-def _store_rows_in_numpy(vectors: tuple, a: np.ndarray, rows: tuple) -> None:
-    for vector, i in zip(vectors, rows, strict=True):
-        a[i : i + vector.size] = vector
+    return kind(a, types.intp, types.intp, tile), generate
 
 
-@instruction(_store_rows_in_numpy)
-def store_rows(typing, vectors, a, rows):
-    """Write the vectors into a, from the indexes ``rows`` on."""
+def _store_some_in_numpy(vector: np.ndarray, a: np.ndarray, i: int, left: int) -> None:
+    a[i : i + min(left, vector.size)] = vector[:left]
+
+
+@instruction(_store_some_in_numpy)
+def store_some(typing, vector, a, i, left):
+    """Write the first ``left`` numbers of the vector into a, from index i on."""
 
     def generate(context, builder, signature, args):
-        each = (cgutils.unpack_tuple(builder, args[i]) for i in (0, 2))
-        for vector, i in zip(*each, strict=True):
-            place = _address(context, builder, a, args[1], i, vector.type)
-            builder.store(vector, place, align=a.dtype.bitwidth // 8)
+        place = address_of(context, builder, a, args[1], args[2], args[0].type)
+        mask = _first_lanes(builder, args[3], vector.lanes)
+        found = [args[0], place, _alignment(a), mask]
+        _masked(builder, "store", ir.VoidType(), args[0].type, found)
         return context.get_dummy_value()
 
-    return types.void(vectors, a, rows), generate
-
-
-def _add_products_in_numpy(
-    sums: tuple, a: np.ndarray, rows: tuple, e: int, factor: np.ndarray
-) -> tuple:
-    return tuple(total + a[i + e] * factor for total, i in zip(sums, rows, strict=True))
-
-
-@instruction(_add_products_in_numpy)
-def add_products(typing, sums, a, rows, e, factor):
-    """sums[p] + a[rows[p] + e] * factor for each row p: a number times a vector."""
-
-    def generate(context, builder, signature, args):
-        totals, rows_ = (cgutils.unpack_tuple(builder, args[i]) for i in (0, 2))
-        found = []
-        for total, row in zip(totals, rows_, strict=True):
-            line = _address(context, builder, a, args[1], row)  # the same for each e
-            spread = _spread(builder, builder.load(builder.gep(line, [args[3]])), factor.lanes)
-            found.append(_multiply_add(builder, spread, args[4], total))
-        return context.make_tuple(builder, sums, found)
-
-    return sums(sums, a, rows, types.intp, factor), generate
-
-
-def _add_multiples_in_numpy(
-    sums: tuple, number: float, a: np.ndarray, rows: tuple, e: int
-) -> tuple:
-    return tuple(
-        total + number * a[i + e : i + e + total.size] for total, i in zip(sums, rows, strict=True)
-    )
-
-
-@instruction(_add_multiples_in_numpy)
-def add_multiples(typing, sums, number, a, rows, e):
-    """sums[p] + number * (the vector of a that begins at rows[p] + e) for each row p."""
-
-    def generate(context, builder, signature, args):
-        totals, rows_ = (cgutils.unpack_tuple(builder, args[i]) for i in (0, 3))
-        of = context.get_value_type(sums.dtype)
-        factor, found = _spread(builder, args[1], of.count), []
-        for total, row in zip(totals, rows_, strict=True):
-            line = builder.gep(_address(context, builder, a, args[2], row), [args[4]])
-            vector = builder.load(
-                builder.bitcast(line, of.as_pointer()), align=a.dtype.bitwidth // 8
-            )
-            found.append(_multiply_add(builder, factor, vector, total))
-        return context.make_tuple(builder, sums, found)
-
-    return sums(sums, a.dtype, a, rows, types.intp), generate
-
-
-# ------------------------------------------------------------- for kernels that write LLVM by hand
-
-
-class Code:
-    """Writes instructions for vectors of what the first argument is an array of."""
-
-    def __init__(
-        self, context: Any, builder: Any, signature: Any, args: Any, width: int = VECTOR_BYTES
-    ) -> None:
-        self.context, self.builder, self.signature, self.args = context, builder, signature, args
-        self.scalar = context.get_data_type(signature.args[0].dtype)
-        self.size = 4 if self.scalar == ir.FloatType() else 8
-        self.lanes = width // self.size
-        self.vector = ir.VectorType(self.scalar, self.lanes)
-        self.index = context.get_value_type(types.intp)
-
-    def array(self, position: int) -> Any:
-        """Return the structure of an argument that is an array."""
-        make = self.context.make_array(self.signature.args[position])
-        return make(self.context, self.builder, self.args[position])
-
-    def data(self, position: int) -> Any:
-        """Return the address of its first element."""
-        return self.array(position).data
-
-    def entry(self, table: Any, index: Any) -> Any:
-        return self.builder.load(self.builder.gep(table, [index]))
-
-    def pointer(self, data: Any, index: Any, kind: Any = None) -> Any:
-        place = self.builder.gep(data, [index])
-        return self.builder.bitcast(place, (kind or self.vector).as_pointer())
-
-    def load(self, data: Any, index: Any) -> Any:
-        return self.builder.load(self.pointer(data, index), align=self.size)
-
-    def store(self, value: Any, data: Any, index: Any) -> None:
-        self.builder.store(value, self.pointer(data, index), align=self.size)
-
-    def spread(self, value: Any) -> Any:
-        """Return a vector that has ``value`` in each lane."""
-        kind, builder = ir.VectorType(value.type, self.lanes), self.builder
-        nothing = ir.Constant(kind, ir.Undefined)
-        first = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, nothing, first)
-
-    def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """Return a * b + c, rounded once."""
-        function = cgutils.get_or_insert_function(
-            self.builder.module,
-            ir.FunctionType(self.vector, [self.vector] * 3),
-            f"llvm.fma.v{self.lanes}f{8 * self.size}",
-        )
-        return self.builder.call(function, [a, b, c])
+    return types.void(vector, a, types.intp, types.intp), generate

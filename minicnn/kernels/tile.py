@@ -15,18 +15,8 @@ What is multiplied is decided by tables of addresses alone.
 from __future__ import annotations
 
 from minicnn.backend import inner
-from minicnn.kernels.simd import (
-    ONE,
-    ROWS,
-    TWO,
-    add_products,
-    at,
-    load,
-    load_rows,
-    repeated,
-    starts,
-    store_rows,
-)
+from minicnn.kernels.simd import ONE, ROWS, TWO, at, load
+from minicnn.kernels.simd_rows import add_products, load_rows, repeated, starts, store_rows
 
 __all__ = ["ROWS", "copy", "fill", "product", "run_tile"]
 

@@ -9,7 +9,8 @@ are short.
 from __future__ import annotations
 
 from minicnn.backend import inner
-from minicnn.kernels.simd import add_products, load, load_rows, repeated, steps, store_rows
+from minicnn.kernels.simd import load
+from minicnn.kernels.simd_rows import add_products, load_rows, repeated, steps, store_rows
 
 
 @inner

@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from minicnn.backend import inner
-from minicnn.kernels.conv_winograd import (
-    IN,
-    OUT,
-    _next,
-    _transform_gradients,
-    _transform_inputs,
-    _transform_outputs,
-    _write_patch,
-)
+from minicnn.kernels.conv_winograd import _next, _write_patch
 from minicnn.kernels.parallel import shared
 from minicnn.kernels.simd import ONE, TWO
+from minicnn.kernels.simd_rows import Patch
 from minicnn.kernels.tile import ROWS, fill
 from minicnn.kernels.tile_at_steps import fresh, more
+from minicnn.kernels.winograd_transforms import (
+    IN,
+    OUT,
+    transform_gradients,
+    transform_inputs,
+    transform_outputs,
+)
 
 LINE = 512  # numbers in a line, about
 FEW = 16  # lines that are summed before they enter a sum in float64
@@ -141,10 +141,9 @@ def _read(source, origin, h, w, c, t0, t1, v, step, lanes):
     for t in range(t1 - t0):
         row, column = i * OUT - 1, j * OUT - 1
         for e in range(0, c, lanes):
-            _transform_inputs(
-                source, ((m * h + row) * w + column) * c + e - origin, w * c, c,
-                -row, h - row, -column, w - column, v, t * step + e, IN * c, c,
-            )  # fmt: skip
+            first = ((m * h + row) * w + column) * c + e - origin
+            seen = Patch(first, w * c, c, -row, h - row, -column, w - column)
+            transform_inputs(source, seen, v, (t * step + e, IN * c, c))
         m, i, j = _next(m, i, j, high, wide)
 
 
@@ -180,12 +179,10 @@ def _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch,
             row, column = i * OUT, j * OUT
             inside = row + OUT <= h and column + OUT <= w
             for e in range(0, o, lanes):
-                _transform_outputs(
-                    freq, t * out_step + e, IN * o, o, 0, IN, 0, IN,
-                    flat if inside else patch,
-                    ((m * h + row) * w + column) * o + e if inside else e,
-                    (w if inside else OUT) * o, o,
-                )  # fmt: skip
+                whole = Patch(t * out_step + e, IN * o, o, 0, IN, 0, IN)
+                at = ((m * h + row) * w + column) * o + e if inside else e
+                place = at, (w if inside else OUT) * o, o
+                transform_outputs(freq, whole, flat if inside else patch, place)
             if not inside:
                 _write_patch(patch, o, y[m], row, column, 0, o)
             m, i, j = _next(m, i, j, high, wide)
@@ -203,10 +200,9 @@ def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, 
         for t in range(t1 - t0):
             row, column = i * OUT, j * OUT
             for e in range(0, o, lanes):
-                _transform_gradients(
-                    dy, ((m * h + row) * w + column) * o + e - dy_origin, w * o, o,
-                    0, h - row, 0, w - column, d, t * out_step + e, IN * o, o,
-                )  # fmt: skip
+                at = ((m * h + row) * w + column) * o + e - dy_origin
+                seen = Patch(at, w * o, o, 0, h - row, 0, w - column)
+                transform_gradients(dy, seen, d, (t * out_step + e, IN * o, o))
             m, i, j = _next(m, i, j, high, wide)
         for f in range(IN * IN):
             for e in range(0, o, 2 * lanes):

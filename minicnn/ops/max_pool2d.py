@@ -28,8 +28,9 @@ import numpy as np
 from jaxtyping import Float
 
 from minicnn.backend import IMPLS, Impl, inner, nchw, nhwc
-from minicnn.kernels.argmax import CHUNK, choose
+from minicnn.kernels.argmax import HALF, choose
 from minicnn.kernels.parallel import shared
+from minicnn.kernels.simd import ONE, lanes_in
 from minicnn.shapes import check_choice, check_float, check_gradient, check_image
 from minicnn.windows import Windows, pool_windows, scatter, view
 
@@ -70,7 +71,7 @@ def forward(
         index = np.uint8 if g.kh * g.kw < 256 else np.int64
         y = np.empty((n, g.oh, g.ow, c), dtype)
         winner = np.empty(y.shape, index)
-        if c >= CHUNK and g.kh * g.kw <= LISTED:
+        if c >= HALF.lanes(x) and g.kh * g.kw <= LISTED:
             _choose(min(TASKS, n * g.oh), nhwc(x), y, winner, _tables(g, c))
         else:
             _compare(min(TASKS, n * g.oh), nhwc(x), y, winner, g)
@@ -164,16 +165,26 @@ def _choose(t, tasks, x, y, winner, tables):
 @inner
 def _choose_rows(x, y, winner, first_row, last_row, tables):
     kinds, starts, firsts, ends, members, taps, nobody = tables
-    c = x.shape[3]
+    c, many = x.shape[3], x.shape[3] >= lanes_in(x, ONE)
     for row in range(first_row, last_row):
         n, i = row // y.shape[1], row % y.shape[1]
         image, best, place = x[n].reshape(-1), y[n, i].reshape(-1), winner[n, i].reshape(-1)
         kind, start = kinds[i], starts[i]
         for j in range(y.shape[2]):
             first, end, none = firsts[kind, j], ends[kind, j], nobody[kind, j]
-            for k in range(0, c, CHUNK):
-                e = min(k, c - CHUNK)  # the last ones again, where CHUNK does not divide c
-                choose(image, start + e, members, taps, first, end, none, best, place, j * c + e)
+            window = members, taps, first, end
+            if many:
+                _choose_channels(image, start, window, none, best, place, j * c, c, ONE)
+            else:
+                _choose_channels(image, start, window, none, best, place, j * c, c, HALF)
+
+
+@inner(inline=True)
+def _choose_channels(image, start, window, nobody, best, place, to, c, tile):
+    together = lanes_in(image, tile)
+    for k in range(0, c, together):
+        e = min(k, c - together)  # the last ones again, where vectors do not divide c
+        choose(image, start + e, window, nobody, best, place, to + e, tile)
 
 
 @shared

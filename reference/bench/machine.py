@@ -14,16 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import get_num_threads, njit, prange, set_num_threads
 
-from minicnn.kernels.simd import (
-    VECTOR_BYTES,
-    Tile,
-    add_products,
-    lanes_of,
-    load,
-    load_rows,
-    steps,
-    store_rows,
-)
+from minicnn.kernels.simd import VECTOR_BYTES, Tile, lanes_of, load
+from minicnn.kernels.simd_rows import add_products, load_rows, steps, store_rows
 
 CHAINS = 12  # of multiply-adds that do not wait for each other: latency 4 times 2 units, and more
 LANES = lanes_of(np.dtype(np.float32))

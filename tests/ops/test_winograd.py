@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn import ShapeError
-from minicnn.kernels import conv_winograd as winograd
+from minicnn.kernels import winograd_transforms as transforms
 from minicnn.kernels.simd import lanes_of
+from minicnn.kernels.simd_rows import Patch
 from minicnn.ops import conv2d
 from minicnn.ops.conv2d import textbook
+from minicnn.ops.conv2d import winograd as formula
 from minicnn.testing.strategies import seeds
 from minicnn.windows import conv_windows
 from tests.arrays import assert_close, assert_threads_change_no_bit, compiled, dtypes
@@ -25,44 +27,53 @@ from tests.arrays import assert_close, assert_threads_change_no_bit, compiled, d
 def test_four_outputs_from_six_products() -> None:
     rng = np.random.default_rng(0)
     d, u = rng.standard_normal(6), rng.standard_normal(3)
-    y = winograd.AT @ ((winograd.G @ u) * (winograd.BT @ d))
+    y = transforms.AT @ ((transforms.G @ u) * (transforms.BT @ d))
     np.testing.assert_allclose(y, np.correlate(d, u), rtol=1e-12)
 
 
 def test_the_transformations_by_hand_are_the_matrices() -> None:
     for lines, matrix in (
-        (winograd._inputs, winograd.BT),
-        (winograd._outputs, winograd.AT),
-        (winograd._gradients, winograd.AT.T),
+        (transforms.inputs, transforms.BT),
+        (transforms.outputs, transforms.AT),
+        (transforms.gradients, transforms.AT.T),
     ):
         np.testing.assert_allclose(lines(np.eye(matrix.shape[1])), matrix, rtol=0, atol=1e-14)
 
 
 def test_a_bias_at_the_frequencies_is_a_bias_on_the_tile() -> None:
-    tile = winograd.AT @ np.outer(winograd.ONE, winograd.ONE) @ winograd.AT.T
+    tile = transforms.AT @ transforms.ONES.reshape(6, 6) @ transforms.AT.T
     np.testing.assert_allclose(tile, np.ones((4, 4)), rtol=1e-13)
 
 
-@compiled
 @dtypes
 @pytest.mark.parametrize("name", ["inputs", "outputs", "gradients"])
-def test_the_compiled_transformation_equals_the_one_in_python(name: str, dtype: type) -> None:
-    transform = getattr(winograd, f"_transform_{name}")
-    lines, side = getattr(winograd, f"_{name}"), 4 if name == "gradients" else 6
+def test_a_patch_is_transformed_in_both_directions_with_zeros_outside(
+    name: str, dtype: type
+) -> None:
+    transform, matrix = {
+        "inputs": (transforms.transform_inputs, transforms.BT),
+        "outputs": (transforms.transform_outputs, transforms.AT),
+        "gradients": (transforms.transform_gradients, transforms.AT.T),
+    }[name]
+    side, lanes = matrix.shape[1], lanes_of(np.dtype(dtype))
 
     @numba.njit
-    def run(x, x0, xr, xc, top, bottom, left, right, y, y0, yr, yc):
-        transform(x, x0, xr, xc, top, bottom, left, right, y, y0, yr, yc)
+    def run(x, patch, y, place):
+        transform(x, patch, y, place)
 
-    rng, lanes = np.random.default_rng(side), lanes_of(np.dtype(dtype))
+    rng = np.random.default_rng(side)
     for top, bottom, left, right in ((0, 6, 0, 6), (-3, 9, 2, 4), (1, 3, -1, 2), (3, 4, 6, 7)):
         x, y = (rng.standard_normal(50 * lanes).astype(dtype) for _ in range(2))
-        ours, plain = y.copy(), y.copy()
-        place = (3, 6 * lanes, lanes, top, bottom, left, right)
-        run(x, *place, ours, 2, lanes, 6 * lanes)
-        winograd._transform_in_python(x, *place, plain, 2, lanes, 6 * lanes, lines=lines, side=side)
-        assert (ours != y).any()
-        np.testing.assert_allclose(ours, plain, atol=2e-5 if dtype == np.float32 else 1e-13)
+        got = y.copy()
+        run(x, Patch(3, 6 * lanes, lanes, top, bottom, left, right), got, (2, 6 * lanes, lanes))
+        square = np.zeros((side, side, lanes))
+        for i, j in np.ndindex(side, side):
+            if top <= i < bottom and left <= j < right:
+                square[i, j] = x[3 + (6 * i + j) * lanes :][:lanes]
+        for i, j in np.ndindex(len(matrix), len(matrix)):
+            there = slice(2 + (6 * i + j) * lanes, 2 + (6 * i + j + 1) * lanes)
+            y[there] = np.einsum("p,q,pql->l", matrix[i], matrix[j], square)
+        np.testing.assert_allclose(got, y, atol=2e-5 if dtype == np.float32 else 1e-13)
 
 
 # ------------------------------------------------------------------------------------ every size
@@ -99,18 +110,18 @@ def passes(case: Case, impl: str) -> tuple[np.ndarray, ...]:
 @given(case=cases())
 def test_equals_the_textbook(case: Case) -> None:
     scale = 3 * np.sqrt(case.x.shape[0] * case.x[0].size if case.x.size else 1)
-    for ours, formula in zip(passes(case, "winograd"), passes(case, "textbook"), strict=True):
-        assert_close(ours, formula, "winograd", scale)
+    for ours, theirs in zip(passes(case, "winograd"), passes(case, "textbook"), strict=True):
+        assert_close(ours, theirs, "winograd", scale)
 
 
 @given(case=cases(least=1))
 def test_the_derivation_in_numpy_equals_the_textbook(case: Case) -> None:
     g = conv_windows("conv2d", case.x.shape[2:], (3, 3), 1, case.padding)
     y = textbook.forward(case.x, case.weight, None, g, 1)
-    assert_close(winograd.formula(case.x, case.weight, g), y, "y", 100)
+    assert_close(formula.forward(case.x, case.weight, g), y, "y", 100)
     dweight = textbook.weight_gradient(y, case.x, case.weight.shape, g, 1)
     scale = np.abs(dweight).max()
-    assert_close(winograd.formula_of_weights(y, case.x, g), dweight, "dweight", scale)
+    assert_close(formula.weight_gradient(y, case.x, g), dweight, "dweight", scale)
 
 
 @compiled

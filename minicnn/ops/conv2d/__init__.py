@@ -23,7 +23,8 @@ Derivation
 Implementations
     textbook  im2col: the windows become the columns of a matrix, the sums one matrix product.
     direct    the same product, but the matrix is never built: see kernels/conv_direct.py.
-    winograd  a quarter of the products, for 3x3 kernels of stride 1: see kernels/conv_winograd.py.
+    winograd  a quarter of the products, for 3x3 kernels of stride 1. winograd.py has the derivation
+              and the formula; kernels/conv_winograd.py is what runs.
     fast      of the last two the one that is faster for the shapes at hand; ``algorithm`` tells
               which. MINICNN_WINOGRAD=0 in the environment leaves direct alone. Both compute the
               same up to rounding, but winograd spreads NaN and infinities over its tiles.
@@ -49,7 +50,7 @@ from jaxtyping import Float
 from minicnn import backend
 from minicnn.kernels import conv_direct as direct
 from minicnn.kernels import conv_prepared as prepared
-from minicnn.kernels import conv_winograd as winograd
+from minicnn.kernels import conv_winograd
 from minicnn.kernels.conv_prepared import Prepared
 from minicnn.ops.conv2d import textbook
 from minicnn.shapes import (
@@ -106,11 +107,11 @@ def algorithm(
 
 def _fastest(n: int, c: int, o: int, g: Windows, groups: int) -> Algorithms:
     """Choose by rules that were measured, with vectors of 512 bits."""
-    if not WINOGRAD or not winograd.eligible(g, groups):
+    if not WINOGRAD or not conv_winograd.eligible(g, groups):
         return Algorithms("direct", "direct", "direct")
     # The kernels are transformed once, which has to pay over the tiles; and of few channels the
     # transformation of the tiles costs more than the products that it spares.
-    tiles = winograd.tile_count(n, g.oh, g.ow)
+    tiles = conv_winograd.tile_count(n, g.oh, g.ow)
     many = min(c, o) >= 16
     images = "winograd" if many and tiles >= 48 else "direct"
     weights = "winograd" if many and tiles >= 128 and 36 * c * o <= 2**20 else "direct"
@@ -121,7 +122,7 @@ def _ways(impl: Impl, x: np.ndarray, weight: np.ndarray, g: Windows, groups: int
     """Return the module that computes each pass, by name."""
     if impl == "fast":
         return _fastest(x.shape[0], x.shape[1], weight.shape[0], g, groups)
-    if impl == "winograd" and not winograd.eligible(g, groups):
+    if impl == "winograd" and not conv_winograd.eligible(g, groups):
         raise ShapeError(
             "conv2d: impl='winograd' needs a 3x3 kernel, stride 1, dilation 1 and groups=1, got "
             f"kernel {g.kh}x{g.kw}, stride {g.sh, g.sw}, dilation {g.dh, g.dw} and "
@@ -130,7 +131,11 @@ def _ways(impl: Impl, x: np.ndarray, weight: np.ndarray, g: Windows, groups: int
     return Algorithms(impl, impl, impl)
 
 
-_MODULES: dict[str, ModuleType] = {"textbook": textbook, "direct": direct, "winograd": winograd}
+_MODULES: dict[str, ModuleType] = {
+    "textbook": textbook,
+    "direct": direct,
+    "winograd": conv_winograd,
+}
 
 
 def forward(
@@ -233,4 +238,4 @@ def may_take_winograd(
     """Return whether ``prepare`` takes Winograd for such a convolution, of images large enough."""
     o, c, kh, kw = weight_shape
     g = conv_windows("conv2d", (kh * 99, kw * 99), (kh, kw), stride, 0, dilation)
-    return WINOGRAD and min(c, o) >= prepared.CHANNELS and winograd.eligible(g, groups)
+    return WINOGRAD and min(c, o) >= prepared.CHANNELS and conv_winograd.eligible(g, groups)
