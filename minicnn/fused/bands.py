@@ -31,7 +31,8 @@ import numpy as np
 
 from minicnn.backend import empty, nchw, nhwc
 from minicnn.kernels import conv_winograd as winograd
-from minicnn.kernels.conv_direct import TASKS, unpack
+from minicnn.kernels.panels import unpack
+from minicnn.kernels.parallel import TASKS
 from minicnn.kernels.simd import lanes_of
 from minicnn.kernels.tile import ROWS
 from minicnn.kernels.winograd_strips import LINE, run_backward, run_forward

@@ -46,11 +46,11 @@ from jaxtyping import Float
 
 from minicnn.backend import inner, nchw, nhwc
 from minicnn.kernels.argmax import HALF, choose_positive
-from minicnn.kernels.conv_direct import TASKS, pad_rows
-from minicnn.kernels.parallel import shared
+from minicnn.kernels.conv_direct import pad_rows
+from minicnn.kernels.parallel import TASKS, shared
 from minicnn.kernels.patches import WIDTH, Patches, add_patches, addresses, framed, suits
 from minicnn.kernels.simd import VECTOR_BYTES, filled, lanes_in, lanes_of
-from minicnn.kernels.tile import copy, fill, product
+from minicnn.kernels.tile import Left, Right, Sums, copy, fill, product
 from minicnn.ops import conv2d, max_pool2d, relu
 from minicnn.shapes import check_choice, check_gradient
 from minicnn.windows import Windows, conv_windows, pool_windows
@@ -291,8 +291,10 @@ def _forward(r, tasks, x, weights, start, y, winner, tables, conv, pool):
         pad_rows(x[m], image, conv.top, conv.left, wide, 0, high)
         for v in range(0, span, 2 * lanes):
             product(
-                z, v, places, start, v, 1, image, 0, pixels, 0, pixels.size, taps, 0, taps.size,
-                weights, v, span, span - v > lanes,
+                Sums(z, v, places, start, v, True),
+                Left(image, 0, pixels, taps, 0, taps.size),
+                Right(weights, v, span),
+                0, pixels.size, span - v > lanes,
             )  # fmt: skip
         _choose_all(z, o, members, taps_of, ends, nobody, best, place)
         copy(best, y[m].reshape(-1))

@@ -1,25 +1,9 @@
 """im2col without the matrix: two tables of addresses and one tile of registers.
 
-Look at the matrix of im2col with a row for each output pixel p and a column for each tap
-e = (r, s, c) of the kernel. In an image stored with its channels last, the entry (p, e) lies at
-
-    address(p, e) = pixel[p] + tap[e]       pixel[i,j]   = (i*sh*width + j*sw) * channels
-                                            tap[r,s,c]   = (r*dh*width + s*dw) * channels + c
-
-a sum of two small tables, whatever the stride, the dilation or the group. So the matrix is never
-built; the product reads the image through the tables, a tile of registers at a time (tile.py):
+The matrix of im2col is never built: conv_plan.py has the tables of addresses that stand for it, and
+a tile of registers (tile.py) reads the image through them:
 
     y[p, o] = bias[o] + sum_e x[pixel[p] + tap[e]] * weights[e, o]
-
-The gradients are the same product with other tables:
-
-    y        rows: pixels of y       columns: taps (r,s,c)      vectors: weight over o
-    dweight  rows: taps (r,s,c)      columns: pixels of y       vectors: dy over o
-    dx       rows: pixels of dx      columns: taps (r,s,o)      vectors: weight over c
-
-For dx, a pixel at padded height a = q*sh + phase is reached by those taps r for which r*dh has the
-same remainder: r*dh = m*sh + phase. It then takes dy at height q - m. So dx falls into sh * sw
-phases, each a convolution of dy, with a margin of zeros, by its own part of the kernel.
 
 How the product is cut, so that each piece is read from the nearest cache
     panels  two vectors of outputs wide (one, at an odd end): weights lie panel by panel
@@ -32,22 +16,20 @@ number of ranges that the shapes alone decide.
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from minicnn.backend import inner, nchw, nhwc
 from minicnn.kernels import conv_few_channels as narrow
-from minicnn.kernels.parallel import shared
+from minicnn.kernels.conv_plan import GROUP, Plan, backward_plan, forward_plan, images_at_once
+from minicnn.kernels.panels import Steps, pack, steps_of, turned, unpack
+from minicnn.kernels.parallel import TASKS, shared
 from minicnn.kernels.simd import VECTOR_BYTES, filled, lanes_of
-from minicnn.kernels.tile import ROWS, copy, fill, product
+from minicnn.kernels.tile import ROWS, Left, Right, Sums, copy, fill, product
 from minicnn.windows import Windows
 
-TASKS = 8  # parallel pieces at least, if the work can be cut so; a constant, not the core count
 COLUMNS = 24 * 1024 // (2 * VECTOR_BYTES)  # of a panel that lie in the nearest cache at a time
-GROUP = 256  # pixels of small images that are taken as one
 
 
 # ---------------------------------------------------------------------------------------- kernels
@@ -70,7 +52,7 @@ def pad_rows(x, image, top, left, wide, lo, hi):
 
 @shared
 def _correlate(task, x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts):
-    """Convolve x (n, h, w, c) into y (n, pixels * o) by the tables of a _Plan.
+    """Convolve x (n, h, w, c) into y (n, pixels * o) by the tables of a Plan.
 
     weights (groups, panels) is as _pack leaves it; bias is (groups, o/groups), filled to whole
     vectors. Where o/groups is no whole number of vectors, the sums go first to ``spots`` of a
@@ -115,11 +97,12 @@ def _correlate(task, x, y, place, phases, rows, places, spots, cols, weights, bi
                 blocks = max(1, (count + COLUMNS - 1) // COLUMNS)
                 for block in range(blocks):
                     k, end = block * count // blocks, (block + 1) * count // blocks
+                    at = g * width + v if whole else v - spots[lo]
                     product(
-                        out if whole else spare, g * width + v if whole else v - spots[lo],
-                        spots, bias[g], v, block == 0,
-                        image, g * per_group, rows, lo, hi, cols, k0 + k, end - k,
-                        weights[g], v * taps + (k0 + k) * bs, bs, bs > lanes,
+                        Sums(out if whole else spare, at, spots, bias[g], v, block == 0),
+                        Left(image, g * per_group, rows, cols, k0 + k, end - k),
+                        Right(weights[g], v * taps + (k0 + k) * bs, bs),
+                        lo, hi, bs > lanes,
                     )  # fmt: skip
             if not whole:
                 _move(spare, spots, out, places, lo, hi, g * (o // groups), o // groups)
@@ -203,11 +186,12 @@ def _correlate_weights(task, x, dy, sums, place, pixels, taps, lanes, images, pa
                     _gather(
                         gradient, k0, k1, o, g * per_group + v, min(bs, per_group - v), panel, bs
                     )
+                source = x[m0:m1].reshape(-1) if bare else image
                 product(
-                    sums[r, g], v * taps.size, steps[bs // lanes - 1], panel, 0, 0,
-                    x[m0:m1].reshape(-1) if bare else image, g * (c // groups), taps, lo, hi,
-                    pixels, k0, k1 - k0,
-                    gradient if whole else panel, k0 * o if whole else 0, bs, bs > lanes,
+                    Sums(sums[r, g], v * taps.size, steps[bs // lanes - 1], panel, 0, False),
+                    Left(source, g * (c // groups), taps, pixels, k0, k1 - k0),
+                    Right(gradient if whole else panel, k0 * o if whole else 0, bs),
+                    lo, hi, bs > lanes,
                 )  # fmt: skip
 
 
@@ -217,64 +201,6 @@ def _gather(gradient, k0, k1, o, channel, count, panel, bs):
     for k in range(k0, k1):
         at = k * o + channel
         copy(gradient[at : at + count], panel[(k - k0) * bs :])
-
-
-@shared
-def _pack(task, weight, packed, order, steps, lanes):
-    """Write weight into panels: packed[group, panel, (tap, e), lane], filled with zeros.
-
-    ``order`` lists the taps; ``steps`` are those in weight from a group, a lane and an e to the
-    next, and how many lanes and e there are.
-    """
-    group_step, lane_step, e_step, size, es = steps
-    rows = order.size * es
-    width = packed.shape[1] // rows
-    panels = (width // lanes + 1) // 2
-    g, v = task // panels, task % panels * 2 * lanes
-    bs = min(2 * lanes, width - v)
-    panel = packed[g, v * rows : (v + bs) * rows]
-    near = np.zeros((ROWS, order.size, 2 * lanes), weight.dtype)
-    for e0 in range(0, es, ROWS):  # a few at a time, so that reading and writing stay near
-        e1 = min(e0 + ROWS, es)
-        for lane in range(min(bs, size - v)):
-            at = g * group_step + (v + lane) * lane_step
-            for e in range(e0, e1):
-                for t in range(order.size):
-                    near[e - e0, t, lane] = weight[at + e * e_step + order[t]]
-        for e in range(e0, e1):
-            for t in range(order.size):
-                row = (t * es + e) * bs
-                copy(near[e - e0, t], panel[row : row + bs])
-
-
-@shared
-def _unpack(task, sums, weight, steps, lanes):
-    """Add the ranges of ``sums`` and write them into weight: the inverse of _pack."""
-    group_step, lane_step, e_step, size, es = steps
-    ranges, groups = sums.shape[:2]
-    taps = weight.size // (groups * size * es)
-    rows = taps * es
-    width = sums.shape[2] // rows
-    panels = (width // lanes + 1) // 2
-    g, v = task // panels, task % panels * 2 * lanes
-    bs = min(2 * lanes, width - v)
-    panel = sums[0, g, v * rows : (v + bs) * rows]
-    for r in range(1, ranges):
-        other = sums[r, g, v * rows : (v + bs) * rows]
-        for e in range(panel.size):
-            panel[e] += other[e]
-    near = np.empty((ROWS, taps, 2 * lanes), weight.dtype)
-    for e0 in range(0, es, ROWS):
-        e1 = min(e0 + ROWS, es)
-        for e in range(e0, e1):
-            for t in range(taps):
-                row = (t * es + e) * bs
-                copy(panel[row : row + bs], near[e - e0, t])
-        for lane in range(min(bs, size - v)):
-            at = g * group_step + (v + lane) * lane_step
-            for e in range(e0, e1):
-                for t in range(taps):
-                    weight[at + e * e_step + t] = near[e - e0, t, lane]
 
 
 @shared
@@ -292,123 +218,13 @@ def _sum_pixels(r, dy, sums):
         sums[r, e % o] += columns[e]
 
 
-# ----------------------------------------------------------------------------------------- tables
-
-
-class _Plan(NamedTuple):
-    """Tables for one geometry: where the image lies, and what is multiplied with what."""
-
-    place: tuple[int, int, int, int, int]  # top, left, (high, wide) padded; channels of the output
-    phases: np.ndarray  # (phases, 6): first row, rows of one image, first column, count of
-    #                     columns, the least and the greatest of them
-    rows: np.ndarray  # address of each pixel, image by image within a phase
-    places: np.ndarray  # address in the output of each row
-    cols: np.ndarray  # address of each tap, relative to the pixel
-    order: np.ndarray  # the taps of the kernel in the order of cols
-
-
-def _images_at_once(n: int, pixels: int) -> int:
-    """Return how many images are taken as one: a full group, if enough groups are left."""
-    return max(1, min(GROUP // pixels, n // TASKS))
-
-
-@functools.lru_cache(maxsize=256)
-def _forward_plan(g: Windows, channels: int, per_group: int, o: int, images: int) -> _Plan:
-    high, wide = g.top + g.h + g.bottom, g.left + g.w + g.right
-    pixels = np.arange(g.oh)[:, None] * g.sh * wide + np.arange(g.ow) * g.sw
-    pixels = np.arange(images)[:, None] * (high * wide) + pixels.reshape(-1)
-    r, s = np.divmod(np.arange(g.kh * g.kw), g.kw)
-    taps = (r * g.dh * wide + s * g.dw)[:, None] * channels + np.arange(per_group)
-    return _Plan(
-        (g.top, g.left, high, wide, o),
-        np.array([[0, g.oh * g.ow, 0, taps.size, 0, taps[-1, -1]]]),
-        pixels.reshape(-1) * channels,
-        np.arange(pixels.size) * o,
-        taps.reshape(-1),
-        r * g.kw + s,
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def _backward_plan(g: Windows, channels: int, per_group: int, c: int, images: int) -> _Plan:
-    """Tables for dx: rows are pixels of x, the image is dy with a margin of zeros."""
-    mh, mw = (g.kh - 1) * g.dh // g.sh, (g.kw - 1) * g.dw // g.sw  # the farthest tap back
-    high = mh + max(g.oh, (g.h - 1 + g.top) // g.sh + 1)
-    wide = mw + max(g.ow, (g.w - 1 + g.left) // g.sw + 1)
-    image = np.arange(images)[:, None]
-    phases, rows, places, cols, taps = [], [], [], [], []
-    laid = taken = 0
-    for a in sorted({(i + g.top) % g.sh for i in range(g.h)}):
-        i = np.array([i for i in range(g.h) if (i + g.top) % g.sh == a])
-        reach_h = [r for r in range(g.kh) if r * g.dh % g.sh == a]
-        for b in sorted({(j + g.left) % g.sw for j in range(g.w)}):
-            j = np.array([j for j in range(g.w) if (j + g.left) % g.sw == b])
-            reach_w = [s for s in range(g.kw) if s * g.dw % g.sw == b]
-            q = ((i + g.top) // g.sh + mh)[:, None] * wide + (j + g.left) // g.sw + mw
-            tap = [(r, s) for r in reach_h for s in reach_w]
-            back = [(r * g.dh // g.sh) * wide + s * g.dw // g.sw for r, s in tap]
-            col = -np.array(back, dtype=np.int64)[:, None] * channels + np.arange(per_group)
-            reach = (col.min(), col.max()) if tap else (0, 0)
-            phases.append((laid, q.size, taken, col.size, *reach))
-            rows.append((image * (high * wide) + q.reshape(-1)).reshape(-1) * channels)
-            place = image * (g.h * g.w) + (i[:, None] * g.w + j).reshape(-1)
-            places.append(place.reshape(-1) * c)
-            cols.append(col.reshape(-1))
-            taps += [r * g.kw + s for r, s in tap]
-            laid, taken = laid + rows[-1].size, taken + col.size
-    return _Plan(
-        (mh, mw, high, wide, c),
-        np.array(phases),
-        np.concatenate(rows),
-        np.concatenate(places),
-        np.concatenate(cols),
-        np.array(taps, dtype=np.int64),
-    )
-
-
-# ---------------------------------------------------------------------------------------- weights
-
-Steps = tuple[int, int, int, int, int]
-
-
-def steps_of(shape: tuple[int, ...], groups: int) -> Steps:
-    """Return, for _pack, the steps in a weight of this shape, with vectors over its outputs."""
-    o, per_group, kh, kw = shape
-    return o // groups * per_group * kh * kw, per_group * kh * kw, kh * kw, o // groups, per_group
-
-
-def turned(steps: Steps) -> Steps:
-    """Return the same with vectors over the inputs."""
-    group_step, lane_step, e_step, lanes, es = steps
-    return group_step, e_step, lane_step, es, lanes
-
-
-def pack(weight: np.ndarray, order: np.ndarray, steps: Steps, groups: int) -> np.ndarray:
-    """Return weight as panels, (groups, panels): see _pack."""
-    width, lanes = filled(steps[3], weight.dtype), lanes_of(weight.dtype)
-    packed = np.empty((groups, order.size * steps[4] * width), weight.dtype)
-    flat = np.require(weight, requirements=["C", "W"]).reshape(-1)
-    if packed.size:  # a stride may leave out every tap
-        _pack(groups * -(-width // (2 * lanes)), flat, packed, order, steps, lanes)
-    return packed
-
-
-def unpack(sums: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the weight of this shape that (ranges, groups, panels) add up to."""
-    weight, steps = np.empty(shape, sums.dtype), steps_of(shape, sums.shape[1])
-    width, lanes = filled(steps[3], sums.dtype), lanes_of(sums.dtype)
-    panels = -(-width // (2 * lanes))
-    _unpack(sums.shape[1] * panels, sums, weight.reshape(-1), steps, lanes)
-    return weight
-
-
 # -------------------------------------------------------------------------------------- interface
 
 
 def _run(
     x: np.ndarray,
     y: np.ndarray,
-    plan: _Plan,
+    plan: Plan,
     weight: np.ndarray,
     steps: Steps,
     bias: np.ndarray | None,
@@ -444,8 +260,8 @@ def forward(
 ) -> np.ndarray:
     o, per_group = weight.shape[:2]
     y = np.empty((x.shape[0], g.oh, g.ow, o), x.dtype)
-    images = _images_at_once(x.shape[0], g.oh * g.ow)
-    plan = _forward_plan(g, x.shape[1], per_group, o, images)
+    images = images_at_once(x.shape[0], g.oh * g.ow)
+    plan = forward_plan(g, x.shape[1], per_group, o, images)
     steps = steps_of(weight.shape, groups)
     _run(nhwc(x), y, plan, weight, steps, bias, groups, images)
     return nchw(y)
@@ -456,8 +272,8 @@ def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows, groups: int) 
     if narrow.suits(g, per_group, groups, dy.dtype):
         return narrow.input_gradient(dy, weight, g)
     dx = np.empty((dy.shape[0], g.h, g.w, per_group * groups), dy.dtype)
-    images = _images_at_once(dy.shape[0], g.h * g.w)
-    plan = _backward_plan(g, o, o // groups, per_group * groups, images)
+    images = images_at_once(dy.shape[0], g.h * g.w)
+    plan = backward_plan(g, o, o // groups, per_group * groups, images)
     steps = turned(steps_of(weight.shape, groups))
     _run(nhwc(dy), dx, plan, weight, steps, None, groups, images)
     return nchw(dx)
@@ -467,8 +283,8 @@ def weight_gradient(
     dy: np.ndarray, x: np.ndarray, shape: tuple[int, ...], g: Windows, groups: int
 ) -> np.ndarray:
     n, (o, per_group) = x.shape[0], shape[:2]
-    images = _images_at_once(n, g.oh * g.ow)
-    plan = _forward_plan(g, x.shape[1], per_group, o, images)
+    images = images_at_once(n, g.oh * g.ow)
+    plan = forward_plan(g, x.shape[1], per_group, o, images)
     width = filled(o // groups, x.dtype)
     # As many ranges as leave their sums in the caches; where that is few, the taps are cut.
     pieces = -(-n // images) * -(-images * g.oh * g.ow // GROUP)

@@ -22,7 +22,7 @@ import numpy as np
 from minicnn.backend import inner, nchw, nhwc
 from minicnn.kernels.parallel import shared
 from minicnn.kernels.simd import VECTOR_BYTES, filled
-from minicnn.kernels.tile import copy, fill, product
+from minicnn.kernels.tile import Left, Right, Sums, copy, fill, product
 from minicnn.windows import Windows
 
 BAND = 32  # rows of dx that are made at a time, and in parallel
@@ -69,9 +69,10 @@ def add_rows(dy, columns, i0, i1, rows, dilation, channels, dx, above):
         for r in range(rows.shape[0]):
             for v in range(0, run, 2 * lanes):
                 product(
-                    dx, r * dilation * pitch + v - above, corners, dy, 0, 0,
-                    dy, 0, spots, j * oh + i0, j * oh + i1, channels, 0, channels.size,
-                    weight, r * o * run + v, run, run - v > lanes,
+                    Sums(dx, r * dilation * pitch + v - above, corners, dy, 0, False),
+                    Left(dy, 0, spots, channels, 0, channels.size),
+                    Right(weight, r * o * run + v, run),
+                    j * oh + i0, j * oh + i1, run - v > lanes,
                 )  # fmt: skip
 
 

@@ -5,8 +5,9 @@
 
 For inference only: there is no backward, and a later change of ``weight`` is not seen. What forward
 does before it multiplies, at every call, is done here at the first call for a shape: to check, to
-choose the algorithm, to make the tables of addresses, to arrange the weights (conv_direct.py), and
-to transform them (conv_winograd.py), which makes Winograd pay for far fewer tiles than in training.
+choose the algorithm, to make the tables of addresses (conv_plan.py), to arrange the weights
+(panels.py), and to transform them (conv_winograd.py), which makes Winograd pay for far fewer tiles
+than in training.
 
 What follows the convolution is done to a block of sums while that is in the nearest cache:
 
@@ -37,11 +38,13 @@ from numba import prange
 from minicnn.backend import inner, kernel, nchw, nhwc
 from minicnn.kernels import conv_direct as direct
 from minicnn.kernels import conv_winograd as winograd
-from minicnn.kernels.conv_direct import COLUMNS, TASKS
+from minicnn.kernels.conv_direct import COLUMNS
+from minicnn.kernels.conv_plan import forward_plan
 from minicnn.kernels.epilogue import finish, greatest
-from minicnn.kernels.parallel import shared
+from minicnn.kernels.panels import pack, steps_of
+from minicnn.kernels.parallel import TASKS, shared
 from minicnn.kernels.simd import filled, lanes_of
-from minicnn.kernels.tile import ROWS, product
+from minicnn.kernels.tile import ROWS, Left, Right, Sums, product
 from minicnn.shapes import ShapeError, check_float
 from minicnn.windows import Windows, conv_windows
 
@@ -78,7 +81,7 @@ def _correlate(task, x, y, added, place, out, rows, cols, weights, bias, lanes, 
 
     ``place``: top, left, and the size of the padded image. ``out``: the first number in y, outputs
     of a group and of so many pixels as are taken as one, channels of y, and how many those are.
-    ``rows`` and ``cols`` are the tables of conv_direct.py, weights (groups, panels) is as its
+    ``rows`` and ``cols`` are the tables of conv_plan.py, weights (groups, panels) is as its
     ``pack`` leaves them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many
     images are taken together, and into how many parts their pixels and their panels are cut. A
     ``pool`` whose kernel is 0 is none. At most so many ``threads`` share the ``tasks``.
@@ -120,9 +123,10 @@ def _correlate(task, x, y, added, place, out, rows, cols, weights, bias, lanes, 
             for block in range(blocks):
                 k, end = block * taps // blocks, (block + 1) * taps // blocks
                 product(
-                    sums, g * width + v - v0, places, bias[g], v, block == 0,
-                    image, g * (c // groups), rows[lo:hi], 0, hi - lo, cols, k, end - k,
-                    weights[g], v * taps + k * bs, bs, bs > lanes,
+                    Sums(sums, g * width + v - v0, places, bias[g], v, block == 0),
+                    Left(image, g * (c // groups), rows[lo:hi], cols, k, end - k),
+                    Right(weights[g], v * taps + k * bs, bs),
+                    0, hi - lo, bs > lanes,
                 )  # fmt: skip
     flat = y.reshape(-1)
     low = y.dtype.type(floor)
@@ -269,7 +273,7 @@ class Prepared:
 
     def _pack(self, weight: np.ndarray) -> np.ndarray:
         taps = np.arange(weight.shape[2] * weight.shape[3])
-        return direct.pack(weight, taps, direct.steps_of(weight.shape, self.groups), self.groups)
+        return pack(weight, taps, steps_of(weight.shape, self.groups), self.groups)
 
     def _plan(self, shape: tuple[int, ...]) -> _Plan:
         plan = self._plans.get(shape)
@@ -326,7 +330,7 @@ class Prepared:
         bias[:, : m * o // self.groups] = np.tile(self.bias, m).reshape(self.groups, -1)
         pixels = g.oh * g.ow
         images = max(1, min(GROUP // pixels, n // TASKS))
-        tables = direct._forward_plan(g, c, per_group, o, images)
+        tables = forward_plan(g, c, per_group, o, images)
         top, left, high, wide, _ = tables.place
         # Few images are cut further: between panels where the weights would not stay in the cache
         # from one part to the next, else, and where a block would leave it, between pixels.

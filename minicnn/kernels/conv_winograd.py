@@ -17,12 +17,12 @@ import math
 import numpy as np
 
 from minicnn.backend import inner, nchw, nhwc
-from minicnn.kernels.conv_direct import TASKS, pack, steps_of, turned, unpack
 from minicnn.kernels.epilogue import finish
-from minicnn.kernels.parallel import shared
+from minicnn.kernels.panels import pack, steps_of, turned, unpack
+from minicnn.kernels.parallel import TASKS, shared
 from minicnn.kernels.simd import filled, lanes_of
 from minicnn.kernels.simd_rows import Patch
-from minicnn.kernels.tile import ROWS, copy, fill, product
+from minicnn.kernels.tile import ROWS, Left, Right, Sums, copy, fill, product
 from minicnn.kernels.winograd_transforms import (
     GG,
     IN,
@@ -156,9 +156,10 @@ def _correlate(
         bs = min(2 * lanes, out_width - e)
         for f in range(IN * IN):
             product(
-                freq, f * out_stride + e, places, start, f * out_width + e, 1,
-                v, f * stride, rows, 0, t1 - t0, cols, 0, c,
-                weights, (IN * IN * e + f * bs) * c, bs, bs > lanes,
+                Sums(freq, f * out_stride + e, places, start, f * out_width + e, True),
+                Left(v, f * stride, rows, cols, 0, c),
+                Right(weights, (IN * IN * e + f * bs) * c, bs),
+                0, t1 - t0, bs > lanes,
             )  # fmt: skip
     _write_tiles(
         freq, places, y, first, o, e0, e1, out_width, high, wide, t0, t1, patch, out_stride, lanes,
@@ -218,10 +219,12 @@ def _correlate_weights(r, x, dy, sums, top, left, width, out_width, tiles, lanes
         for f in range(IN * IN):
             for e in range(0, out_width, 2 * lanes):
                 bs = min(2 * lanes, out_width - e)
+                places = broad if bs > lanes else narrow
                 product(
-                    own, (IN * IN * e + f * bs) * c, broad if bs > lanes else narrow, d, 0,
-                    0, v, f * stride, taps, 0, c, rows, 0, t1 - t0,
-                    d, f * out_stride + e * tiles, bs, bs > lanes,
+                    Sums(own, (IN * IN * e + f * bs) * c, places, d, 0, False),
+                    Left(v, f * stride, taps, rows, 0, t1 - t0),
+                    Right(d, f * out_stride + e * tiles, bs),
+                    0, c, bs > lanes,
                 )  # fmt: skip
 
 

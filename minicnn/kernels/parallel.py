@@ -43,6 +43,8 @@ from minicnn import numba_internals
 from minicnn.backend import kernel, task
 from minicnn.numba_internals import cgutils
 
+TASKS = 8  # at least, if the work can be cut so; a constant, not the number of cores
+
 _INDEX = cgutils.intp_t
 _BYTES = ir.IntType(8).as_pointer()
 _RUN = ir.FunctionType(  # what the pool calls with pieces of arrays, how many, steps, and the rest

@@ -1,6 +1,6 @@
 """The tile of registers of tile.py, for rows and columns that lie at even steps.
 
-    sums[row, :] += a[a0 + row*ar + k*ak] * b[b0 + k*bk, :]        for 8 rows, and each k < count
+    sums[row, :] += left[row, k] * right[k, :]        for 8 rows, and each k < count
 
 Without tables of addresses a short sum takes half the time, and the sums of winograd's frequencies
 are short.
@@ -8,24 +8,53 @@ are short.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+
 from minicnn.backend import inner
 from minicnn.kernels.simd import load
 from minicnn.kernels.simd_rows import add_products, load_rows, repeated, steps, store_rows
+from minicnn.kernels.tile import Right
+
+
+class EvenSums(NamedTuple):
+    """Where the sums of each row lie: from array[first + row * step] on."""
+
+    array: np.ndarray
+    first: int
+    step: int
+
+
+class EvenLeft(NamedTuple):
+    """The factor of which a number at a time is used: array[first + row * row_step + k * step]."""
+
+    array: np.ndarray
+    first: int
+    row_step: int
+    step: int
 
 
 @inner
-def fresh(c, c0, cr, start, s0, a, a0, ar, ak, count, b, b0, bk, tile):
-    """Write into c, at c0 + row*cr, the sums that begin with ``start``."""
-    lines, sums = steps(a0, ar, tile), repeated(load(start, s0, tile), tile)
+def fresh(sums, start, start_at, left, right, count, tile):
+    """Write the sums that begin with the vector of ``start`` that begins at ``start_at``."""
+    lines = steps(left.first, left.row_step, tile)
+    totals = repeated(load(start, start_at, tile), tile)
     for k in range(count):
-        sums = add_products(sums, a, lines, k * ak, load(b, b0 + k * bk, tile))
-    store_rows(sums, c, steps(c0, cr, tile))
+        vector = load(right.array, right.first + k * right.step, tile)
+        totals = add_products(totals, left.array, lines, k * left.step, vector)
+    store_rows(totals, sums.array, steps(sums.first, sums.step, tile))
 
 
 @inner
-def more(c, c0, cr, a, a0, ar, ak, count, b, b0, bk, tile):
-    """Add the sums to c, at c0 + row*cr."""
-    lines, sums = steps(a0, ar, tile), load_rows(c, steps(c0, cr, tile), tile)
+def more(sums, left, right, count, tile):
+    """Add to the sums that lie there."""
+    lines, places = steps(left.first, left.row_step, tile), steps(sums.first, sums.step, tile)
+    totals = load_rows(sums.array, places, tile)
     for k in range(count):
-        sums = add_products(sums, a, lines, k * ak, load(b, b0 + k * bk, tile))
-    store_rows(sums, c, steps(c0, cr, tile))
+        vector = load(right.array, right.first + k * right.step, tile)
+        totals = add_products(totals, left.array, lines, k * left.step, vector)
+    store_rows(totals, sums.array, places)
+
+
+__all__ = ["EvenLeft", "EvenSums", "Right", "fresh", "more"]

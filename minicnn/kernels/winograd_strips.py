@@ -10,7 +10,7 @@ from minicnn.kernels.parallel import shared
 from minicnn.kernels.simd import ONE, TWO
 from minicnn.kernels.simd_rows import Patch
 from minicnn.kernels.tile import ROWS, fill
-from minicnn.kernels.tile_at_steps import fresh, more
+from minicnn.kernels.tile_at_steps import EvenLeft, EvenSums, Right, fresh, more
 from minicnn.kernels.winograd_transforms import (
     IN,
     OUT,
@@ -164,16 +164,12 @@ def _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch,
                 bs = min(2 * lanes, o - e)
                 panel = (IN * IN * e + f * bs) * c
                 for t in range(0, t1 - t0, ROWS):
+                    sums = EvenSums(freq, t * out_step + f * o + e, out_step)
+                    left, right = EvenLeft(v, t * step + f * c, step, 1), Right(weights, panel, bs)
                     if bs > lanes:
-                        fresh(
-                            freq, t * out_step + f * o + e, out_step, start, f * o + e,
-                            v, t * step + f * c, step, 1, c, weights, panel, bs, TWO,
-                        )  # fmt: skip
+                        fresh(sums, start, f * o + e, left, right, c, TWO)
                     else:
-                        fresh(
-                            freq, t * out_step + f * o + e, out_step, start, f * o + e,
-                            v, t * step + f * c, step, 1, c, weights, panel, bs, ONE,
-                        )  # fmt: skip
+                        fresh(sums, start, f * o + e, left, right, c, ONE)
         m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
         for t in range(t1 - t0):
             row, column = i * OUT, j * OUT
@@ -208,17 +204,12 @@ def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, 
             for e in range(0, o, 2 * lanes):
                 bs = min(2 * lanes, o - e)
                 for row in range(0, c, ROWS):
-                    at = (IN * IN * e + f * bs) * c + row * bs
+                    totals = EvenSums(sums, (IN * IN * e + f * bs) * c + row * bs, bs)
+                    left, right = EvenLeft(v, f * c + row, 1, step), Right(d, f * o + e, out_step)
                     if bs > lanes:
-                        more(
-                            sums, at, bs, v, f * c + row, 1, step, t1 - t0,
-                            d, f * o + e, out_step, TWO,
-                        )  # fmt: skip
+                        more(totals, left, right, t1 - t0, TWO)
                     else:
-                        more(
-                            sums, at, bs, v, f * c + row, 1, step, t1 - t0,
-                            d, f * o + e, out_step, ONE,
-                        )  # fmt: skip
+                        more(totals, left, right, t1 - t0, ONE)
 
 
 # ------------------------------------------------------------------------------------- the kernels
