@@ -37,6 +37,7 @@ from minicnn.kernels.simd import lanes_of
 from minicnn.kernels.tile import ROWS
 from minicnn.kernels.winograd_strips import LINE, run_backward, run_forward
 from minicnn.kernels.winograd_transforms import GG, IN, ONES, OUT
+from minicnn.kernels.winograd_weights import frequencies, times
 from minicnn.ops import conv2d
 from minicnn.windows import conv_windows
 
@@ -115,7 +116,7 @@ def forward(
 
     ``before`` is the center, scale and shift of the norm and ReLU that x goes through first.
     """
-    o, lanes = weight.shape[0], lanes_of(x.dtype)
+    o = weight.shape[0]
     cut = _cut(x, o)
     lines = _lines(*before, dtype=x.dtype) if before else np.empty((3, 0), x.dtype)
     start = np.zeros((IN * IN, o), x.dtype)
@@ -124,8 +125,8 @@ def forward(
     moments = np.empty((cut.bands, 4, o))
     y = empty((x.shape[0], *x.shape[2:], o), x.dtype)
     run_forward(
-        cut.bands, nhwc(x), lines, y, winograd.frequencies(weight, turn=False),
-        start.reshape(-1), moments, cut.rows, cut.tiles, lanes,
+        cut.bands, nhwc(x), lines, y, frequencies(weight, turn=False),
+        start.reshape(-1), moments, cut.rows, cut.tiles,
     )  # fmt: skip
     return nchw(y), _merge(moments)
 
@@ -162,7 +163,7 @@ def backward(
     ``before``, dx is the gradient behind that, before which there was a ReLU; else ``residual`` is
     added to dx.
     """
-    (n, c), o, lanes = x.shape[:2], weight.shape[0], lanes_of(x.dtype)
+    (n, c), o = x.shape[:2], weight.shape[0]
     cut = _cut(x, o)
     ranges = max(1, min(cut.bands, TASKS, 2**22 // (IN * IN * c * o)))
     lines = _lines(*before, dtype=x.dtype) if before else np.empty((3, 0), x.dtype)
@@ -172,12 +173,12 @@ def backward(
     added = np.empty(0, x.dtype) if residual is None else nhwc(residual).reshape(-1)
     run_backward(
         ranges, nhwc(g), nhwc(y), _lines(*after, dtype=x.dtype), nhwc(x), lines, added,
-        winograd.frequencies(weight, turn=True), np.zeros(IN * IN * c, x.dtype), dweight, dx,
-        sums, cut.rows, cut.tiles, lanes,
+        (frequencies(weight, turn=True), np.zeros(IN * IN * c, x.dtype)), (dx, dweight, sums),
+        (cut.rows, cut.tiles),
     )  # fmt: skip
     whole = None
     if param_grad:
-        panels = winograd.times(GG.T, dweight, c).reshape(1, 1, -1)
+        panels = times(GG.T, dweight, c).reshape(1, 1, -1)
         whole = unpack(panels, weight.shape)
     sums = sums.sum(axis=0).reshape(2, -1, c).sum(axis=1)
     if before:

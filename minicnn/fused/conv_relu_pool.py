@@ -161,8 +161,8 @@ def backward(
     dx = np.empty((x.shape[0], conv.h, conv.w, c) if input_grad else (0, 0, 0, 0), x.dtype)
     weights = framed(weight, conv, pool) if input_grad else np.empty(0, x.dtype)
     _backward(
-        ranges, nhwc(x), nhwc(dy), _lines(winner), weights, sums, bias_sums, dx,
-        plan.patches, conv,
+        ranges, nhwc(x), nhwc(dy), _lines(winner), weights, (sums, bias_sums, dx), plan.patches,
+        conv,
     )  # fmt: skip
     dweight = dbias = None
     if param_grad:
@@ -313,11 +313,13 @@ def _choose_all(z, o, members, taps, ends, nobody, best, place):
 
 
 @shared
-def _backward(r, tasks, x, dy, winner, weights, sums, bias_sums, dx, patches, conv):
+def _backward(r, tasks, x, dy, winner, weights, gradients, patches, conv):
     """Add into the sums of each range of images, and write dx (n, h, w, c), if these have a size.
 
-    ``weights`` have a frame of zeros: see patches.py.
+    ``weights`` have a frame of zeros: see patches.py. ``gradients``: sums for the weight and for
+    the bias, and dx.
     """
+    sums, bias_sums, dx = gradients
     (
         high, wide, margin, room, starts, steps, patch, rows, field, framed, size, shifts,
     ) = patches  # fmt: skip
@@ -340,23 +342,33 @@ def _backward(r, tasks, x, dy, winner, weights, sums, bias_sums, dx, patches, co
                 bias_sum[e] += passed[e]
         if weight_sums.size:
             pad_rows(x[m], image[margin:], conv.top, conv.left, wide, 0, high)
-            for e in range(o):
-                add_patches(
-                    weight_sums, e * weight_sums.size // o, rows, factor, image, where, patch,
-                    e, o, starts.size,
-                )  # fmt: skip
+            _add_to_weight(weight_sums, rows, factor, (image, where, patch), o)
         if dx.size:
             fill(dimage)
             for q in range(factor.size):
                 where[q] = slots[q] + shifts[np.uint64(place[q])]
-            for j in range(dy.shape[2]):
-                for i in range(dy.shape[1]):
-                    p = i * dy.shape[2] + j
-                    add_patches(
-                        dimage, margin + starts[p], field, factor, weights, where, framed,
-                        p * o, 1, o,
-                    )  # fmt: skip
+            found = weights, where, framed
+            _add_to_image(dimage, margin, starts, field, factor, found, dy.shape[1:])
             out, run = dx[m].reshape(-1), conv.w * c
             for i in range(conv.h):
                 at = margin + ((i + conv.top) * wide + conv.left) * c
                 copy(dimage[at : at + run], out[i * run : (i + 1) * run])
+
+
+@inner
+def _add_to_weight(sums, rows, factor, source, o):
+    """Add to the weights of each output the patches at its winners."""
+    for e in range(o):
+        own = sums, e * sums.size // o, rows
+        add_patches(own, factor, source, (e, o, factor.size // o))
+
+
+@inner
+def _add_to_image(image, margin, starts, field, factor, source, shape):
+    """Add to the field of each window the weights of its winners, column by column."""
+    high, wide, o = shape
+    for j in range(wide):
+        for i in range(high):
+            p = i * wide + j
+            seen = image, margin + starts[p], field
+            add_patches(seen, factor, source, (p * o, 1, o))

@@ -25,7 +25,7 @@ from minicnn.kernels import conv_few_channels as narrow
 from minicnn.kernels.conv_plan import GROUP, Plan, backward_plan, forward_plan, images_at_once
 from minicnn.kernels.panels import Steps, pack, steps_of, turned, unpack
 from minicnn.kernels.parallel import TASKS, shared
-from minicnn.kernels.simd import VECTOR_BYTES, filled, lanes_of
+from minicnn.kernels.simd import ONE, VECTOR_BYTES, filled, lanes_in, lanes_of
 from minicnn.kernels.tile import ROWS, Left, Right, Sums, copy, fill, product
 from minicnn.windows import Windows
 
@@ -51,7 +51,7 @@ def pad_rows(x, image, top, left, wide, lo, hi):
 
 
 @shared
-def _correlate(task, x, y, place, phases, rows, places, spots, cols, weights, bias, lanes, cuts):
+def _correlate(task, x, y, plan, spots, weights, bias, cuts):
     """Convolve x (n, h, w, c) into y (n, pixels * o) by the tables of a Plan.
 
     weights (groups, panels) is as _pack leaves it; bias is (groups, o/groups), filled to whole
@@ -60,7 +60,8 @@ def _correlate(task, x, y, place, phases, rows, places, spots, cols, weights, bi
     and their panels are cut.
     """
     groups, width = bias.shape
-    n, c = x.shape[0], x.shape[3]
+    n, c, lanes = x.shape[0], x.shape[3], lanes_in(x, ONE)
+    place, phases, rows, places, cols, _ = plan
     taps, per_group = weights.shape[1] // width, c // groups
     top, left, high, wide, o = place
     images, pixel_parts, panel_parts = cuts
@@ -249,9 +250,8 @@ def _run(
     pixels = 1 if images > 1 else max(-(-missing // panels), image * x.itemsize // 2**19)
     spots = plan.places if size == width else np.arange(plan.rows.size) * width
     _correlate(
-        -(-n // images) * pixels * panels, x, y.reshape(n, math.prod(y.shape[1:])), plan.place,
-        plan.phases, plan.rows, plan.places, spots, plan.cols, packed, start, lanes,
-        (images, pixels, panels),
+        -(-n // images) * pixels * panels, x, y.reshape(n, math.prod(y.shape[1:])), plan, spots,
+        packed, start, (images, pixels, panels),
     )  # fmt: skip
 
 

@@ -43,8 +43,10 @@ from minicnn.kernels.conv_plan import forward_plan
 from minicnn.kernels.epilogue import finish, greatest
 from minicnn.kernels.panels import pack, steps_of
 from minicnn.kernels.parallel import TASKS, shared
-from minicnn.kernels.simd import filled, lanes_of
+from minicnn.kernels.simd import ONE, filled, lanes_in, lanes_of
 from minicnn.kernels.tile import ROWS, Left, Right, Sums, product
+from minicnn.kernels.winograd_transforms import GG
+from minicnn.kernels.winograd_weights import start_of, times
 from minicnn.shapes import ShapeError, check_float
 from minicnn.windows import Windows, conv_windows
 
@@ -76,19 +78,20 @@ def _bounds(part, parts, total, lines, pool):
 
 
 @shared(limited=True)
-def _correlate(task, x, y, added, place, out, rows, cols, weights, bias, lanes, cuts, pool, floor):
+def _correlate(task, x, y, added, tables, out, weights, bias, cuts, ends):
     """Convolve x (n, h, w, c) into y, any array of as many images.
 
-    ``place``: top, left, and the size of the padded image. ``out``: the first number in y, outputs
-    of a group and of so many pixels as are taken as one, channels of y, and how many those are.
-    ``rows`` and ``cols`` are the tables of conv_plan.py, weights (groups, panels) is as its
-    ``pack`` leaves them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many
-    images are taken together, and into how many parts their pixels and their panels are cut. A
-    ``pool`` whose kernel is 0 is none. At most so many ``threads`` share the ``tasks``.
+    ``tables``: top, left, and the size of the padded image, then rows and cols as conv_plan.py has
+    them. ``out``: the first number in y, outputs of a group and of so many pixels as are taken as
+    one, channels of y, and how many those are. weights (groups, panels) is as panels.py leaves
+    them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many images are taken
+    together, and into how many parts their pixels and their panels are cut. ``ends``: a pool, which
+    is none if its kernel is 0, and the floor. At most so many ``threads`` share the ``tasks``.
     """
     groups, width = bias.shape
-    n, c = x.shape[0], x.shape[3]
-    top, left, high, wide = place
+    n, c, lanes = x.shape[0], x.shape[3], lanes_in(x, ONE)
+    (top, left, high, wide), rows, cols = tables
+    pool, floor = ends
     first, per_group, pitch, together = out
     images, parts, panel_parts = cuts
     taps, count, panels = cols.size, rows.size // images, (width // lanes + 1) // 2
@@ -131,7 +134,7 @@ def _correlate(task, x, y, added, place, out, rows, cols, weights, bias, lanes, 
     flat = y.reshape(-1)
     low = y.dtype.type(floor)
     if pool.kh:
-        _pool(sums, span, flat, m0, m1, p0, p1, lo, count, groups, out, pool, low)
+        _pool(sums, span, flat, (m0, m1), (p0, p1, lo), count, groups, out, pool, low)
     elif groups == 1 and span == per_group and span == pitch * together:
         begin, end = (m0 * count + lo) * span, (m0 * count + hi) * span
         finish(sums, 0, added, begin, low, flat, begin, end - begin)
@@ -149,8 +152,9 @@ def _correlate(task, x, y, added, place, out, rows, cols, weights, bias, lanes, 
 
 
 @inner(allocates=True)
-def _pool(sums, span, y, m0, m1, p0, p1, lo, count, groups, out, pool, low):
+def _pool(sums, span, y, images, rows, count, groups, out, pool, low):
     """Write the greatest of each window of sums, and of ``low``."""
+    (m0, m1), (p0, p1, lo) = images, rows
     first, per_group, pitch, together = out
     o, width, line = per_group // together, span // groups, count // pool.h * span
     columns = np.empty(pool.w, np.int64)  # address of each pixel of a row
@@ -166,10 +170,8 @@ def _pool(sums, span, y, m0, m1, p0, p1, lo, count, groups, out, pool, low):
                 q0, q1 = max(0, q), min(pool.w, q + pool.kw)
                 pixel = ((m * pool.oh + p) * pool.ow + j) * pitch + first
                 for g in range(groups):
-                    greatest(
-                        sums, at + g * width, line, i1 - i0, columns, q0, q1, low,
-                        y, pixel + g * o, o,
-                    )  # fmt: skip
+                    window = at + g * width, line, i1 - i0, columns, q0, q1
+                    greatest(sums, window, low, y, pixel + g * o, o)
 
 
 @kernel(parallel=True)
@@ -306,8 +308,8 @@ class Prepared:
 
     def _winograd(self, g: Windows) -> Callable[..., None]:
         if self._transformed is None:
-            weights = winograd.times(winograd.GG, self._packed[1], self.shape[1])
-            self._transformed = weights, winograd.start_of(self.bias, self.shape[0], self.dtype)
+            weights = times(GG, self._packed[1], self.shape[1])
+            self._transformed = weights, start_of(self.bias, self.shape[0], self.dtype)
         weights, start = self._transformed
 
         def way(x: np.ndarray, y: np.ndarray, added: np.ndarray, first: int) -> None:
@@ -353,16 +355,14 @@ class Prepared:
         ahead = padded and panels > 1  # else every panel would pad the image anew
         if ahead:
             place = (0, 0, high, wide)
+        found, ends = (place, tables.rows, tables.cols), (pool, self.floor)
 
         def way(x: np.ndarray, y: np.ndarray, added: np.ndarray, first: int) -> None:
             if ahead:
                 x, source = np.empty((n, high, wide, c), self.dtype), x
                 _pad(n * high, source, x, top, left)
             out = first, m * o // self.groups, y.shape[3], m
-            _correlate(
-                tasks, threads, x, y, added, place, out, tables.rows, tables.cols, packed, bias,
-                lanes, cuts, pool, self.floor,
-            )  # fmt: skip
+            _correlate(tasks, threads, x, y, added, found, out, packed, bias, cuts, ends)
 
         return way
 

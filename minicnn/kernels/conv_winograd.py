@@ -13,25 +13,26 @@ The frequencies of a task stay in the cache in between.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from minicnn.backend import inner, nchw, nhwc
 from minicnn.kernels.epilogue import finish
-from minicnn.kernels.panels import pack, steps_of, turned, unpack
+from minicnn.kernels.panels import unpack
 from minicnn.kernels.parallel import TASKS, shared
-from minicnn.kernels.simd import filled, lanes_of
+from minicnn.kernels.simd import ONE, filled, lanes_in, lanes_of
 from minicnn.kernels.simd_rows import Patch
 from minicnn.kernels.tile import ROWS, Left, Right, Sums, copy, fill, product
 from minicnn.kernels.winograd_transforms import (
     GG,
     IN,
-    ONES,
     OUT,
     transform_gradients,
     transform_inputs,
     transform_outputs,
 )
+from minicnn.kernels.winograd_weights import frequencies, start_of, times
 from minicnn.windows import Windows
 
 TILES = 64  # at most that are taken together
@@ -40,6 +41,24 @@ NEAR = 2**19  # bytes of frequencies that are worked on at a time: they should s
 
 
 # ---------------------------------------------------------------------------------------- kernels
+
+
+class Tiles(NamedTuple):
+    """Some of the tiles of all images, which are counted image by image and row by row."""
+
+    high: int  # tiles of an image
+    wide: int
+    first: int
+    end: int
+
+
+class Frequencies(NamedTuple):
+    """The frequencies of some tiles: frequency f of tile t lies at rows[t] + f * stride."""
+
+    array: np.ndarray
+    rows: np.ndarray
+    stride: int
+    width: int  # channels, in whole vectors
 
 
 @inner
@@ -75,43 +94,39 @@ def _next(m, i, j, high, wide):
 
 
 @inner
-def _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes):
-    """Transform the inputs of the tiles from t0 to t1 into v[rows[tile] + frequency * stride]."""
+def _read_tiles(x, corner, tiles, patch, v, lanes):
+    """Transform the inputs of some tiles. ``corner``: the padding at the top and the left of x."""
     h, w, c = x.shape[1:]
-    flat, whole = x.reshape(-1), c == width  # else a vector would reach into the next pixel
+    high, wide, t0, t1 = tiles
+    flat, whole = x.reshape(-1), c == v.width  # else a vector would reach into the next pixel
     m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
     for t in range(t1 - t0):
-        row, column = i * OUT - top, j * OUT - left
+        row, column = i * OUT - corner[0], j * OUT - corner[1]
         if not whole:
-            _read_patch(x[m], row, column, IN, patch, width)
-        for e in range(0, width, lanes):
+            _read_patch(x[m], row, column, IN, patch, v.width)
+        for e in range(0, v.width, lanes):
             seen = Patch(
                 ((m * h + row) * w + column) * c + e if whole else e,
-                (w if whole else IN) * width, width,
+                (w if whole else IN) * v.width, v.width,
                 -row if whole else 0, h - row if whole else IN,
                 -column if whole else 0, w - column if whole else IN,
             )  # fmt: skip
-            place = rows[t] + e, IN * stride, stride
-            transform_inputs(flat if whole else patch, seen, v, place)
+            place = v.rows[t] + e, IN * v.stride, v.stride
+            transform_inputs(flat if whole else patch, seen, v.array, place)
         m, i, j = _next(m, i, j, high, wide)
 
 
-@inner
-def _stride(width, lanes):
-    """Return the distance of two frequencies, with ROWS tiles between them.
-
-    A power of two would put all the frequencies into the same lines of the cache.
-    """
-    return ROWS * width + lanes
-
-
 @inner(allocates=True)
-def _rows(tiles, width, lanes):
-    """Return the address of each tile: ROWS of them, all their frequencies, the next ROWS."""
-    rows = np.empty(tiles, np.int64)
+def _frequencies(tiles, width, lanes, dtype):
+    """Return room for those of so many tiles: of ROWS tiles all, then of the next ROWS.
+
+    Between two frequencies lie ROWS tiles, and a vector: with a power of two, all the frequencies
+    would fall into the same lines of the cache.
+    """
+    stride, rows = ROWS * width + lanes, np.empty(tiles, np.int64)
     for t in range(tiles):
-        rows[t] = t // ROWS * (IN * IN * _stride(width, lanes)) + t % ROWS * width
-    return rows
+        rows[t] = t // ROWS * (IN * IN * stride) + t % ROWS * width
+    return Frequencies(np.empty(tiles // ROWS * IN * IN * stride, dtype), rows, stride, width)
 
 
 @inner(allocates=True)
@@ -124,55 +139,56 @@ def _multiples(count, step):
 
 
 @shared
-def _correlate(
-    task, x, y, top, left, weights, start, width, out_width, tiles, lanes, out, added, floor
-):
-    """Convolve x (n, h, w, c) into y (n, oh, ow, channels); ``tiles`` are taken together.
+def _correlate(task, x, y, corner, weights, start, together, out, added, floor):
+    """Convolve x (n, h, w, c) into y (n, oh, ow, channels), so many tiles ``together``.
 
-    weights are panels of (frequency, c, lanes), start is (frequency, o): what the sums begin with.
-    The widths are c and o filled to whole vectors. ``out``: o, the first channel of y that is
-    written, and into how many parts the panels are cut, each of which transforms x anew. ``added``
-    (n, oh, ow, o), or empty, is added, and what is below ``floor`` becomes that.
+    ``corner``: the padding at the top and the left of x. weights are panels of (frequency, c,
+    lanes), start is (frequency, o) in whole vectors: what the sums begin with. ``out``: o, the
+    first channel of y that is written, and into how many parts the panels are cut, each of which
+    transforms x anew. ``added`` (n, oh, ow, o), or empty, is added, and what is below ``floor``
+    becomes that.
     """
     n, oh, ow = y.shape[:3]
-    c, (o, first, parts), low = x.shape[3], out, y.dtype.type(floor)
+    c, lanes, (o, first, parts) = x.shape[3], lanes_in(x, ONE), out
+    width, out_width = (c + lanes - 1) // lanes * lanes, start.size // (IN * IN)
     block, part, panels = task // parts, task % parts, (out_width // lanes + 1) // 2
     e0 = part * panels // parts * 2 * lanes
     e1 = min(out_width, (part + 1) * panels // parts * 2 * lanes)
     high, wide = (oh + OUT - 1) // OUT, (ow + OUT - 1) // OUT
-    total = n * high * wide
-    stride, out_stride = _stride(width, lanes), _stride(out_width, lanes)
-    rows, places, cols = (
-        _rows(tiles, width, lanes),
-        _rows(tiles, out_width, lanes),
-        _multiples(c, 1),
-    )
-    t0, t1 = block * tiles, min(total, (block + 1) * tiles)
-    v = np.empty(tiles // ROWS * IN * IN * stride, x.dtype)
-    freq = np.empty(tiles // ROWS * IN * IN * out_stride, x.dtype)
+    end = min(n * high * wide, (block + 1) * together)
+    tiles = Tiles(high, wide, block * together, end)
+    v = _frequencies(together, width, lanes, x.dtype)
+    sums = _frequencies(together, out_width, lanes, x.dtype)
     patch = np.zeros(IN * IN * max(width, out_width), x.dtype)
-    _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes)
-    for e in range(e0, e1, 2 * lanes):
-        bs = min(2 * lanes, out_width - e)
-        for f in range(IN * IN):
-            product(
-                Sums(freq, f * out_stride + e, places, start, f * out_width + e, True),
-                Left(v, f * stride, rows, cols, 0, c),
-                Right(weights, (IN * IN * e + f * bs) * c, bs),
-                0, t1 - t0, bs > lanes,
-            )  # fmt: skip
-    _write_tiles(
-        freq, places, y, first, o, e0, e1, out_width, high, wide, t0, t1, patch, out_stride, lanes,
-        added, low,
-    )  # fmt: skip
+    _read_tiles(x, corner, tiles, patch, v, lanes)
+    _multiply_tiles(
+        v, weights, start, sums, _multiples(c, 1), end - block * together, e0, e1, lanes
+    )
+    _write_tiles(sums, y, (o, first, e0, e1), tiles, patch, added, y.dtype.type(floor), lanes)
 
 
 @inner
-def _write_tiles(
-    freq, places, y, first, o, e0, e1, width, high, wide, t0, t1, patch, stride, lanes, added, low
-):
+def _multiply_tiles(v, weights, start, sums, cols, count, e0, e1, lanes):
+    """Multiply each frequency of ``count`` tiles by the weights of the outputs from e0 to e1."""
+    for e in range(e0, e1, 2 * lanes):
+        bs = min(2 * lanes, sums.width - e)
+        for f in range(IN * IN):
+            at = f * sums.width + e
+            product(
+                Sums(sums.array, f * sums.stride + e, sums.rows, start, at, True),
+                Left(v.array, f * v.stride, v.rows, cols, 0, cols.size),
+                Right(weights, (IN * IN * e + f * bs) * cols.size, bs),
+                0, count, bs > lanes,
+            )  # fmt: skip
+
+
+@inner
+def _write_tiles(sums, y, out, tiles, patch, added, low, lanes):
     """Transform the products back, and write the channels from e0 to e1 of o, behind ``first``."""
     oh, ow, pitch = y.shape[1:]
+    o, first, e0, e1 = out
+    high, wide, t0, t1 = tiles
+    width, stride = sums.width, sums.stride
     flat = y.reshape(-1)
     m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
     for t in range(t1 - t0):
@@ -180,13 +196,13 @@ def _write_tiles(
         inside = row + OUT <= oh and column + OUT <= ow and o == width
         at = ((m * oh + row) * ow + column) * pitch + first
         for e in range(e0, e1, lanes):
-            whole = Patch(places[t] + e, IN * stride, stride, 0, IN, 0, IN)
+            whole = Patch(sums.rows[t] + e, IN * stride, stride, 0, IN, 0, IN)
             place = (
                 at + e if inside else e,
                 ow * pitch if inside else OUT * width,
                 pitch if inside else width,
             )
-            transform_outputs(freq, whole, flat if inside else patch, place)
+            transform_outputs(sums.array, whole, flat if inside else patch, place)
         if not inside:
             _write_patch(patch[e0:], width, y[m], row, column, first + e0, first + min(o, e1))
         if added.size or low > -np.inf:
@@ -199,39 +215,50 @@ def _write_tiles(
 
 
 @shared
-def _correlate_weights(r, x, dy, sums, top, left, width, out_width, tiles, lanes):
+def _correlate_weights(r, x, dy, sums, corner, out_width, together):
     """Add x (n, h, w, c) times dy (n, oh, ow, o) into sums (ranges, panels): see _correlate."""
     n, oh, ow = dy.shape[:3]
-    c, own = x.shape[3], sums[r]
+    c, lanes = x.shape[3], lanes_in(x, ONE)
     high, wide = (oh + OUT - 1) // OUT, (ow + OUT - 1) // OUT
     total = n * high * wide
-    blocks, ranges = (total + tiles - 1) // tiles, sums.shape[0]
-    stride, out_stride = _stride(width, lanes), tiles * out_width + lanes
-    rows, taps = _rows(tiles, width, lanes), _multiples(c, 1)
-    narrow, broad = _multiples(c, lanes), _multiples(c, 2 * lanes)
-    v = np.empty(tiles // ROWS * IN * IN * stride, x.dtype)
-    d = np.empty(IN * IN * out_stride, x.dtype)
-    patch = np.zeros(IN * IN * max(width, out_width), x.dtype)
+    blocks, ranges = (total + together - 1) // together, sums.shape[0]
+    v = _frequencies(together, (c + lanes - 1) // lanes * lanes, lanes, x.dtype)
+    # Those of dy lie panel by panel, a tile below the other: rows are the tiles of a panel.
+    d = np.empty(IN * IN * (together * out_width + lanes), x.dtype)
+    gradients = Frequencies(d, v.rows, together * out_width + lanes, out_width)
+    patch = np.zeros(IN * IN * max(v.width, out_width), x.dtype)
+    taps, places = _multiples(c, 1), (_multiples(c, lanes), _multiples(c, 2 * lanes))
     for block in range(r * blocks // ranges, (r + 1) * blocks // ranges):
-        t0, t1 = block * tiles, min(total, (block + 1) * tiles)
-        _read_tiles(x, top, left, high, wide, t0, t1, patch, width, v, rows, stride, lanes)
-        _read_gradients(dy, high, wide, t0, t1, patch, out_width, d, tiles, out_stride, lanes)
-        for f in range(IN * IN):
-            for e in range(0, out_width, 2 * lanes):
-                bs = min(2 * lanes, out_width - e)
-                places = broad if bs > lanes else narrow
-                product(
-                    Sums(own, (IN * IN * e + f * bs) * c, places, d, 0, False),
-                    Left(v, f * stride, taps, rows, 0, t1 - t0),
-                    Right(d, f * out_stride + e * tiles, bs),
-                    0, c, bs > lanes,
-                )  # fmt: skip
+        tiles = Tiles(high, wide, block * together, min(total, (block + 1) * together))
+        _read_tiles(x, corner, tiles, patch, v, lanes)
+        _read_gradients(dy, tiles, patch, gradients, together, lanes)
+        _add_weights(v, gradients, sums[r], taps, places, tiles.end - tiles.first, together, lanes)
 
 
 @inner
-def _read_gradients(dy, high, wide, t0, t1, patch, width, d, tiles, stride, lanes):
-    """Transform the gradients of the tiles from t0 to t1 into d, panel by panel."""
+def _add_weights(v, gradients, sums, taps, places, count, together, lanes):
+    """Add the products of ``count`` tiles to the sums of each frequency, panel by panel."""
+    c = taps.size
+    for f in range(IN * IN):
+        for e in range(0, gradients.width, 2 * lanes):
+            bs = min(2 * lanes, gradients.width - e)
+            product(
+                Sums(
+                    sums, (IN * IN * e + f * bs) * c, places[1] if bs > lanes else places[0],
+                    gradients.array, 0, False,
+                ),
+                Left(v.array, f * v.stride, taps, v.rows, 0, count),
+                Right(gradients.array, f * gradients.stride + e * together, bs),
+                0, c, bs > lanes,
+            )  # fmt: skip
+
+
+@inner
+def _read_gradients(dy, tiles, patch, gradients, together, lanes):
+    """Transform the gradients of some tiles, panel by panel."""
     oh, ow, o = dy.shape[1:]
+    high, wide, t0, t1 = tiles
+    width, stride = gradients.width, gradients.stride
     flat, whole = dy.reshape(-1), o == width
     m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
     for t in range(t1 - t0):
@@ -246,42 +273,9 @@ def _read_gradients(dy, high, wide, t0, t1, patch, width, d, tiles, stride, lane
                 (ow if whole else OUT) * width, width,
                 0, oh - row if whole else OUT, 0, ow - column if whole else OUT,
             )  # fmt: skip
-            place = panel * tiles + t * bs + e - panel, IN * stride, stride
-            transform_gradients(flat if whole else patch, seen, d, place)
+            place = panel * together + t * bs + e - panel, IN * stride, stride
+            transform_gradients(flat if whole else patch, seen, gradients.array, place)
         m, i, j = _next(m, i, j, high, wide)
-
-
-@shared
-def _multiply(task, matrix, source, target, line):
-    """Add matrix @ panel to target, for each panel and each range of source (ranges, panels).
-
-    A panel has a row of ``line`` numbers, or what is left for the last, for each column of matrix.
-    """
-    rows = matrix.shape[0]
-    first, part = task // TASKS * line, task % TASKS
-    length = min(line, target.size // rows - first)
-    lo, hi = part * length // TASKS, (part + 1) * length // TASKS
-    numbers = np.empty(hi - lo, source.dtype)
-    _multiply_part(matrix, source, target, numbers, first, length, lo, hi)
-
-
-@inner
-def _multiply_part(matrix, source, target, numbers, first, length, lo, hi):
-    """Multiply the numbers from lo to hi of the rows of a panel that begins with ``first``."""
-    rows, cols = matrix.shape
-    for k in range(cols):
-        at = first * cols + k * length
-        copy(source[0, at + lo : at + hi], numbers)
-        for r in range(1, source.shape[0]):
-            more = source[r, at + lo : at + hi]
-            for e in range(more.size):
-                numbers[e] += more[e]
-        for i in range(rows):
-            factor, at = matrix[i, k], first * rows + i * length
-            if factor != 0:
-                sums = target[at + lo : at + hi]
-                for e in range(sums.size):
-                    sums[e] += factor * numbers[e]
 
 
 # -------------------------------------------------------------------------------------- interface
@@ -304,35 +298,6 @@ def tile_count(n: int, h: int, w: int) -> int:
     return n * -(-h // OUT) * -(-w // OUT)
 
 
-def frequencies(weight: np.ndarray, turn: bool) -> np.ndarray:
-    """Return G u G^T for every kernel, in panels of (frequency, c, lanes).
-
-    With ``turn``, by 180 degrees, inputs and outputs are exchanged too.
-    """
-    steps, order = steps_of(weight.shape, 1), np.arange(9)
-    if turn:
-        steps, order = turned(steps), order[::-1].copy()
-    return times(GG, pack(weight, order, steps, 1), steps[4])
-
-
-def times(matrix: np.ndarray, source: np.ndarray, c: int) -> np.ndarray:
-    """Return the sum over ranges of matrix @ panel, for each panel of source (ranges, panels)."""
-    rows, cols = matrix.shape
-    line = 2 * lanes_of(source.dtype) * c
-    size = source.shape[1] // cols
-    target = np.zeros(rows * size, source.dtype)
-    _multiply(-(-size // line) * TASKS, matrix.astype(source.dtype, "C"), source, target, line)
-    return target
-
-
-def start_of(bias: np.ndarray | None, o: int, dtype: np.dtype) -> np.ndarray:
-    """Return what the sums of each frequency begin with, in whole vectors."""
-    start = np.zeros((IN * IN, filled(o, dtype)), dtype)
-    if bias is not None:
-        start[:, :o] = ONES[:, None] * bias
-    return start.reshape(-1)
-
-
 def run(
     x: np.ndarray,
     y: np.ndarray,
@@ -351,8 +316,8 @@ def run(
     if total <= FEW:  # then the weights, all of which are read for each block, take the time
         tiles, parts = max(1, -(-total // ROWS)) * ROWS, min(TASKS, -(-out_width // (2 * lanes)))
     _correlate(
-        -(-total // tiles) * parts, x, y, top, left, weights, start, width, out_width, tiles,
-        lanes, (*out, parts), added, floor,
+        -(-total // tiles) * parts, x, y, (top, left), weights, start, tiles, (*out, parts), added,
+        floor,
     )  # fmt: skip
 
 
@@ -378,13 +343,10 @@ def input_gradient(dy: np.ndarray, weight: np.ndarray, g: Windows, groups: int) 
 def weight_gradient(
     dy: np.ndarray, x: np.ndarray, shape: tuple[int, ...], g: Windows, groups: int
 ) -> np.ndarray:
-    (n, c), o, lanes = x.shape[:2], shape[0], lanes_of(x.dtype)
-    width, out_width = filled(c, x.dtype), filled(o, x.dtype)
+    (n, c), out_width = x.shape[:2], filled(shape[0], x.dtype)
     total = tile_count(n, g.oh, g.ow)
-    tiles = _tiles_together(total, width, out_width, x.itemsize)
+    tiles = _tiles_together(total, filled(c, x.dtype), out_width, x.itemsize)
     ranges = max(1, min(-(-total // tiles), TASKS, 2**22 // (36 * c * out_width)))
     sums = np.zeros((ranges, 36 * c * out_width), x.dtype)
-    _correlate_weights(
-        ranges, nhwc(x), nhwc(dy), sums, g.top, g.left, width, out_width, tiles, lanes
-    )
+    _correlate_weights(ranges, nhwc(x), nhwc(dy), sums, (g.top, g.left), out_width, tiles)
     return unpack(times(GG.T, sums, c).reshape(1, 1, -1), shape)

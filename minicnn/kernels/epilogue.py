@@ -25,16 +25,18 @@ def finish(sums, s0, added, a0, low, y, y0, count):
 
 
 @inner(inline=True)
-def greatest(x, x0, step, rows, columns, c0, c1, low, y, y0, count):
-    """y[y0 + e] = max(low, x[x0 + i*step + columns[j] + e] over i < rows, c0 <= j < c1), e < count.
+def greatest(x, window, low, y, y0, count):
+    """y[y0 + e] = max(low, x[first + i*step + columns[j] + e] over i < rows, c0 <= j < c1)
 
-    NaN is greater than anything.
+    for e < count, with the ``window`` (first, step, rows, columns, c0, c1). NaN is greater than
+    anything.
     """
+    first, step, rows, columns, c0, c1 = window
     for e in range(0, count, lanes_in(y, ONE)):
         left = count - e
         best = spread(low, x, ONE)
         for i in range(rows):
             for j in range(c0, c1):
-                new = load_some(x, x0 + i * step + at(columns, j) + e, left, ONE)
+                new = load_some(x, first + i * step + at(columns, j) + e, left, ONE)
                 best = select((new > best) | (new != new), new, best)
         store_some(best, y, y0 + e, left)

@@ -129,28 +129,30 @@ def _rows(weight: np.ndarray) -> np.ndarray:
 
 
 @inner
-def _add(out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count, tile):
-    """Add to as many pieces as the tile has rows, from ``first`` on, and none behind ``last``."""
+def _add(out, factor, source, ks, first, tile):
+    """Add to as many pieces as the tile has rows, from ``first`` on: see add_patches."""
+    target, o0, out_pieces = out
+    b, where, pieces = source
+    k0, step, count = ks
+    last = pieces.size - 1
     lines, place = starts(0, pieces, first, last, tile), starts(o0, out_pieces, first, last, tile)
-    sums = load_rows(out, place, tile)
+    sums = load_rows(target, place, tile)
     for i in range(count):
         k = k0 + i * step
         sums = add_multiples(sums, at(factor, k), b, lines, at(where, k))
-    store_rows(sums, out, place)
+    store_rows(sums, target, place)
 
 
 @inner
-def add_patches(out, o0, out_pieces, factor, b, where, pieces, k0, step, count):
-    """Add ``count`` patches of b, each times its factor, to ``out``."""
-    last = pieces.size - 1
-    for first in range(0, pieces.size, LARGE_ROWS):
-        if pieces.size - first <= SMALL_ROWS:
-            _add(
-                out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count,
-                SMALL,
-            )  # fmt: skip
+def add_patches(out, factor, source, ks):
+    """Add patches, each times its factor[k], to ``out``: an array, the first number, and pieces.
+
+    ``source``: an array, where patch k begins in it, and the pieces of a patch. ``ks``: the first
+    k, the step to the next, and how many there are.
+    """
+    size = source[2].size
+    for first in range(0, size, LARGE_ROWS):
+        if size - first <= SMALL_ROWS:
+            _add(out, factor, source, ks, first, SMALL)
         else:
-            _add(
-                out, o0, out_pieces, factor, b, where, pieces, first, last, k0, step, count,
-                LARGE,
-            )  # fmt: skip
+            _add(out, factor, source, ks, first, LARGE)

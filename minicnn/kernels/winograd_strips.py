@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from minicnn.backend import inner
 from minicnn.kernels.conv_winograd import _next, _write_patch
 from minicnn.kernels.parallel import shared
-from minicnn.kernels.simd import ONE, TWO
+from minicnn.kernels.simd import ONE, TWO, lanes_in
 from minicnn.kernels.simd_rows import Patch
 from minicnn.kernels.tile import ROWS, fill
 from minicnn.kernels.tile_at_steps import EvenLeft, EvenSums, Right, fresh, more
@@ -130,33 +132,55 @@ def _aligned(size, dtype, lanes):
     return array[-(array.ctypes.data // array.itemsize) % lanes :]
 
 
-@inner
-def _read(source, origin, h, w, c, t0, t1, v, step, lanes):
-    """Transform the inputs of the tiles from t0 to t1 into v (tile, frequency, c).
+class Strip(NamedTuple):
+    """Pixels of a strip of images: pixel 0 of image 0 would lie at ``-origin``."""
 
-    ``source`` is images (h, w, c) from the address ``origin`` on, ``step`` from tile to tile.
-    """
-    high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
-    m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
+    array: np.ndarray
+    origin: int
+    channels: int
+
+
+class Room(NamedTuple):
+    """What a thread works in: the frequencies of some tiles, before and after, and a patch."""
+
+    v: np.ndarray
+    products: np.ndarray
+    patch: np.ndarray
+    tiles: int  # that are taken together
+
+
+@inner(inline=True)
+def _tile(t, high, wide):
+    """Return image, row and column of tile t."""
+    return t // (high * wide), t // wide % high, t % wide
+
+
+@inner
+def _read(strip, size, t0, t1, v, lanes):
+    """Transform the inputs of the tiles from t0 to t1, of images of this size, into v."""
+    (h, w), c = size, strip.channels
+    high, wide, step = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT, IN * IN * c + lanes
+    m, i, j = _tile(t0, high, wide)
     for t in range(t1 - t0):
         row, column = i * OUT - 1, j * OUT - 1
         for e in range(0, c, lanes):
-            first = ((m * h + row) * w + column) * c + e - origin
+            first = ((m * h + row) * w + column) * c + e - strip.origin
             seen = Patch(first, w * c, c, -row, h - row, -column, w - column)
-            transform_inputs(source, seen, v, (t * step + e, IN * c, c))
+            transform_inputs(strip.array, seen, v, (t * step + e, IN * c, c))
         m, i, j = _next(m, i, j, high, wide)
 
 
 @inner
-def _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch, tiles, lanes):
-    """Convolve the rows of tiles from ``first`` to ``last`` into y (n, h, w, o)."""
+def _convolve(strip, y, weights, start, rows, room, lanes):
+    """Convolve some rows of tiles of a strip into y (n, h, w, o)."""
     h, w, o = y.shape[1:]
-    high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
+    high, wide, c = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT, strip.channels
     step, out_step = IN * IN * c + lanes, IN * IN * o + lanes
+    v, products, patch, tiles = room
     flat = y.reshape(-1)
-    for t0 in range(first * wide, last * wide, tiles):
-        t1 = min(t0 + tiles, last * wide)
-        _read(source, origin, h, w, c, t0, t1, v, step, lanes)
+    for t0 in range(rows[0] * wide, rows[1] * wide, tiles):
+        t1 = min(t0 + tiles, rows[1] * wide)
+        _read(strip, (h, w), t0, t1, v, lanes)
         idle = (t0 - t1) % ROWS  # rows of registers without a tile
         fill(v[(t1 - t0) * step : (t1 - t0 + idle) * step])
         for f in range(IN * IN):
@@ -164,13 +188,13 @@ def _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch,
                 bs = min(2 * lanes, o - e)
                 panel = (IN * IN * e + f * bs) * c
                 for t in range(0, t1 - t0, ROWS):
-                    sums = EvenSums(freq, t * out_step + f * o + e, out_step)
+                    sums = EvenSums(products, t * out_step + f * o + e, out_step)
                     left, right = EvenLeft(v, t * step + f * c, step, 1), Right(weights, panel, bs)
                     if bs > lanes:
                         fresh(sums, start, f * o + e, left, right, c, TWO)
                     else:
                         fresh(sums, start, f * o + e, left, right, c, ONE)
-        m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
+        m, i, j = _tile(t0, high, wide)
         for t in range(t1 - t0):
             row, column = i * OUT, j * OUT
             inside = row + OUT <= h and column + OUT <= w
@@ -178,27 +202,29 @@ def _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch,
                 whole = Patch(t * out_step + e, IN * o, o, 0, IN, 0, IN)
                 at = ((m * h + row) * w + column) * o + e if inside else e
                 place = at, (w if inside else OUT) * o, o
-                transform_outputs(freq, whole, flat if inside else patch, place)
+                transform_outputs(products, whole, flat if inside else patch, place)
             if not inside:
                 _write_patch(patch, o, y[m], row, column, 0, o)
             m, i, j = _next(m, i, j, high, wide)
 
 
 @inner
-def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, tiles, lanes):
-    """Add z times dy over the rows of tiles from ``first`` to ``last`` into sums (panels)."""
+def _add_weights(strip, gradient, size, sums, rows, room, lanes):
+    """Add a strip times the gradient of its outputs, over rows of tiles, into sums (panels)."""
+    (h, w), c, o = size, strip.channels, gradient.channels
     high, wide = (h + OUT - 1) // OUT, (w + OUT - 1) // OUT
     step, out_step = IN * IN * c + lanes, IN * IN * o + lanes
-    for t0 in range(first * wide, last * wide, tiles):
-        t1 = min(t0 + tiles, last * wide)
-        _read(z, origin, h, w, c, t0, t1, v, step, lanes)
-        m, i, j = t0 // (high * wide), t0 // wide % high, t0 % wide
+    v, d, _, tiles = room
+    for t0 in range(rows[0] * wide, rows[1] * wide, tiles):
+        t1 = min(t0 + tiles, rows[1] * wide)
+        _read(strip, size, t0, t1, v, lanes)
+        m, i, j = _tile(t0, high, wide)
         for t in range(t1 - t0):
             row, column = i * OUT, j * OUT
             for e in range(0, o, lanes):
-                at = ((m * h + row) * w + column) * o + e - dy_origin
+                at = ((m * h + row) * w + column) * o + e - gradient.origin
                 seen = Patch(at, w * o, o, 0, h - row, 0, w - column)
-                transform_gradients(dy, seen, d, (t * out_step + e, IN * o, o))
+                transform_gradients(gradient.array, seen, d, (t * out_step + e, IN * o, o))
             m, i, j = _next(m, i, j, high, wide)
         for f in range(IN * IN):
             for e in range(0, o, 2 * lanes):
@@ -216,12 +242,12 @@ def _add_weights(z, origin, h, w, c, dy, dy_origin, o, sums, first, last, v, d, 
 
 
 @shared
-def run_forward(band, x, lines, y, weights, start, moments, count, tiles, lanes):
+def run_forward(band, x, lines, y, weights, start, moments, count, tiles):
     """Convolve x (n, h, w, c), normalised by ``lines`` (3, line) if there are any, into y.
 
     A band has ``count`` rows of tiles, and moments (bands, 4, o).
     """
-    n, h, w, c = x.shape
+    (n, h, w, c), lanes = x.shape, lanes_in(x, ONE)
     high, o = (h + OUT - 1) // OUT, y.shape[3]
     first, last = band * count, min((band + 1) * count, n * high)
     source, origin = x.reshape(-1), 0
@@ -231,22 +257,23 @@ def run_forward(band, x, lines, y, weights, start, moments, count, tiles, lanes)
         _normalise(source[lo * w * c : hi * w * c], lines, near)
         source, origin = near, lo * w * c
     v = _aligned(tiles * (IN * IN * c + lanes), x.dtype, lanes)
-    freq = _aligned(tiles * (IN * IN * o + lanes), x.dtype, lanes)
-    patch = np.empty(OUT * OUT * o, x.dtype)
-    _convolve(source, origin, c, y, weights, start, first, last, v, freq, patch, tiles, lanes)
+    products = _aligned(tiles * (IN * IN * o + lanes), x.dtype, lanes)
+    room = Room(v, products, np.empty(OUT * OUT * o, x.dtype), tiles)
+    _convolve(Strip(source, origin, c), y, weights, start, (first, last), room, lanes)
     lo, hi = _reach(first, last, high, h, 0)
     _moments(y.reshape(-1)[lo * w * o : hi * w * o], moments[band])
 
 
 @shared
-def run_backward(
-    r, g, y, after, x, before, residual, weights, start, dweight, dx, sums, count, tiles, lanes
-):
+def run_backward(r, g, y, after, x, before, residual, weights, gradients, cut):
     """Fill dx, dweight (ranges, panels) and sums (ranges, 2, line), each range from its bands.
 
-    An empty dweight (ranges, 0) is not asked for.
+    ``weights`` and what their products begin with are one tuple, these ``gradients`` another. An
+    empty dweight (ranges, 0) is not asked for. ``cut``: rows of tiles in a band, and how many tiles
+    are taken together.
     """
-    n, h, w, c = x.shape
+    (n, h, w, c), lanes = x.shape, lanes_in(x, ONE)
+    (weights, start), (dx, dweight, sums), (count, tiles) = weights, gradients, cut
     high, o = (h + OUT - 1) // OUT, y.shape[3]
     total, ranges = n * high, dweight.shape[0]
     bands = (total + count - 1) // count
@@ -258,8 +285,8 @@ def run_backward(
     dy = _aligned(most * w * o, x.dtype, lanes)
     near = _aligned(most * w * c if before.shape[1] else 0, x.dtype, lanes)
     v = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
-    freq = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
-    patch = np.empty(OUT * OUT * c, x.dtype)
+    products = _aligned(tiles * (IN * IN * max(c, o) + lanes), x.dtype, lanes)
+    room = Room(v, products, np.empty(OUT * OUT * c, x.dtype), tiles)
     grad, behind = g.reshape(-1), y.reshape(-1)
     for band in range(r * bands // ranges, (r + 1) * bands // ranges):
         first, last = band * count, min((band + 1) * count, total)
@@ -269,12 +296,10 @@ def run_backward(
         if before.shape[1]:
             _normalise(pixels[lo * w * c : hi * w * c], before, near)
             z, origin = near, lo * w * c
+        rows, gradient = (first, last), Strip(dy, lo * w * o, o)
         if dweight.size:
-            _add_weights(
-                z, origin, h, w, c, dy, lo * w * o, o, dweight[r], first, last, v, freq, tiles,
-                lanes,
-            )  # fmt: skip
-        _convolve(dy, lo * w * o, o, dx, weights, start, first, last, v, freq, patch, tiles, lanes)
+            _add_weights(Strip(z, origin, c), gradient, (h, w), dweight[r], rows, room, lanes)
+        _convolve(gradient, dx, weights, start, rows, room, lanes)
         lo, hi = _reach(first, last, high, h, 0)
         lo, hi = lo * w * c, hi * w * c
         if before.shape[1]:

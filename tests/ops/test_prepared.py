@@ -174,7 +174,7 @@ def test_greatest(dtype: type, count: int, rows: int, taps: int) -> None:
     x[rng.integers(0, 400, 20)] = np.nan
     columns = np.array([5, 0, 50, 7])
     own, theirs = np.full((2, count + 9), 7, dtype)
-    _call_greatest(x, 2, 101, rows, columns, 1, 1 + taps, dtype(0), own, 4, count)
+    _call_greatest(x, (2, 101, rows, columns, 1, 1 + taps), dtype(0), own, 4, count)
     seen = [x[2 + i * 101 + columns[j] :][:count] for i in range(rows) for j in range(1, 1 + taps)]
     theirs[4 : 4 + count] = np.max([np.zeros(count), *seen], axis=0)
     np.testing.assert_array_equal(own, theirs)
@@ -186,5 +186,5 @@ def _call_finish(sums, s0, added, a0, low, y, y0, count):
 
 
 @numba.njit
-def _call_greatest(x, x0, step, rows, columns, c0, c1, low, y, y0, count):
-    greatest(x, x0, step, rows, columns, c0, c1, low, y, y0, count)
+def _call_greatest(x, window, low, y, y0, count):
+    greatest(x, window, low, y, y0, count)
