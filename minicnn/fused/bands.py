@@ -69,8 +69,8 @@ def suits(
     if (g.top, g.left, g.oh, g.ow) != (1, 1, g.h, g.w) or not winograd.eligible(g, groups):
         return False
     ways = conv2d.algorithm(x.shape, weight.shape, stride, padding, dilation, groups)
-    whole = max(ROWS, lanes_of(x.dtype))
-    return set(ways) == {"winograd"} and x.shape[1] % whole == weight.shape[0] % whole == 0
+    lanes = lanes_of(x.dtype)
+    return set(ways) == {"winograd"} and x.shape[1] % lanes == weight.shape[0] % lanes == 0
 
 
 class _Cut(NamedTuple):

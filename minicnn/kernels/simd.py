@@ -35,7 +35,7 @@ from numba.extending import (
 
 from minicnn.numba_internals import cgutils, lower_constant
 
-ROWS = 8  # vectors in a tile of registers: 8 x 2 sums leave registers for the operands
+ROWS = 8  # of a tile: 8 x 2 sums. Six, which AVX2 has registers for, were no faster there.
 
 
 def _vector_bytes() -> int:

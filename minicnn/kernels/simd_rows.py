@@ -58,6 +58,27 @@ def starts(typing, first, table, row, last, tile):
     return kind(types.intp, table, types.intp, types.intp, tile), generate
 
 
+def _even_starts_in_numpy(first: int, step: int, row: int, last: int, tile: Tile) -> tuple:
+    return tuple(first + min(row + p, last) * step for p in range(tile.rows))
+
+
+@instruction(_even_starts_in_numpy)
+def even_starts(typing, first, step, row, last, tile):
+    """first + row*step, first + (row + 1)*step ...; rows behind the last are the last again."""
+    kind = types.UniTuple(types.intp, tile.rows)
+
+    def generate(context, builder, signature, args):
+        first, step, row, last = args[:4]
+        found = []
+        for p in range(tile.rows):
+            i = builder.add(row, ir.Constant(row.type, p))
+            i = builder.select(builder.icmp_signed("<", i, last), i, last)
+            found.append(builder.add(first, builder.mul(i, step)))
+        return context.make_tuple(builder, kind, found)
+
+    return kind(types.intp, types.intp, types.intp, types.intp, tile), generate
+
+
 @instruction(lambda first, step, tile: tuple(first + p * step for p in range(tile.rows)))
 def steps(typing, first, step, tile):
     """first, first + step, first + 2*step ..."""

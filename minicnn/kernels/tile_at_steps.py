@@ -14,7 +14,7 @@ import numpy as np
 
 from minicnn.backend import inner
 from minicnn.kernels.simd import load
-from minicnn.kernels.simd_rows import add_products, load_rows, repeated, steps, store_rows
+from minicnn.kernels.simd_rows import add_products, even_starts, load_rows, repeated, store_rows
 from minicnn.kernels.tile import Right
 
 
@@ -36,20 +36,24 @@ class EvenLeft(NamedTuple):
 
 
 @inner
-def fresh(sums, start, start_at, left, right, count, tile):
-    """Write the sums that begin with the vector of ``start`` that begins at ``start_at``."""
-    lines = steps(left.first, left.row_step, tile)
+def fresh(sums, start, start_at, left, right, row, last, count, tile):
+    """Write the sums of some rows, from ``row`` on; those behind the last are the last again.
+
+    They begin with the vector of ``start`` that begins at ``start_at``.
+    """
+    lines = even_starts(left.first, left.row_step, row, last, tile)
     totals = repeated(load(start, start_at, tile), tile)
     for k in range(count):
         vector = load(right.array, right.first + k * right.step, tile)
         totals = add_products(totals, left.array, lines, k * left.step, vector)
-    store_rows(totals, sums.array, steps(sums.first, sums.step, tile))
+    store_rows(totals, sums.array, even_starts(sums.first, sums.step, row, last, tile))
 
 
 @inner
-def more(sums, left, right, count, tile):
+def more(sums, left, right, row, last, count, tile):
     """Add to the sums that lie there."""
-    lines, places = steps(left.first, left.row_step, tile), steps(sums.first, sums.step, tile)
+    lines = even_starts(left.first, left.row_step, row, last, tile)
+    places = even_starts(sums.first, sums.step, row, last, tile)
     totals = load_rows(sums.array, places, tile)
     for k in range(count):
         vector = load(right.array, right.first + k * right.step, tile)

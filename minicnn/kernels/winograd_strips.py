@@ -181,19 +181,17 @@ def _convolve(strip, y, weights, start, rows, room, lanes):
     for t0 in range(rows[0] * wide, rows[1] * wide, tiles):
         t1 = min(t0 + tiles, rows[1] * wide)
         _read(strip, (h, w), t0, t1, v, lanes)
-        idle = (t0 - t1) % ROWS  # rows of registers without a tile
-        fill(v[(t1 - t0) * step : (t1 - t0 + idle) * step])
         for f in range(IN * IN):
             for e in range(0, o, 2 * lanes):
                 bs = min(2 * lanes, o - e)
                 panel = (IN * IN * e + f * bs) * c
+                sums = EvenSums(products, f * o + e, out_step)
+                left, right = EvenLeft(v, f * c, step, 1), Right(weights, panel, bs)
                 for t in range(0, t1 - t0, ROWS):
-                    sums = EvenSums(products, t * out_step + f * o + e, out_step)
-                    left, right = EvenLeft(v, t * step + f * c, step, 1), Right(weights, panel, bs)
                     if bs > lanes:
-                        fresh(sums, start, f * o + e, left, right, c, TWO)
+                        fresh(sums, start, f * o + e, left, right, t, t1 - t0 - 1, c, TWO)
                     else:
-                        fresh(sums, start, f * o + e, left, right, c, ONE)
+                        fresh(sums, start, f * o + e, left, right, t, t1 - t0 - 1, c, ONE)
         m, i, j = _tile(t0, high, wide)
         for t in range(t1 - t0):
             row, column = i * OUT, j * OUT
@@ -229,13 +227,13 @@ def _add_weights(strip, gradient, size, sums, rows, room, lanes):
         for f in range(IN * IN):
             for e in range(0, o, 2 * lanes):
                 bs = min(2 * lanes, o - e)
+                totals = EvenSums(sums, (IN * IN * e + f * bs) * c, bs)
+                left, right = EvenLeft(v, f * c, 1, step), Right(d, f * o + e, out_step)
                 for row in range(0, c, ROWS):
-                    totals = EvenSums(sums, (IN * IN * e + f * bs) * c + row * bs, bs)
-                    left, right = EvenLeft(v, f * c + row, 1, step), Right(d, f * o + e, out_step)
                     if bs > lanes:
-                        more(totals, left, right, t1 - t0, TWO)
+                        more(totals, left, right, row, c - 1, t1 - t0, TWO)
                     else:
-                        more(totals, left, right, t1 - t0, ONE)
+                        more(totals, left, right, row, c - 1, t1 - t0, ONE)
 
 
 # ------------------------------------------------------------------------------------- the kernels
