@@ -61,9 +61,8 @@ def _correlate(task, x, y, plan, spots, weights, bias, cuts):
     """
     groups, width = bias.shape
     n, c, lanes = x.shape[0], x.shape[3], lanes_in(x, ONE)
-    place, phases, rows, places, cols, _ = plan
+    top, left, high, wide, o, phases, rows, places, cols, _ = plan
     taps, per_group = weights.shape[1] // width, c // groups
-    top, left, high, wide, o = place
     images, pixel_parts, panel_parts = cuts
     parts = pixel_parts * panel_parts
     panels = (width // lanes + 1) // 2
@@ -138,16 +137,16 @@ def _reach(phases, rows, images, part, parts):
 
 
 @shared
-def _correlate_weights(task, x, dy, sums, place, pixels, taps, lanes, images, parts):
+def _correlate_weights(task, x, dy, sums, plan, images, parts):
     """Add x (n, h, w, c) times dy (n, pixels * o) into the sums of each range of images.
 
     sums is (ranges, groups, panels of a row for each tap); the taps are cut into ``parts``. So
-    many ``images`` are taken as one; ``pixels`` has the addresses in all of them.
+    many ``images`` are taken as one; the plan has the pixels of all of them.
     """
+    top, left, high, wide, o, _, pixels, _, taps, _ = plan
     ranges, groups, size = sums.shape
     width = size // taps.size  # o/groups, filled to whole vectors
-    n, c = x.shape[0], x.shape[3]
-    top, left, high, wide, o = place
+    n, c, lanes = x.shape[0], x.shape[3], lanes_in(x, ONE)
     per_group, pitch, per_image = o // groups, wide * c, dy.shape[1] // o
     bare = top == 0 and left == 0 and high == x.shape[1] and wide == x.shape[2]
     whole = groups == 1 and o == width and o <= 2 * lanes  # dy is one panel as it is
@@ -241,8 +240,7 @@ def _run(
         start[:, :size] = bias.reshape(groups, size)
     # Few images are cut further: between panels where the weights are larger than the image,
     # else, and where the image is too large for a cache, between pixels.
-    _, _, high, wide, _ = plan.place
-    image = high * wide * x.shape[3]
+    image = plan.high * plan.wide * x.shape[3]
     missing = -(-TASKS * images // max(n, 1))
     panels = 1
     if packed.size > image and size == width:
@@ -292,8 +290,7 @@ def weight_gradient(
     sums = np.zeros((ranges, groups, plan.cols.size * width), x.dtype)
     parts = -(-TASKS // ranges)
     _correlate_weights(
-        ranges * parts, nhwc(x), nhwc(dy).reshape(n, g.oh * g.ow * o), sums, plan.place, plan.rows,
-        plan.cols, lanes_of(x.dtype), images, parts,
+        ranges * parts, nhwc(x), nhwc(dy).reshape(n, g.oh * g.ow * o), sums, plan, images, parts,
     )  # fmt: skip
     return unpack(sums, shape)
 

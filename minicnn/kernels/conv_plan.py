@@ -38,7 +38,11 @@ GROUP = 256  # pixels of small images that are taken as one
 class Plan(NamedTuple):
     """Tables for one geometry: where the image lies, and what is multiplied with what."""
 
-    place: tuple[int, int, int, int, int]  # top, left, (high, wide) padded; channels of the output
+    top: int  # rows of padding above the image, and columns beside it
+    left: int
+    high: int  # size of the padded image
+    wide: int
+    channels: int  # of the output
     phases: np.ndarray  # (phases, 6): first row, rows of one image, first column, count of
     #                     columns, the least and the greatest of them
     rows: np.ndarray  # address of each pixel, image by image within a phase
@@ -60,7 +64,11 @@ def forward_plan(g: Windows, channels: int, per_group: int, o: int, images: int)
     r, s = np.divmod(np.arange(g.kh * g.kw), g.kw)
     taps = (r * g.dh * wide + s * g.dw)[:, None] * channels + np.arange(per_group)
     return Plan(
-        (g.top, g.left, high, wide, o),
+        g.top,
+        g.left,
+        high,
+        wide,
+        o,
         np.array([[0, g.oh * g.ow, 0, taps.size, 0, taps[-1, -1]]]),
         pixels.reshape(-1) * channels,
         np.arange(pixels.size) * o,
@@ -97,7 +105,11 @@ def backward_plan(g: Windows, channels: int, per_group: int, c: int, images: int
             taps += [r * g.kw + s for r, s in tap]
             laid, taken = laid + rows[-1].size, taken + col.size
     return Plan(
-        (mh, mw, high, wide, c),
+        mh,
+        mw,
+        high,
+        wide,
+        c,
         np.array(phases),
         np.concatenate(rows),
         np.concatenate(places),

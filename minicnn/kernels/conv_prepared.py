@@ -78,21 +78,20 @@ def _bounds(part, parts, total, lines, pool):
 
 
 @shared(limited=True)
-def _correlate(task, x, y, added, tables, out, weights, bias, cuts, ends):
+def _correlate(task, x, y, added, tables, out, weights, bias, cuts, pool):
     """Convolve x (n, h, w, c) into y, any array of as many images.
 
     ``tables``: top, left, and the size of the padded image, then rows and cols as conv_plan.py has
     them. ``out``: the first number in y, outputs of a group and of so many pixels as are taken as
-    one, channels of y, and how many those are. weights (groups, panels) is as panels.py leaves
-    them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many images are taken
-    together, and into how many parts their pixels and their panels are cut. ``ends``: a pool, which
-    is none if its kernel is 0, and the floor. At most so many ``threads`` share the ``tasks``.
+    one, channels of y, how many those are, and the floor. weights (groups, panels) is as panels.py
+    leaves them, bias (groups, outputs) is filled to whole vectors. ``cuts``: how many images are
+    taken together, and into how many parts their pixels and their panels are cut. A ``pool`` whose
+    kernel is 0 is none. At most so many ``threads`` share the ``tasks``.
     """
     groups, width = bias.shape
     n, c, lanes = x.shape[0], x.shape[3], lanes_in(x, ONE)
-    (top, left, high, wide), rows, cols = tables
-    pool, floor = ends
-    first, per_group, pitch, together = out
+    top, left, high, wide, rows, cols = tables
+    first, per_group, pitch, together, floor = out
     images, parts, panel_parts = cuts
     taps, count, panels = cols.size, rows.size // images, (width // lanes + 1) // 2
     m0 = task // (parts * panel_parts) * images
@@ -134,7 +133,7 @@ def _correlate(task, x, y, added, tables, out, weights, bias, cuts, ends):
     flat = y.reshape(-1)
     low = y.dtype.type(floor)
     if pool.kh:
-        _pool(sums, span, flat, (m0, m1), (p0, p1, lo), count, groups, out, pool, low)
+        _pool(sums, span, flat, (m0, m1), (p0, p1, lo), count, groups, out, pool)
     elif groups == 1 and span == per_group and span == pitch * together:
         begin, end = (m0 * count + lo) * span, (m0 * count + hi) * span
         finish(sums, 0, added, begin, low, flat, begin, end - begin)
@@ -152,10 +151,11 @@ def _correlate(task, x, y, added, tables, out, weights, bias, cuts, ends):
 
 
 @inner(allocates=True)
-def _pool(sums, span, y, images, rows, count, groups, out, pool, low):
-    """Write the greatest of each window of sums, and of ``low``."""
+def _pool(sums, span, y, images, rows, count, groups, out, pool):
+    """Write the greatest of each window of sums, and of the floor."""
     (m0, m1), (p0, p1, lo) = images, rows
-    first, per_group, pitch, together = out
+    first, per_group, pitch, together, floor = out
+    low = y.dtype.type(floor)
     o, width, line = per_group // together, span // groups, count // pool.h * span
     columns = np.empty(pool.w, np.int64)  # address of each pixel of a row
     for q in range(pool.w):
@@ -333,7 +333,7 @@ class Prepared:
         pixels = g.oh * g.ow
         images = max(1, min(GROUP // pixels, n // TASKS))
         tables = forward_plan(g, c, per_group, o, images)
-        top, left, high, wide, _ = tables.place
+        top, left, high, wide = tables[:4]
         # Few images are cut further: between panels where the weights would not stay in the cache
         # from one part to the next, else, and where a block would leave it, between pixels.
         missing, parts, panels = -(-TASKS * images // max(n, 1)), 1, 1
@@ -355,14 +355,14 @@ class Prepared:
         ahead = padded and panels > 1  # else every panel would pad the image anew
         if ahead:
             place = (0, 0, high, wide)
-        found, ends = (place, tables.rows, tables.cols), (pool, self.floor)
+        found = *place, tables.rows, tables.cols
 
         def way(x: np.ndarray, y: np.ndarray, added: np.ndarray, first: int) -> None:
             if ahead:
                 x, source = np.empty((n, high, wide, c), self.dtype), x
                 _pad(n * high, source, x, top, left)
-            out = first, m * o // self.groups, y.shape[3], m
-            _correlate(tasks, threads, x, y, added, found, out, packed, bias, cuts, ends)
+            out = first, m * o // self.groups, y.shape[3], m, self.floor
+            _correlate(tasks, threads, x, y, added, found, out, packed, bias, cuts, pool)
 
         return way
 

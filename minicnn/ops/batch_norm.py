@@ -333,10 +333,7 @@ def input_gradient(
 def coefficients(
     cache: Cache, dweight: np.ndarray, dbias: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return center, scale, slope and shift, (c,) each, such that
-
-    dx = scale * dy + slope * (x - center) + shift
-    """
+    """Return center, scale, slope, shift (c,): dx = scale * dy + slope * (x - center) + shift."""
     x, mean, inverse_std, scale = cache[:4]
     m = max(1, _values(x))
     if not cache.training:

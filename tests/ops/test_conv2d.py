@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from minicnn.kernels import conv_direct as direct
 from minicnn.kernels import conv_few_channels as narrow
+from minicnn.kernels import conv_plan, panels, tile, tile_at_steps, winograd_weights
 from minicnn.kernels import conv_winograd as winograd
-from minicnn.kernels import tile, tile_at_steps
 from minicnn.kernels.simd import ONE, TWO, lanes_of
+from minicnn.kernels.tile import Left, Right, Sums
+from minicnn.kernels.tile_at_steps import EvenLeft, EvenSums
 from minicnn.ops import conv2d
 from minicnn.testing.strategies import WIDE, calls, fills, seeds
 from minicnn.testing.strategies import geometry as geo
@@ -103,7 +105,7 @@ def test_small_images_that_are_taken_together(n: int, stride: int, dtype: type) 
     rng = np.random.default_rng(n)
     x = rng.standard_normal((n, 5, 7, 6)).astype(dtype)
     weight = rng.standard_normal((19, 5, 3, 3)).astype(dtype)
-    assert n < 16 or direct._images_at_once(n, 7 * 6) > 1
+    assert n < 16 or conv_plan.images_at_once(n, 7 * 6) > 1
     for ours, formula in both_ways(x, weight, padding=1, stride=stride):
         assert_close(ours, formula, f"{n} images", 300)
 
@@ -169,14 +171,11 @@ def test_the_same_call_gives_the_same_bits_each_time(n: int, dtype: type) -> Non
 @numba.njit
 def run_tile(c, c0, places, start, fresh, a, rows, row, last, cols, k0, count, b, bs, two):
     """The tile where each array but c is read from index 1 on."""
+    sums, left = Sums(c, c0, places, start, 1, fresh), Left(a, 1, rows, cols, k0, count)
     if two:
-        tile.run_tile(
-            c, c0, places, start, 1, fresh, a, 1, rows, row, last, cols, k0, count, b, 1, bs, TWO
-        )
+        tile.run_tile(sums, left, Right(b, 1, bs), row, last, TWO)
     else:
-        tile.run_tile(
-            c, c0, places, start, 1, fresh, a, 1, rows, row, last, cols, k0, count, b, 1, bs, ONE
-        )
+        tile.run_tile(sums, left, Right(b, 1, bs), row, last, ONE)
 
 
 @dtypes
@@ -184,7 +183,7 @@ def run_tile(c, c0, places, start, fresh, a, rows, row, last, cols, k0, count, b
 def test_a_tile_computes_its_rows_and_writes_nothing_else(two: bool, dtype: type) -> None:
     rng = np.random.default_rng(two)
     lanes = (1 + two) * lanes_of(np.dtype(dtype))
-    for count, fresh, last in itertools.product((0, 1, 7), (0, 1), (20, 3, 9)):
+    for count, fresh, last in itertools.product((0, 1, 7), (False, True), (20, 3, 9)):
         # Small integers, so that a sum is exact in whatever order and however it is rounded.
         c, start, a, b = (rng.integers(-9, 9, 2000).astype(dtype) for _ in range(4))
         rows, cols = rng.integers(0, 500, 30), rng.integers(0, 500, 30)
@@ -203,15 +202,15 @@ def test_a_tile_computes_its_rows_and_writes_nothing_else(two: bool, dtype: type
 
 
 @numba.njit
-def run_tile_at_steps(c, start, fresh, a, ar, ak, count, b, bk, two):
+def run_tile_at_steps(sums, start, fresh, left, right, row, last, count, two):
     if fresh and two:
-        tile_at_steps.fresh(c, 2, 40, start, 1, a, 3, ar, ak, count, b, 1, bk, TWO)
+        tile_at_steps.fresh(sums, start, 1, left, right, row, last, count, TWO)
     elif fresh:
-        tile_at_steps.fresh(c, 2, 40, start, 1, a, 3, ar, ak, count, b, 1, bk, ONE)
+        tile_at_steps.fresh(sums, start, 1, left, right, row, last, count, ONE)
     elif two:
-        tile_at_steps.more(c, 2, 40, a, 3, ar, ak, count, b, 1, bk, TWO)
+        tile_at_steps.more(sums, left, right, row, last, count, TWO)
     else:
-        tile_at_steps.more(c, 2, 40, a, 3, ar, ak, count, b, 1, bk, ONE)
+        tile_at_steps.more(sums, left, right, row, last, count, ONE)
 
 
 @dtypes
@@ -219,16 +218,18 @@ def run_tile_at_steps(c, start, fresh, a, ar, ak, count, b, bk, two):
 def test_a_tile_at_steps_computes_its_rows_and_writes_nothing_else(two: bool, dtype: type) -> None:
     rng = np.random.default_rng(two)
     lanes = (1 + two) * lanes_of(np.dtype(dtype))
-    for count, fresh in itertools.product((0, 1, 7), (False, True)):
+    for count, fresh, last in itertools.product((0, 1, 7), (False, True), (20, 4, 2)):
         c, start, a, b = (rng.integers(-9, 9, 2000).astype(dtype) for _ in range(4))
         (ar, ak), bk, expected = rng.integers(1, 50, 2).tolist(), lanes + 5, c.copy()
-        for p in range(tile.ROWS):
+        row = int(rng.integers(0, 3))
+        for p in range(row, min(row + tile.ROWS, last + 1)):
             own = expected[2 + 40 * p :][:lanes]
             if fresh:
                 own[:] = start[1 : 1 + lanes]
             for k in range(count):
                 own += a[3 + p * ar + k * ak] * b[1 + k * bk :][:lanes]
-        run_tile_at_steps(c, start, fresh, a, ar, ak, count, b, bk, two)
+        sums, left = EvenSums(c, 2, 40), EvenLeft(a, 3, ar, ak)
+        run_tile_at_steps(sums, start, fresh, left, Right(b, 1, bk), row, last, count, two)
         np.testing.assert_array_equal(c, expected)
 
 
@@ -270,7 +271,7 @@ class GuardedNumpy(SimpleNamespace):
 def guarded_numpy() -> Iterator[GuardedNumpy]:
     guarded = GuardedNumpy()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (direct, narrow, winograd):
+        for module in (direct, narrow, panels, winograd, winograd_weights):
             patch.setattr(module, "np", guarded)
         yield guarded
     guarded.assert_untouched()
@@ -355,10 +356,8 @@ def test_the_product_writes_only_its_rows(
     weights = memory.guarded(rng.integers(-9, 9, count * lanes).astype(dtype))
     rows, cols = rng.integers(0, 25, pixels), rng.integers(0, 25, max(count, 1))
     places = np.arange(pixels) * lanes
-    product(
-        out, 0, places, bias, 0, 1, image, 0, rows, 0, pixels, cols, 0, count, weights, 0, lanes,
-        wide,
-    )  # fmt: skip
+    sums, left = Sums(out, 0, places, bias, 0, True), Left(image, 0, rows, cols, 0, count)
+    product(sums, left, Right(weights, 0, lanes), 0, pixels, wide)
     memory.assert_untouched()
     expected = bias + image[rows[:, None] + cols[:count]] @ weights.reshape(count, lanes)
     np.testing.assert_array_equal(out.reshape(pixels, lanes), expected)
