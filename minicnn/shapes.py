@@ -55,6 +55,8 @@ def check_shape(op: str, name: str, array: np.ndarray, axes: str, *sizes: int | 
     if array.ndim != len(words):
         one = array.ndim == len(words) - 1 and words[0] == "n"
         remedy = f" Of one image make a batch: {name}[None]." if one and len(words) > 2 else ""
+        if one and words == ["n", "c", "h", "w"]:
+            remedy += f" Images without channels get one: {name}[:, None]."
         raise ShapeError(
             f"{op}: {name} must have {len(words)} axes ({', '.join(words)}), "
             f"got {array.ndim} with shape {array.shape}.{remedy}"
@@ -76,6 +78,12 @@ def check_image(op: str, name: str, array: np.ndarray, axes: str = "n c h w") ->
                 f"{op}: {name} of shape {array.shape} is empty along {word} (axis {axis}); only "
                 "the batch may be empty."
             )
+
+
+def if_channels_last(name: str, shape: tuple[int, ...], channels: int) -> str:
+    """Return what to write if an image (n, c, h, w) seems to be (n, h, w, c), else nothing."""
+    last = len(shape) == 4 and shape[3] == channels != shape[1]
+    return f" If its channels are last, use {name}.transpose(0, 3, 1, 2)." if last else ""
 
 
 def check_gradient(op: str, dy: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from minicnn import data, nn, optim
 from minicnn.data import DataError, Dataset, Normalization
+from minicnn.ops import conv2d
 
 rng = np.random.default_rng(0)
 net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3, rng=rng))
@@ -42,6 +43,15 @@ MISTAKES = [
     (lambda: data.normalize(few.images[0], normalization), "make a batch: image[None]"),
     (lambda: data.normalize(few.images / 255, normalization), "must be uint8 from 0 to 255"),
     (lambda: nn.Conv2d(1, 2, 3, rng=rng)(x[0]), "Of one image make a batch: x[None]."),
+    (lambda: nn.Conv2d(1, 2, 3, rng=rng)(x[:, 0]), "channels get one: x[:, None]."),
+    (
+        lambda: nn.Conv2d(1, 2, 3, rng=rng)(x.transpose(0, 2, 3, 1)),
+        "If its channels are last, use x.transpose(0, 3, 1, 2).",
+    ),
+    (
+        lambda: conv2d.prepare(np.ones((2, 1, 3, 3), np.float32))(x.transpose(0, 2, 3, 1)),
+        "got (4, 4, 4, 1). If its channels are last, use x.transpose(0, 3, 1, 2).",
+    ),
     # labels
     (cross_entropy(labels.astype(float)), "(labels are integers), got float64. Use np.asarray("),
     (cross_entropy(labels.astype(np.float32)), "(labels are integers), got float32. Use np.asar"),

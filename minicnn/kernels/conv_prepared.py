@@ -47,7 +47,7 @@ from minicnn.kernels.simd import ONE, filled, lanes_in, lanes_of
 from minicnn.kernels.tile import ROWS, Left, Right, Sums, product
 from minicnn.kernels.winograd_transforms import GG
 from minicnn.kernels.winograd_weights import start_of, times
-from minicnn.shapes import ShapeError, check_float
+from minicnn.shapes import ShapeError, check_float, if_channels_last
 from minicnn.windows import Windows, conv_windows
 
 SERIAL = 2**19  # multiply-adds that take less time than a second thread takes to wake
@@ -290,6 +290,7 @@ class Prepared:
         if len(shape) != 4 or shape[1] != per_group * self.groups:
             raise ShapeError(
                 f"conv2d: x must have shape (n, {per_group * self.groups}, h, w), got {shape}."
+                + if_channels_last("x", shape, per_group * self.groups)
             )
         n, c, h, w = shape
         g = conv_windows("conv2d", (h, w), (kh, kw), *self.options)

@@ -60,6 +60,7 @@ from minicnn.shapes import (
     check_gradient,
     check_image,
     check_shape,
+    if_channels_last,
     integer,
 )
 from minicnn.windows import Windows, conv_windows
@@ -168,6 +169,7 @@ def forward(
         raise ShapeError(
             f"conv2d: x has {c} channels, but weight of shape {weight.shape} with groups={groups} "
             f"takes {weight.shape[1] * groups}."
+            + if_channels_last("x", x.shape, weight.shape[1] * groups)
         )
     if bias is not None:
         check_shape("conv2d", "bias", bias, "o", o)
