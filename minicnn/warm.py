@@ -45,7 +45,7 @@ def _train(model: nn.Module, x: np.ndarray) -> None:
 
 def _operations(rng: np.random.Generator) -> None:
     image, rows = rng.standard_normal((2, 3, 8, 8), np.float32), np.ones((4, 5), np.float32)
-    for op in (ops.leaky_relu, ops.sigmoid, ops.tanh, ops.softmax):
+    for op in (ops.leaky_relu, ops.gelu, ops.sigmoid, ops.tanh, ops.softmax):
         op.backward(*op.forward(image))
     ops.local_response_norm.backward(*ops.local_response_norm.forward(image, 3))
     weight = rng.standard_normal((192, 192, 3, 3), np.float32)  # too large for the nearer caches

@@ -6,12 +6,15 @@ which runtimes interpret differently, is not needed.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from minicnn import nn
 from minicnn.export.graph import ExportError, Graph, Value, rule
 from minicnn.nn.module import Module
 from minicnn.ops import adaptive_avg_pool2d, avg_pool2d
+from minicnn.ops.gelu import A, K
 from minicnn.shapes import axis_index
 from minicnn.windows import Windows, conv_windows, pool_windows
 
@@ -184,6 +187,27 @@ def sigmoid(layer: nn.Sigmoid, value: Value, graph: Graph) -> Value:
 def tanh(layer: nn.Tanh, value: Value, graph: Graph) -> Value:
     """Tanh."""
     return graph.add("Tanh", layer, [value], value.shape)
+
+
+@rule.register
+def gelu(layer: nn.GELU, value: Value, graph: Graph) -> Value:
+    """The formula, written out: ONNX has a Gelu of its own only since opset 20."""
+    shape = value.shape
+
+    def constant(name: str, number: float) -> str:
+        return graph.constant(layer, name, np.array(number))
+
+    def times(one: Value, other: Value | str) -> Value:
+        return graph.add("Mul", layer, [one, other], shape)
+
+    if layer.approximate == "none":
+        curve = graph.add("Erf", layer, [times(value, constant("root", math.sqrt(0.5)))], shape)
+    else:
+        cube = times(times(times(value, value), value), constant("a", A))
+        u = times(graph.add("Add", layer, [value, cube], shape), constant("k", K))
+        curve = graph.add("Tanh", layer, [u], shape)
+    above = graph.add("Add", layer, [curve, constant("one", 1.0)], shape)
+    return times(value, times(above, constant("half", 0.5)))
 
 
 @rule.register(nn.Softmax)

@@ -149,6 +149,7 @@ def _rule_of(module: Module):
 @rule.register(nn.LeakyReLU)
 @rule.register(nn.Sigmoid)
 @rule.register(nn.Tanh)
+@rule.register(nn.GELU)
 @rule.register(nn.Dropout)
 @rule.register(nn.Flatten)
 @rule.register(nn.BatchNorm1d)

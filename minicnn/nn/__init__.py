@@ -1,7 +1,7 @@
 """Layers and containers, with torch.nn's names and arguments."""
 
 from minicnn.nn import init
-from minicnn.nn.activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from minicnn.nn.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from minicnn.nn.auxiliary import AuxiliaryHeads
 from minicnn.nn.concat import Concat
 from minicnn.nn.conv import Conv2d
@@ -17,6 +17,7 @@ from minicnn.nn.sequential import Sequential
 from minicnn.nn.summary import summarize
 
 __all__ = [
+    "GELU",
     "AdaptiveAvgPool2d",
     "AuxiliaryHeads",
     "AvgPool2d",

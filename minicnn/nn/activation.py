@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from minicnn.nn.module import Elementwise
-from minicnn.ops import leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
+from minicnn.ops import gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
+from minicnn.shapes import check_choice
 
 
 class ReLU(Elementwise):
@@ -60,6 +61,25 @@ class Tanh(Elementwise):
         self, dy: np.ndarray, cache: tanh.Cache, *, input_grad: bool = True
     ) -> np.ndarray | None:
         return tanh.backward(dy, cache, impl=self.impl) if input_grad else None
+
+
+class GELU(Elementwise):
+    """x times the probability that a normal number is below x; ``approximate`` "none" or "tanh"."""
+
+    def __init__(self, approximate: gelu.Approximate = "none") -> None:
+        check_choice("GELU", "approximate", approximate, gelu.APPROXIMATE)
+        self.approximate: gelu.Approximate = approximate
+
+    def forward(self, x: np.ndarray, *, training: bool) -> tuple[np.ndarray, gelu.Cache]:
+        return gelu.forward(x, self.approximate, impl=self.impl)
+
+    def backward(
+        self, dy: np.ndarray, cache: gelu.Cache, *, input_grad: bool = True
+    ) -> np.ndarray | None:
+        return gelu.backward(dy, cache, impl=self.impl) if input_grad else None
+
+    def _options(self) -> str:
+        return f"approximate={self.approximate!r}"
 
 
 class Softmax(Elementwise):

@@ -17,7 +17,7 @@ from html import escape
 from typing import NamedTuple
 
 from minicnn.nn import probe
-from minicnn.nn.activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from minicnn.nn.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from minicnn.nn.auxiliary import AuxiliaryHeads
 from minicnn.nn.concat import Concat
 from minicnn.nn.conv import Conv2d
@@ -40,7 +40,7 @@ _TINTS: tuple[tuple[tuple[type[Module], ...], str], ...] = (
     ((Linear,), "#F8DCC8"),
     ((MaxPool2d, AvgPool2d, AdaptiveAvgPool2d), "#CDEBDF"),
     ((BatchNorm1d, BatchNorm2d, LocalResponseNorm), "#F6E7BE"),
-    ((ReLU, LeakyReLU, Sigmoid, Tanh, Softmax, LogSoftmax), "#E9E9E9"),
+    ((ReLU, LeakyReLU, GELU, Sigmoid, Tanh, Softmax, LogSoftmax), "#E9E9E9"),
 )
 
 

@@ -227,6 +227,10 @@ class Graph:
         return self._same("leaky_relu", module, at, slope=module.negative_slope)
 
     @_add.register
+    def _(self, module: nn.GELU, at: int) -> int:
+        return self._same("gelu", module, at, approximate=module.approximate)
+
+    @_add.register
     def _(self, module: nn.Sigmoid, at: int) -> int:
         return self._same("sigmoid", module, at)
 

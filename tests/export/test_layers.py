@@ -55,6 +55,8 @@ LAYERS = {
     "leaky relu": (nn.LeakyReLU(0.3), (2, 3, 3)),
     "sigmoid": (nn.Sigmoid(), (2, 3)),
     "tanh": (nn.Tanh(), (2, 3)),
+    "gelu": (nn.GELU(), (2, 3)),
+    "gelu, by tanh": (nn.GELU("tanh"), (2, 3)),
     "softmax": (nn.Softmax(), (5,)),
     "softmax, channels": (nn.Softmax(dim=1), (5, 2, 3)),
     "softmax, rows": (nn.Softmax(dim=-2), (5, 2, 3)),

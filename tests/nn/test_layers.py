@@ -52,8 +52,9 @@ def adaptive(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, ...]]:
 def others(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, ...]]:
     shape = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple))
     layers = [
-        nn.ReLU(), nn.LeakyReLU(0.2), nn.Sigmoid(), nn.Tanh(), nn.Softmax(), nn.LogSoftmax(1),
-        nn.Flatten(), nn.Dropout(0.5, rng=rng()), nn.Linear(shape[-1], 4, rng=rng()),
+        nn.ReLU(), nn.LeakyReLU(0.2), nn.GELU(), nn.Sigmoid(), nn.Tanh(), nn.Softmax(),
+        nn.LogSoftmax(1), nn.Flatten(), nn.Dropout(0.5, rng=rng()),
+        nn.Linear(shape[-1], 4, rng=rng()),
     ]  # fmt: skip
     return draw(st.sampled_from(layers)), shape
 
@@ -157,6 +158,7 @@ def test_arguments_that_make_no_layer(make, kind: type[Exception], message: str)
         (nn.LogSoftmax(), "LogSoftmax(dim=-1)"),
         (nn.Sigmoid(), "Sigmoid()"),
         (nn.Tanh(), "Tanh()"),
+        (nn.GELU("tanh"), "GELU(approximate='tanh')"),
         (nn.Linear(2, 3, bias=False, rng=rng()), "Linear(2, 3, bias=False)"),
         (
             nn.Conv2d(4, 6, (3, 2), (1, 2), "valid", 2, 2, False, rng=rng()),
@@ -216,6 +218,7 @@ LAYERS = [
     (nn.LeakyReLU(), (2, 3)),
     (nn.Sigmoid(), (2, 3)),
     (nn.Tanh(), (2, 3)),
+    (nn.GELU(), (2, 3)),
     (nn.Softmax(), (2, 3)),
     (nn.LogSoftmax(), (2, 3)),
     (nn.ZeroPadShortcut(2, 4, 2), (2, 2, 5, 4)),

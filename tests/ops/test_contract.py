@@ -86,7 +86,8 @@ def fast_code_raises(op: ModuleType) -> Iterator[None]:
         raise FastCode
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(np, "tanh", raising)
+        if op is ops.tanh:  # whose fast forward is NumPy's
+            patch.setattr(np, "tanh", raising)
         for module in (*modules_of(op), *kernels(), windows):
             for name, value in list(vars(module).items()):
                 if hasattr(value, "py_func") or name == "single_threaded_blas":

@@ -17,7 +17,7 @@ from minicnn.testing.strategies import CALLS, WIDE, Call, Fill
 from tests.arrays import MULTILINEAR, impls
 
 LINEAR = sorted(MULTILINEAR | {"dropout"})
-SMOOTH = ["cross_entropy", "log_softmax", "sigmoid", "softmax", "tanh"]
+SMOOTH = ["cross_entropy", "gelu", "log_softmax", "sigmoid", "softmax", "tanh"]
 WITH_KINKS = ["leaky_relu", "max_pool2d", "relu"]
 
 

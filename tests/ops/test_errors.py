@@ -121,6 +121,10 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]] =
         "softmax: dim 2 is out of range for 2 axes.",
     ),
     (
+        "gelu", (zeros(2), "erf"), {}, ValueError,
+        "gelu: approximate must be one of none, tanh, got 'erf'.",
+    ),
+    (
         "log_softmax", (zeros(2, 3), -3), {}, ShapeError,
         "log_softmax: dim -3 is out of range for 2 axes.",
     ),
@@ -130,7 +134,9 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]] =
             f"{name}: x has dtype int32; float32 and float64 are supported. "
             "Use x.astype(np.float32).",
         )
-        for name in ("relu", "leaky_relu", "sigmoid", "tanh", "softmax", "log_softmax", "dropout")
+        for name in (
+            "relu", "leaky_relu", "gelu", "sigmoid", "tanh", "softmax", "log_softmax", "dropout",
+        )
     ],
     *[
         (

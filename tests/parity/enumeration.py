@@ -299,6 +299,10 @@ def tanh() -> Iterator[Case]:
     return elementwise("tanh", ("normal", "zeros"))
 
 
+def gelu() -> Iterator[Case]:
+    return elementwise("gelu", ("normal", "zeros", "nan"), approximate=("none", "tanh"))
+
+
 def dropout() -> Iterator[Case]:
     """Yield what leaves nothing to chance: torch draws other masks."""
     for case in elementwise("dropout", ("normal",), p=(0.0, 0.3, 1.0, -0.1, 1.1), training=(0, 1)):
@@ -432,6 +436,7 @@ GRIDS: dict[str, Callable[[], Iterator[Case]]] = {
     "leaky_relu": leaky_relu,
     "sigmoid": sigmoid,
     "tanh": tanh,
+    "gelu": gelu,
     "softmax": softmax,
     "log_softmax": log_softmax,
     "dropout": dropout,

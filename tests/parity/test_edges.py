@@ -60,7 +60,7 @@ def test_a_batch_of_no_images(call: Call, impl: str) -> None:
     assert_like_torch(call, impl)
 
 
-ELEMENTWISE = ["relu", "leaky_relu", "sigmoid", "tanh"]
+ELEMENTWISE = ["relu", "leaky_relu", "gelu", "sigmoid", "tanh"]
 
 
 @impls

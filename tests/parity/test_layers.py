@@ -68,6 +68,8 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
     ("LeakyReLU", (0.3,), {}, (4, 5)),
     ("Sigmoid", (), {}, (4, 5)),
     ("Tanh", (), {}, (4, 5)),
+    ("GELU", (), {}, (4, 5)),
+    ("GELU", ("tanh",), {}, (4, 5)),
     ("Softmax", (1,), {}, (4, 5, 2)),
     ("LogSoftmax", (-1,), {}, (4, 5, 2)),
     ("Flatten", (), {}, (4, 3, 2, 5)),

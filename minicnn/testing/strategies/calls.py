@@ -182,6 +182,7 @@ def _along_one_axis(name: str) -> Strategy:
 relu = _elementwise("relu", {})
 sigmoid = _elementwise("sigmoid", {})
 tanh = _elementwise("tanh", {})
+gelu = _elementwise("gelu", {"approximate": st.sampled_from(["none", "tanh"])})
 leaky_relu = _elementwise(
     "leaky_relu", {"negative_slope": st.sampled_from([0.01, 0.0, 0.5, 1.0, -0.3])}
 )
@@ -340,6 +341,7 @@ OPERATIONS: dict[str, Strategy] = {
     "cross_entropy": cross_entropy,
     "dropout": dropout,
     "fold": fold,
+    "gelu": gelu,
     "leaky_relu": leaky_relu,
     "linear": linear,
     "local_response_norm": local_response_norm,

@@ -59,7 +59,7 @@ def _layer(
 ) -> nn.Module:  # fmt: skip
     c, *image = shape
     if kind == "activation":
-        return draw(st.sampled_from([nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh]))()
+        return draw(st.sampled_from([nn.ReLU, nn.LeakyReLU, nn.GELU, nn.Sigmoid, nn.Tanh]))()
     if kind == "dropout":
         return nn.Dropout(draw(st.sampled_from([0.1, 0.5])), rng=rng)
     if kind == "batch norm":

@@ -5,7 +5,7 @@
  */
 
 import { conv2d } from "./conv2d.js";
-import { dropout, leakyRelu, relu, sigmoid, tanh } from "./elementwise.js";
+import { dropout, gelu, leakyRelu, relu, sigmoid, tanh } from "./elementwise.js";
 import { add, concat, flatten, zeroPadShortcut } from "./joins.js";
 import { linear } from "./linear.js";
 import { batchNorm, localResponseNorm } from "./normalise.js";
@@ -25,6 +25,7 @@ export const OPERATIONS = {
   conv2d,
   dropout,
   flatten,
+  gelu,
   leaky_relu: leakyRelu,
   linear,
   local_response_norm: localResponseNorm,

@@ -36,6 +36,7 @@
  * @property {number} beta
  * @property {number} k
  * @property {number} slope
+ * @property {string} approximate
  * @property {number} stride
  * @property {number} p
  */

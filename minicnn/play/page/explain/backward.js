@@ -152,6 +152,7 @@ const RULES_OF_GRADIENTS = {
   adaptive_avg_pool2d: throughPool,
   relu: throughFunction,
   leaky_relu: throughFunction,
+  gelu: throughFunction,
   sigmoid: throughFunction,
   tanh: throughFunction,
   dropout: throughFunction,

@@ -109,6 +109,7 @@ function ofPool({ node, x, place }) {
 const SENTENCES = {
   relu: (x) => (x > 0 ? "It is positive, so ReLU keeps it." : "It is not positive: ReLU gives 0."),
   leaky_relu: (x) => (x > 0 ? "It is positive and stays." : "It is not positive and shrinks."),
+  gelu: () => "GELU multiplies it by the probability that a normal number is below it.",
   sigmoid: () => "Sigmoid, 1 / (1 + exp(-x)), brings it between 0 and 1.",
   tanh: () => "tanh brings it between -1 and 1.",
   dropout: () => "Dropout is off, as in inference: the number goes on unchanged.",
@@ -116,7 +117,7 @@ const SENTENCES = {
 
 /** @param {Scene} scene @returns {Part} */
 function ofFunction({ node, x, y, at }) {
-  const linear = !["sigmoid", "tanh"].includes(node.op);
+  const linear = !["gelu", "sigmoid", "tanh"].includes(node.op);
   const factor = linear ? SLOPES[/** @type {"relu"} */ (node.op)](x[at], y, node) : null;
   return {
     groups: [group(node.name, 1, [term(node.inputs[0], at, x[at], factor, y)])],
@@ -228,6 +229,7 @@ const RULES = {
   adaptive_avg_pool2d: ofPool,
   relu: ofFunction,
   leaky_relu: ofFunction,
+  gelu: ofFunction,
   sigmoid: ofFunction,
   tanh: ofFunction,
   dropout: ofFunction,

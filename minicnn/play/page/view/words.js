@@ -54,6 +54,7 @@ export const WORD_OF = {
   adaptive_avg_pool2d: "adaptive average pooling",
   relu: "ReLU",
   leaky_relu: "activation function",
+  gelu: "activation function",
   sigmoid: "activation function",
   tanh: "activation function",
   batch_norm: "batch normalisation",
