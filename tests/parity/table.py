@@ -112,8 +112,8 @@ The last four columns give the greatest relative error, a difference divided by 
 numbers that are sums (convolution, linear, fold, unfold, the pools, ReLU, leaky ReLU, dropout, \
 nll_loss, batch normalisation, and the gradients of sigmoid, tanh, softmax, log_softmax and \
 cross_entropy) it is the sum of the magnitudes of the terms, number by number. For the rest \
-(local_response_norm, and the values of sigmoid, tanh, softmax, log_softmax and cross_entropy) it \
-is the greatest magnitude in the array.
+(local_response_norm, gelu, and the values of sigmoid, tanh, softmax, log_softmax and \
+cross_entropy) it is the greatest magnitude in the array.
 """
 
 
